@@ -1,0 +1,253 @@
+"""The environment runner: fills time-major arrays from a gymnasium vector environment.
+
+Training rollouts leave as one `Rollout` per call, by object reference from remote runners. Evaluation goes
+through RLlib's stock episodes, so evaluation settings, callbacks and metrics work as RLlib users expect.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import ray
+import torch
+from gymnasium.wrappers.vector import DictInfoToList
+from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core.columns import Columns
+from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.env_runner import ENV_STEP_FAILURE
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import SAMPLE_TIMER, WEIGHTS_SEQ_NO
+
+from rllib_rnd.envs import frame_stack, make_vector_env
+from rllib_rnd.episode_tracker import EpisodeSummary, EpisodeTracker
+from rllib_rnd.modules.dual_critic import VALUES
+from rllib_rnd.rollout import Rollout
+
+
+@dataclass
+class _Position:
+    """Where the runner's environments stand between two rollouts."""
+
+    obs: np.ndarray  # [N, *obs_shape]
+    is_first: np.ndarray  # [N] bool
+    done: np.ndarray  # [N] bool: the next step is a reset step
+    stack: np.ndarray | None  # [K, N, *frame_shape]: the last K frames, None if K = 1
+
+
+def runner_seed(seed: int | None, worker_index: int, in_evaluation: bool) -> int | None:
+    """Derives a runner's own seed, so that no two runners (nor training and evaluation) share environments."""
+    if seed is None:
+        return None
+    sequence = np.random.SeedSequence([seed, worker_index, int(in_evaluation)])
+    return int(sequence.generate_state(1)[0] % (2**31 - 1))
+
+
+class RolloutEnvRunner(SingleAgentEnvRunner):
+    """Samples `Rollout` arrays for training and stock episodes for evaluation."""
+
+    @override(SingleAgentEnvRunner)
+    def __init__(self, *, config: Any, **kwargs: Any) -> None:
+        self._position: _Position | None = None
+        self._episodes: EpisodeTracker | None = None
+        super().__init__(config=config, **kwargs)
+        # Two streams: one the environments are reset with, one that actions are drawn from.
+        self._seed = runner_seed(config.seed, self.worker_index, config.in_evaluation)
+        self._generator = torch.Generator()
+        if self._seed is not None:
+            self._generator.manual_seed(self._seed)
+        else:
+            self._generator.seed()
+
+    @override(SingleAgentEnvRunner)
+    def make_env(self) -> None:
+        """(Re-)creates the vector environment through the project's registry."""
+        if self.env is not None:
+            with contextlib.suppress(Exception):
+                self.env.close()
+        num_envs = self.config.num_envs_per_env_runner
+        env_config = dict(self.config.env_config)
+        vector_env = make_vector_env(self.config.env, num_envs, env_config)
+        self.frame_stack = frame_stack(self.config.env, env_config)
+        self.env = DictInfoToList(vector_env) if self.config.in_evaluation else vector_env
+        self.num_envs = num_envs
+        self._needs_initial_reset = True
+        self._position = None
+        self._episodes = self._episodes or EpisodeTracker(num_envs)
+        context = EnvContext(env_config, worker_index=self.worker_index, num_workers=self.num_workers)
+        self._run_callback(
+            "on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context
+        )
+
+    @override(SingleAgentEnvRunner)
+    def sample(self, **kwargs: Any) -> Any:
+        """Samples T agent steps of every environment.
+
+        Returns:
+            A `Rollout`; in evaluation (or with RLlib's ``num_episodes`` / ``num_timesteps``) a list of episodes.
+        """
+        if self.config.in_evaluation:
+            return super().sample(**kwargs)
+        with self.metrics.log_time(SAMPLE_TIMER):
+            rollout = self.sample_rollout()
+        self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
+        self._run_callback("on_sample_end", env_runner=self, samples=rollout)
+        return rollout
+
+    def sample_ref(self) -> tuple[Any, Any, set[int]]:
+        """Samples one rollout: ``(object reference, metrics, rooms visited)``; the arrays stay on this node."""
+        rollout = self.sample()
+        return ray.put(rollout), self.get_metrics(), self.rooms_visited()
+
+    def sample_rollout(self) -> Rollout:
+        """Samples T agent steps of each of the N environments under the current policy.
+
+        Raises:
+            RuntimeError: an environment failed and ``restart_failed_sub_environments`` is off.
+        """
+        while True:
+            rollout = self._try_rollout(random_actions=False)
+            if rollout is not None:
+                finished = self._episodes.take_finished()
+                self._increase_sampled_metrics(int(rollout.valid.sum()), len(finished))
+                self._log_episodes(finished)
+                return rollout
+
+    def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
+        for episode in finished:
+            # Wall seconds of one environment of a vector are not defined; RLlib's column for them stays 0.
+            self._log_episode_metrics(len(episode), episode.get_return(), 0.0)
+            if episode.rooms:
+                window = self.config.metrics_num_episodes_for_smoothing
+                self.metrics.log_value("rooms_per_episode_mean", len(episode.rooms), window=window)
+            self._run_callback(
+                "on_episode_end",
+                episode=episode,
+                env_runner=self,
+                env=self.env.unwrapped,
+                env_index=episode.env_index,
+                rl_module=self.module,
+            )
+
+    def rooms_visited(self) -> set[int]:
+        """Rooms seen by this runner's training environments since it started."""
+        return set(self._episodes.rooms_visited)
+
+    def random_play(self, num_steps: int, seed_offset: int) -> Rollout:
+        """Plays ``num_steps`` vector steps at random in separate environments (for the first statistics).
+
+        Args:
+            num_steps: agent steps per environment.
+            seed_offset: call counter; the environments of call 0 are reset, later calls go on with them.
+        """
+        state = self.env, self._position, self._episodes
+        try:
+            if seed_offset == 0 or getattr(self, "_random_play", None) is None:
+                env = make_vector_env(self.config.env, self.num_envs, dict(self.config.env_config))
+                self._random_play = (env, None, EpisodeTracker(self.num_envs))
+                env.action_space.seed(None if self._seed is None else self._seed + 1)
+            self.env, self._position, self._episodes = self._random_play
+            rollout = self._try_rollout(random_actions=True, num_steps=num_steps)
+            self._random_play = (self.env, self._position, self._episodes)
+        finally:
+            self.env, self._position, self._episodes = state
+        if rollout is None:
+            raise RuntimeError("The environment failed during random play; see the log above for its error.")
+        return rollout
+
+    def end_random_play(self) -> None:
+        """Closes the environments of `random_play`."""
+        if getattr(self, "_random_play", None) is not None:
+            self._random_play[0].close()
+            self._random_play = None
+
+    def _try_rollout(self, random_actions: bool, num_steps: int | None = None) -> Rollout | None:
+        """One rollout, or None if the environment failed and was created anew."""
+        steps = num_steps or self.config.get_rollout_fragment_length(self.worker_index)
+        if self._position is None:
+            self._reset()
+        position, arrays = self._position, self._allocate(steps)
+        k = self.frame_stack
+        if k > 1:
+            arrays.frames[:k] = position.stack
+        for t in range(steps):
+            arrays.is_first[t] = position.is_first
+            if k == 1:
+                arrays.frames[t] = position.obs
+            action = self._act(arrays, t, position.obs, random_actions)
+            result = self._try_env_step(action)
+            if isinstance(result, str) and result == ENV_STEP_FAILURE:
+                return None
+            obs, reward, terminated, truncated, infos = result
+            arrays.reward[t], arrays.terminated[t], arrays.truncated[t] = reward, terminated, truncated
+            self._episodes.step(reward, terminated | truncated, position.done, infos.get("room"))
+            position.obs, position.is_first, position.done = obs, position.done, terminated | truncated
+            if k > 1:
+                arrays.frames[t + k] = obs[:, -1]
+        arrays.is_first[steps] = position.is_first
+        if k == 1:
+            arrays.frames[steps] = position.obs
+        else:
+            # The environment's own stacks, not the last K frames: those may belong to the previous episode.
+            position.stack = np.swapaxes(position.obs, 0, 1).copy()
+        if not random_actions:
+            arrays.value[steps] = self._forward(position.obs)[1]
+        return arrays
+
+    def _reset(self) -> None:
+        obs, infos = self._try_env_reset(seed=self._seed)
+        first = np.ones(self.num_envs, dtype=bool)
+        stack = np.swapaxes(obs, 0, 1).copy() if self.frame_stack > 1 else None
+        self._position = _Position(obs, first, np.zeros(self.num_envs, dtype=bool), stack)
+        self._episodes.start(infos.get("room"))
+        # After a restart of failed environments the seed must not bring the same episodes again.
+        self._seed = None if self._seed is None else self._seed + 1
+
+    def _allocate(self, steps: int) -> Rollout:
+        n, k = self.num_envs, self.frame_stack
+        obs_space, act_space = self.env.single_observation_space, self.env.single_action_space
+        frame_shape = obs_space.shape[1:] if k > 1 else obs_space.shape
+        streams = 1 + len(self.config.intrinsic_reward_specs())
+        return Rollout(
+            frames=np.empty((steps + (k if k > 1 else 1), n, *frame_shape), dtype=obs_space.dtype),
+            is_first=np.empty((steps + 1, n), dtype=bool),
+            action=np.empty((steps, n, *act_space.shape), dtype=act_space.dtype),
+            logp=np.zeros((steps, n), dtype=np.float32),
+            value=np.zeros((steps + 1, n, streams), dtype=np.float32),
+            reward=np.empty((steps, n), dtype=np.float32),
+            terminated=np.empty((steps, n), dtype=bool),
+            truncated=np.empty((steps, n), dtype=bool),
+            frame_stack=k,
+        )
+
+    def _act(self, arrays: Rollout, t: int, obs: np.ndarray, random_actions: bool) -> np.ndarray:
+        if random_actions:
+            arrays.action[t] = self.env.action_space.sample()
+            return arrays.action[t]
+        logits, arrays.value[t] = self._forward(obs)
+        log_probs = torch.log_softmax(logits, dim=1)
+        action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
+        arrays.logp[t] = log_probs.gather(1, action)[:, 0].numpy()
+        arrays.action[t] = action[:, 0].numpy()
+        return arrays.action[t]
+
+    def _forward(self, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+        batch = {Columns.OBS: torch.from_numpy(obs).to(self._device)}
+        out = self.module.forward_exploration(batch)
+        return out[Columns.ACTION_DIST_INPUTS].float().cpu(), out[VALUES].float().cpu().numpy()
+
+    def _run_callback(self, name: str, **kwargs: Any) -> None:
+        make_callback(
+            name,
+            callbacks_objects=self._callbacks,
+            callbacks_functions=getattr(self.config, f"callbacks_{name}"),
+            kwargs={"metrics_logger": self.metrics, **kwargs},
+        )
+
+    def gym_spaces(self) -> tuple[gym.Space, gym.Space]:
+        """The spaces of a single environment."""
+        return self.env.single_observation_space, self.env.single_action_space

@@ -1,0 +1,164 @@
+"""YAML text to plain data plus the place of every value, so that an error can name file and line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rllib_rnd.errors import ConfigError
+
+KeyPath = tuple[str | int, ...]
+
+
+class ExperimentError(ConfigError):
+    """A mistake in an experiment file or in an override; ``str()`` is the one line a user reads."""
+
+
+class Places:
+    """Remembers where each value came from: ``file.yaml:12`` or the command-line option that set it."""
+
+    def __init__(self, default: str) -> None:
+        self.default = default
+        self._places: dict[KeyPath, str] = {}
+
+    def set(self, path: KeyPath, place: str) -> None:
+        """Records the place of the value at ``path``; what lay under it before is forgotten."""
+        for known in [p for p in self._places if p[: len(path)] == path]:
+            del self._places[known]
+        self._places[path] = place
+
+    def add(self, path: KeyPath, place: str) -> None:
+        """Records the place of one value without touching the values under it."""
+        self._places[path] = place
+
+    def of(self, path: KeyPath) -> str:
+        """Returns the place of ``path`` or of its nearest recorded parent."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._places:
+                return self._places[path[:length]]
+        return self.default
+
+    def __contains__(self, path: KeyPath) -> bool:
+        return path in self._places
+
+    def error(self, path: KeyPath, problem: str) -> ExperimentError:
+        """Builds ``place: dotted.key: problem``; the leading experiment name is kept, it names the block."""
+        return ExperimentError(f"{self.of(path)}: {dotted(path)}: {problem}")
+
+
+def dotted(path: KeyPath) -> str:
+    """Returns ``a.b[0].c`` for ``("a", "b", 0, "c")``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text
+
+
+def parse_dotted(text: str) -> KeyPath:
+    """Inverse of :func:`dotted` for names and ``[i]`` indices."""
+    parts: list[str | int] = []
+    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", text):
+        parts.append(int(index) if index else name)
+    return tuple(parts)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 as PyYAML reads it, except that ``1e-4`` is a number (PyYAML alone makes it a string)."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:\d[\d_]*(?:\.[\d_]*)?|\.[\d_]+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_scalar(text: str) -> Any:
+    """Reads one YAML value, as ``--set key=value`` needs it.
+
+    Raises:
+        ExperimentError: if the text is not YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"{text!r} is not a YAML value ({_reason(error)}).") from error
+
+
+def load_yaml(path: Path) -> tuple[Any, Places]:
+    """Reads one YAML file.
+
+    Returns:
+        The data, and the places of every key and list item in it.
+
+    Raises:
+        ExperimentError: unreadable file, broken YAML, or a key written twice in one mapping.
+    """
+    places = Places(str(path))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{path}: cannot be read ({error}).") from error
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        data = None if node is None else _construct(loader, node, (), places)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ExperimentError(f"{path}{line}: not valid YAML ({_reason(error)}).") from error
+    finally:
+        loader.dispose()
+    return data, places
+
+
+def _reason(error: yaml.YAMLError) -> str:
+    return str(getattr(error, "problem", None) or error).split("\n")[0]
+
+
+def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, places: Places) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        _refuse_duplicates(node, path, places)
+        loader.flatten_mapping(node)  # resolves `<<: *anchor`
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool)):
+                where = f"{places.default}:{key_node.start_mark.line + 1}"
+                raise ExperimentError(f"{where}: {key!r} cannot be a key.")
+            child = (*path, str(key))
+            places.add(child, f"{places.default}:{key_node.start_mark.line + 1}")
+            mapping[key] = _construct(loader, value_node, child, places)
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for index, value_node in enumerate(node.value):
+            places.add((*path, index), f"{places.default}:{value_node.start_mark.line + 1}")
+            items.append(_construct(loader, value_node, (*path, index), places))
+        return items
+    return loader.construct_object(node, deep=True)
+
+
+def _refuse_duplicates(node: yaml.MappingNode, path: KeyPath, places: Places) -> None:
+    seen: dict[str, int] = {}
+    for key_node, _ in node.value:
+        name, line = str(key_node.value), key_node.start_mark.line + 1
+        if name in seen and name != "<<":
+            where = f"{places.default}:{line}: {dotted((*path, name))}"
+            raise ExperimentError(f"{where}: written twice; the first is in line {seen[name]}.")
+        seen[name] = line
+
+
+def walk(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yields every (path, value) below ``value``, itself included, parents first."""
+    yield path, value
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from walk(child, (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for index, child in enumerate(value):
+            yield from walk(child, (*path, index))

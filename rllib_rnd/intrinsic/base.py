@@ -1,0 +1,146 @@
+"""The intrinsic reward contract. One file per reward, all with the same four methods."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import gymnasium as gym
+import torch
+from torch import nn
+
+from rllib_rnd.intrinsic.reward_filter import RewardFilter
+from rllib_rnd.options import Registry, option
+from rllib_rnd.rollout import Rollout
+
+#: name -> (sum over samples, number of samples), both ``[]``; the loss is the ratio of the totals over all
+#: learners.
+LossTerms = dict[str, tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class IntrinsicOptions:
+    """Options that every intrinsic reward has."""
+
+    gamma: float = option(
+        0.99, "discount of this reward's value stream and of its scale; RND: 0.99", low=0.0, high=1.0
+    )
+    coeff: float = option(
+        1.0, "weight of this stream's advantage in the policy loss; RND: 1 (extrinsic: 2)", low=0.0
+    )
+    episodic: bool = option(
+        False, "stop returns at episode ends; RND: False, so a game over costs only what it hides"
+    )
+    reward_on: Literal["next", "current"] = option(
+        "next", "which observation step t is rewarded for: obs_{t+1} (RND) or obs_t"
+    )
+    normalize_reward: bool = option(
+        True, "divide by the running std of the discounted past sum of rewards; RND: True"
+    )
+    clip_reward: float | None = option(
+        None, "limit of the reward's size after normalisation; null: none", low=0.0
+    )
+
+
+class IntrinsicReward(nn.Module, abc.ABC):
+    """Base of all intrinsic rewards: a learner-only torch module.
+
+    For one rollout the learner calls, in this order:
+
+    1. ``reward(rollout)``: raw rewards, and features that stay fixed for the whole update, computed once;
+    2. ``normalize(r_t, valid)``: scaled rewards for the value streams;
+    3. ``loss(...)`` for each minibatch of every epoch;
+    4. ``update_statistics(rollout)`` last, so the rewards of a rollout and the training on it see the same
+       input statistics, and the next rollout sees newer ones. (Before the first rollout, it is called with
+       random play.)
+
+    All running statistics are buffers: saved, restored and moved with the module, and summed over learners
+    inside ``update_statistics`` and ``normalize``, which all learners must therefore call equally often.
+    They must not be overwritten by DDP (``broadcast_buffers=False``), which would copy those of rank 0.
+
+    ``loss`` returns sums and counts rather than means: masks leave different learners different numbers of
+    samples, and only the ratio of the totals is the loss of the whole batch.
+
+    Subclasses set ``Options`` and the two documentation strings.
+
+    Args:
+        observation_space: space of one observation as the policy sees it, frame stack included.
+        action_space: space of one action.
+        frame_stack: K; with K > 1 the first axis of an observation holds K frames, newest last.
+        options: an instance of ``Options``.
+    """
+
+    Options: ClassVar[type[Any]] = IntrinsicOptions
+    source: ClassVar[str] = ""
+    cost: ClassVar[str] = ""
+
+    def __init__(
+        self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any
+    ) -> None:
+        super().__init__()
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.frame_stack = frame_stack
+        self.options = options
+        self.reward_filter = RewardFilter(options.gamma)
+
+    @abc.abstractmethod
+    def update_statistics(self, rollout: Rollout) -> None:
+        """Adds a rollout's valid observations to the input statistics (over all learners). Called last."""
+
+    @abc.abstractmethod
+    def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Computes a rollout's rewards without gradient.
+
+        Returns:
+            ``[T, N]`` float32 raw rewards (0 on reset steps), and named features ``[T * N, ...]`` in the
+            order of flat indices ``t * N + n``, for ``loss``.
+        """
+
+    @abc.abstractmethod
+    def loss(
+        self,
+        rollout: Rollout,
+        features: dict[str, torch.Tensor],
+        index: torch.Tensor,
+        generator: torch.Generator,
+        valid: torch.Tensor,
+    ) -> LossTerms:
+        """Computes the training loss of this reward's networks on one minibatch.
+
+        Args:
+            rollout: the rollout on the learner's device.
+            features: what ``reward`` returned for it.
+            index: ``[B]`` flat indices ``t * N + n``.
+            generator: the only source of randomness; how much is drawn depends on B alone.
+            valid: ``[B]`` bool, False for reset steps.
+
+        Returns:
+            Per name the sum (with a graph, even over no sample) and the count (no graph).
+        """
+
+    @torch.no_grad()
+    def normalize(self, r_t: torch.Tensor, valid: torch.Tensor, update: bool = True) -> torch.Tensor:
+        """Scales raw rewards for the value stream and clips them, as the options say.
+
+        The scale includes the rollout itself. It is tracked, for the metrics, even where it is not applied.
+
+        Args:
+            r_t: ``[T, N]`` raw rewards in time order, following on the previous call's.
+            valid: ``[T, N]`` bool; reset steps get reward 0 and leave the statistics alone.
+            update: move the statistics forward first.
+
+        Returns:
+            ``[T, N]``.
+        """
+        if update:
+            self.reward_filter.update(r_t, valid)
+        if self.options.normalize_reward:
+            r_t = self.reward_filter(r_t)
+        if self.options.clip_reward is not None:
+            r_t = r_t.clamp(-self.options.clip_reward, self.options.clip_reward)
+        return torch.where(valid, r_t, torch.zeros_like(r_t))
+
+
+INTRINSIC_REWARDS: Registry[IntrinsicReward] = Registry("intrinsic reward")

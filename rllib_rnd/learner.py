@@ -1,0 +1,382 @@
+"""The learner: rollout -> intrinsic rewards -> two-stream GAE -> minibatches -> losses -> one Adam step each.
+
+Sources: PPO (Schulman et al. 2017, arXiv 1707.06347), RND's combination of two return streams (Burda et al. 2018,
+arXiv 1810.12894, section 2.3). All numbers that several learners must agree on (counts, statistics, gradients)
+are summed explicitly: wrapping the module in DDP would overwrite the running statistics of all ranks but the first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.utils.annotations import override
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.schedules.scheduler import Scheduler
+from torch import Tensor
+
+from rllib_rnd.functional.gae import generalized_advantage_estimation
+from rllib_rnd.functional.ppo import (
+    approx_kl,
+    clip_fraction,
+    clipped_surrogate_loss,
+    explained_variance,
+    value_loss,
+)
+from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
+from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.rollout import Rollout, concatenate_envs, shard_bounds
+
+
+class NonFiniteTrainingError(RuntimeError):
+    """Losses or gradients stayed non-finite for too many updates in a row."""
+
+
+@dataclass
+class TrainingBatch:
+    """A rollout with everything the minibatches need, on the device; B = T * N flat samples.
+
+    Attributes:
+        rollout: the arrays of this learner's environments.
+        index: ``[M]`` flat indices of the valid samples.
+        advantage: ``[B]`` mixed over the streams.
+        value_target: ``[B, S]``.
+        features: per intrinsic reward, tensors computed once per rollout.
+    """
+
+    rollout: Rollout
+    index: Tensor
+    advantage: Tensor
+    value_target: Tensor
+    features: list[dict[str, Tensor]]
+
+
+class IntrinsicPPOLearner(TorchLearner):
+    """PPO over several return streams, with intrinsic rewards and auxiliary losses as plug-ins."""
+
+    @override(TorchLearner)
+    def build(self) -> None:
+        """Builds module and optimizer, and the generators of minibatch order and masks."""
+        # Under Ray a process is limited to one thread unless told otherwise.
+        threads = self.config.torch_threads or max(1, (os.cpu_count() or 1) // max(1, self.config.num_learners))
+        torch.set_num_threads(threads)
+        super().build()
+        self._generator = torch.Generator(device=self._device)
+        if self.config.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(self.config.seed + 7919 * rank())
+        self._nonfinite_updates = 0
+        self._nonfinite_in_a_row = 0
+        self._schedules = {
+            name: Scheduler(getattr(self.config, name), framework="torch", device=self._device)
+            for name in ("entropy_coeff", "clip_param")
+        }
+
+    @property
+    def trained_module(self) -> DualCriticModule:
+        """The one module that is trained."""
+        return self.module[DEFAULT_MODULE_ID]
+
+    @override(TorchLearner)
+    def _make_modules_ddp_if_necessary(self) -> None:
+        """No DDP: gradients are summed in `_apply`, statistics in `RunningMoments`."""
+        self._broadcast_initial_parameters()
+
+    def _broadcast_initial_parameters(self) -> None:
+        if world_size() > 1:
+            for tensor in self._module[DEFAULT_MODULE_ID].state_dict().values():
+                torch.distributed.broadcast(tensor, src=0)
+
+    @override(TorchLearner)
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """One Adam over policy, critics, predictor and auxiliary heads; frozen networks are left out."""
+        params = [p for p in self._module[module_id].parameters() if p.requires_grad]
+        optimizer = torch.optim.Adam(params, fused=True, eps=config.adam_epsilon)
+        self.register_optimizer(
+            module_id=module_id, optimizer=optimizer, params=params, lr_or_lr_schedule=config.lr
+        )
+
+    def update_statistics(self, rollouts: list[Any]) -> None:
+        """Feeds rollouts of random play (or their references) to the statistics of the intrinsic rewards."""
+        rollout = self._own_share(rollouts)
+        with torch.no_grad():
+            for reward in self.trained_module.intrinsic_rewards:
+                reward.update_statistics(rollout)
+
+    def update_from_rollouts(self, rollouts: list[Any], timesteps: dict[str, int]) -> dict[str, Any]:
+        """One iteration of learning.
+
+        Args:
+            rollouts: rollouts or their object references, the same list on every learner.
+            timesteps: ``{NUM_ENV_STEPS_SAMPLED_LIFETIME: agent steps}`` for the schedules.
+
+        Raises:
+            NonFiniteTrainingError: ``max_nonfinite_updates`` updates in a row had non-finite losses or gradients.
+        """
+        self.before_gradient_based_update(timesteps=timesteps)
+        self._weights_seq_no += 1
+        for schedule in self._schedules.values():
+            schedule.update(timestep=timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        rollout = self._own_share(rollouts)
+        if self._is_usable(rollout):
+            batch = self._prepare(rollout)
+            sums: dict[str, list[Tensor]] = defaultdict(list)
+            for _ in range(self.config.num_epochs):
+                order = torch.randperm(len(batch.index), generator=self._generator, device=batch.index.device)
+                for chunk in order.tensor_split(self.config.minibatches_per_epoch()):
+                    for name, value in self._minibatch_step(batch, batch.index[chunk]).items():
+                        sums[name].append(value)
+            self._log({name: torch.stack(values).mean() for name, values in sums.items()})
+            with torch.no_grad():
+                # Only now: reward and predictor of one rollout see the same statistics.
+                for reward in self.trained_module.intrinsic_rewards:
+                    reward.update_statistics(rollout)
+        self._log({"nonfinite_updates": self._nonfinite_updates})
+        self._log_steps(rollout)
+        self.after_gradient_based_update(timesteps=timesteps)
+        return self.metrics.reduce()
+
+    @override(TorchLearner)
+    def compute_loss_for_module(self, **kwargs: Any) -> Tensor:
+        """RLlib's entry for stock batches, which carry no unbroken time order.
+
+        Raises:
+            TypeError: always; `update_from_rollouts` is the way in.
+        """
+        raise TypeError("This learner trains on rollouts: call update_from_rollouts, not update.")
+
+    # --- from rollouts to a training batch -------------------------------------------------------------------------
+
+    def _own_share(self, rollouts: list[Any]) -> Rollout:
+        """This learner's environments, fetching only the rollouts they are in."""
+        resolved = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in rollouts]
+        joined = concatenate_envs(resolved)
+        start, stop = shard_bounds(joined.num_envs, world_size(), rank())
+        return joined.select_envs(start, stop).to_torch(self._device)
+
+    def _is_usable(self, rollout: Rollout) -> bool:
+        """False (and counted) if the environment delivered a non-finite observation or reward."""
+        parts = {"reward": rollout.reward, "observation": rollout.frames, "value": rollout.value}
+        bad = [k for k, v in parts.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
+        count = all_reduce_sum(torch.tensor(float(len(bad)), device=self._device))
+        if count > 0:
+            self._count_nonfinite(", ".join(bad) or "another learner's rollout")
+            return False
+        return True
+
+    @torch.no_grad()
+    def _prepare(self, rollout: Rollout) -> TrainingBatch:
+        """Intrinsic rewards, both GAEs and the mixed advantage of one rollout."""
+        valid = rollout.valid
+        config, rewards = self.config, [self._extrinsic_reward(rollout)]
+        gammas, episodic, coeffs = [config.gamma], [True], [config.extrinsic_coeff]
+        features = []
+        for reward in self.trained_module.intrinsic_rewards:
+            raw, cached = reward.reward(rollout)
+            normalized = reward.normalize(raw, valid)
+            rewards.append(normalized * valid)
+            features.append(cached)
+            gammas.append(reward.options.gamma)
+            episodic.append(reward.options.episodic)
+            coeffs.append(reward.options.coeff)
+            self._log_intrinsic(len(features) - 1, reward, raw[valid], normalized[valid])
+        device = self._device
+        advantage, target = generalized_advantage_estimation(
+            torch.stack(rewards, dim=-1),
+            rollout.value,
+            rollout.terminated,
+            rollout.truncated,
+            rollout.is_first[1:],
+            torch.tensor(gammas, device=device),
+            config.lambda_,
+            torch.tensor(episodic, device=device),
+        )
+        self._log_values(rollout, target, valid)
+        mixed = (advantage * torch.tensor(coeffs, device=device)).sum(dim=-1).flatten()
+        index = torch.nonzero(valid.flatten())[:, 0]
+        if config.normalize_advantages:
+            mixed = _standardize(mixed, index)
+        return TrainingBatch(rollout, index, mixed, target.flatten(0, 1), features)
+
+    def _extrinsic_reward(self, rollout: Rollout) -> Tensor:
+        reward = rollout.reward
+        transform = {
+            "raw": lambda r: r,
+            "sign": torch.sign,
+            "clip": lambda r: r.clamp(-1.0, 1.0),
+            "none": torch.zeros_like,
+        }[self.config.extrinsic_reward]
+        return transform(reward) * rollout.valid
+
+    # --- one minibatch -----------------------------------------------------------------------------------------------
+
+    def _minibatch_step(self, batch: TrainingBatch, index: Tensor) -> dict[str, Tensor]:
+        total, metrics = self._losses(batch, index)
+        for optimizer in self._optimizer_parameters:
+            optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        metrics["total_loss"] = total.detach()
+        metrics["grad_norm"] = self._apply(metrics)
+        return metrics
+
+    def _losses(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The total loss of one minibatch and its parts; sums are divided by counts over all learners."""
+        module, rollout = self.trained_module, batch.rollout
+        module.train()
+        logits, values = module.policy_and_values(rollout.obs(index))
+        log_probs = torch.log_softmax(logits, dim=1)
+        action = rollout.action.flatten(0, 1)[index].long()
+        logp = log_probs.gather(1, action[:, None])[:, 0]
+        logp_old = rollout.logp.flatten()[index]
+        entropy = -(log_probs.exp() * log_probs).sum(dim=1)
+        clip_param = float(self._schedules["clip_param"].get_current_value())
+        surrogate = clipped_surrogate_loss(logp, logp_old, batch.advantage[index], clip_param)
+        value_old = rollout.value[:-1].flatten(0, 1)[index]
+        vf_clip = self.config.vf_clip_param
+        vf = value_loss(values, batch.value_target[index], value_old if vf_clip is not None else None, vf_clip)
+
+        count = all_reduce_sum(torch.tensor(float(len(index)), device=index.device)).clamp(min=1.0)
+        parts = {
+            "policy_loss": surrogate.sum() / count,
+            "vf_loss": vf.sum() / count,
+            "entropy": entropy.sum() / count,
+        }
+        entropy_coeff = float(self._schedules["entropy_coeff"].get_current_value())
+        total = parts["policy_loss"] + self.config.vf_loss_coeff * parts["vf_loss"] - entropy_coeff * parts["entropy"]
+        for name, (loss_sum, loss_count), coeff in self._plugin_terms(batch, index):
+            parts[name] = loss_sum / all_reduce_sum(loss_count.detach().float()).clamp(min=1.0)
+            total = total + coeff * parts[name]
+        with torch.no_grad():
+            parts["vf_loss_extrinsic"] = vf[:, 0].sum() / count
+            parts["vf_loss_intrinsic"] = vf[:, 1:].sum() / count
+            parts["approx_kl"] = approx_kl(logp, logp_old).sum() / count
+            parts["clip_fraction"] = clip_fraction(logp, logp_old, clip_param).sum() / count
+        return total, {name: value.detach() for name, value in parts.items()}
+
+    def _plugin_terms(self, batch: TrainingBatch, index: Tensor) -> list[tuple[str, tuple[Tensor, Tensor], float]]:
+        """Named ``(sum, count)`` terms of intrinsic rewards (weight 1) and auxiliary losses (their coefficient)."""
+        module, terms = self.trained_module, []
+        valid = torch.ones(len(index), dtype=torch.bool, device=index.device)  # batch.index holds no reset step
+        for i, reward in enumerate(module.intrinsic_rewards):
+            named = reward.loss(batch.rollout, batch.features[i], index, self._generator, valid)
+            terms += [(_numbered(name, i), term, 1.0) for name, term in named.items()]
+        for i, auxiliary in enumerate(module.auxiliary_losses):
+            named = auxiliary.loss(module.backbone, batch.rollout, index, self._generator, valid)
+            terms += [(_numbered(name, i), term, auxiliary.options.coeff) for name, term in named.items()]
+        return terms
+
+    def _apply(self, metrics: dict[str, Tensor]) -> Tensor:
+        """Sums gradients over learners, clips, checks once that all is finite, steps. Returns the gradient norm."""
+        params = [p for p in self._params.values() if p.grad is not None]
+        grads = [p.grad for p in params]
+        if world_size() > 1:
+            self._sum_gradients()
+            grads = [p.grad for p in self._params.values()]
+        norm = torch.nn.utils.get_total_norm(grads)
+        # One device sync for the whole step. RLlib's own flag `torch_skip_nan_gradients` does the opposite of its
+        # documentation (it steps with the bad gradients), so it plays no part here.
+        if not bool(torch.isfinite(norm)):
+            bad = [name for name, value in metrics.items() if not bool(torch.isfinite(value))]
+            self._count_nonfinite(", ".join(bad) or "the gradients")
+            return torch.zeros_like(norm)
+        if self.config.grad_clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(params, self.config.grad_clip, norm)
+        for optimizer in self._optimizer_parameters:
+            optimizer.step()
+        for auxiliary in self.trained_module.auxiliary_losses:
+            auxiliary.after_update(self.trained_module.backbone)
+        self._nonfinite_in_a_row = 0
+        return norm
+
+    def _sum_gradients(self) -> None:
+        params = list(self._params.values())
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
+        all_reduce_sum(flat)
+        for p, grad in zip(params, flat.split([p.numel() for p in params]), strict=True):
+            p.grad = grad.view_as(p)
+
+    def _count_nonfinite(self, cause: str) -> None:
+        self._nonfinite_updates += 1
+        self._nonfinite_in_a_row += 1
+        if self._nonfinite_in_a_row >= self.config.max_nonfinite_updates:
+            raise NonFiniteTrainingError(
+                f"{self._nonfinite_in_a_row} updates in a row were not finite and were skipped; not finite: {cause}. "
+                "The weights are still those of the last finite update. A lower lr, a grad_clip or a check of the "
+                "environment's observations and rewards usually helps."
+            )
+
+    # --- metrics and state -------------------------------------------------------------------------------------------
+
+    def _log(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            self.metrics.log_value((DEFAULT_MODULE_ID, name), float(value), window=1)
+
+    def _log_intrinsic(self, i: int, reward: torch.nn.Module, raw: Tensor, normalized: Tensor) -> None:
+        named = {
+            "intrinsic_reward_mean": raw.mean(),
+            "intrinsic_reward_max": raw.max(),
+            "intrinsic_reward_normalized_mean": normalized.mean(),
+            "intrinsic_return_std": reward.reward_filter.std,
+        }
+        self._log({_numbered(name, i): value for name, value in named.items()})
+
+    def _log_values(self, rollout: Rollout, target: Tensor, valid: Tensor) -> None:
+        value = rollout.value[:-1]
+        named = {"explained_variance_extrinsic": explained_variance(value[..., 0], target[..., 0], valid)}
+        for i in range(1, value.shape[-1]):
+            name = _numbered("explained_variance_intrinsic", i - 1)
+            named[name] = explained_variance(value[..., i], target[..., i], valid)
+        named["advantage_samples"] = valid.sum()
+        self._log(named)
+
+    def _log_steps(self, rollout: Rollout) -> None:
+        count = int(rollout.valid.sum()) * self.config.num_epochs
+        for module_id in (DEFAULT_MODULE_ID, ALL_MODULES):
+            self.metrics.log_value((module_id, "num_module_steps_trained"), count, reduce="sum")
+            self.metrics.log_value((module_id, "num_module_steps_trained_lifetime"), count, reduce="lifetime_sum")
+        self._log({"learning_rate": self._get_optimizer_lr(next(iter(self._optimizer_parameters)))})
+
+    @override(TorchLearner)
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's learner state plus what a bitwise resume needs: generator and non-finite counters."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        state["intrinsic_ppo"] = {
+            "generator": self._generator.get_state().numpy(),
+            "nonfinite_updates": self._nonfinite_updates,
+            "nonfinite_in_a_row": self._nonfinite_in_a_row,
+        }
+        return state
+
+    @override(TorchLearner)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores `get_state`."""
+        super().set_state(state)
+        own = state.get("intrinsic_ppo")
+        if own is not None:
+            self._generator.set_state(torch.from_numpy(own["generator"].copy()))
+            self._nonfinite_updates = own["nonfinite_updates"]
+            self._nonfinite_in_a_row = own["nonfinite_in_a_row"]
+
+
+def _numbered(name: str, i: int) -> str:
+    """Metric names of the first plug-in are plain; further ones carry their number."""
+    return name if i == 0 else f"{name}_{i}"
+
+
+def _standardize(values: Tensor, index: Tensor) -> Tensor:
+    """Zero mean and unit variance over ``values[index]`` of all learners."""
+    chosen = values[index].double()
+    count, total, square = all_reduce_sum(
+        torch.stack([torch.tensor(float(len(index)), dtype=torch.float64, device=values.device),
+                     chosen.sum(), chosen.square().sum()])
+    )
+    mean = total / count
+    std = (square / count - mean.square()).clamp(min=0.0).sqrt()
+    return ((values - mean) / (std + 1e-8)).to(values.dtype)

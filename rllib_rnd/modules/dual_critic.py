@@ -1,0 +1,116 @@
+"""The RLModule: one backbone, one policy head, one value head per return stream, and the learner-only plug-ins.
+
+Heads as in the RND lineage (Burda et al. 2018, arXiv 1810.12894; widths of the PyTorch lineage): the policy is
+FC E ReLU -> logits; the critics share one residual layer y = x + relu(FC(x)), then one linear value per stream.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from ray.rllib.utils.annotations import override
+from torch import Tensor, nn
+
+from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
+from rllib_rnd.modules.backbone import BACKBONES, Backbone, backbone_for_space, orthogonal_init
+
+VALUES = "values"  # [B, S] values of every stream; RLlib's own column holds only the extrinsic one.
+
+
+class ResidualCritics(nn.Module):
+    """Value heads of S return streams over one shared residual layer.
+
+    The layer is applied to the extrinsic and to the intrinsic features separately, so that a backbone with two
+    different read-outs (explorative attention) keeps them apart; when both are one tensor it is applied once.
+    """
+
+    def __init__(self, feature_dim: int, num_streams: int) -> None:
+        super().__init__()
+        self.extra = orthogonal_init(nn.Linear(feature_dim, feature_dim), gain=0.1)
+        self.extrinsic = orthogonal_init(nn.Linear(feature_dim, 1), gain=0.01)
+        self.intrinsic = nn.ModuleList(
+            orthogonal_init(nn.Linear(feature_dim, 1), gain=0.01) for _ in range(num_streams - 1)
+        )
+
+    def forward(self, extrinsic: Tensor, intrinsic: Tensor) -> Tensor:
+        """Maps two ``[B, D]`` features to ``[B, S]`` values, stream 0 extrinsic."""
+        hidden_extrinsic = extrinsic + torch.relu(self.extra(extrinsic))
+        values = [self.extrinsic(hidden_extrinsic)]
+        if len(self.intrinsic):
+            shared = intrinsic is extrinsic
+            hidden = hidden_extrinsic if shared else intrinsic + torch.relu(self.extra(intrinsic))
+            values += [head(hidden) for head in self.intrinsic]
+        return torch.cat(values, dim=1)
+
+
+class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
+    """Policy and critics over a pluggable backbone, with intrinsic rewards and auxiliary losses beside them.
+
+    ``model_config`` keys: ``backbone`` (mapping), ``intrinsic_rewards`` and ``auxiliary_losses`` (lists of
+    mappings), ``frame_stack`` (K). The plug-ins live on the learner only and are never sent to environment runners.
+    """
+
+    @override(RLModule)
+    def setup(self) -> None:
+        """Builds the networks.
+
+        Raises:
+            ConfigError: a plug-in is unknown, has wrong options or does not fit the spaces.
+        """
+        config = self.model_config
+        spec = config["backbone"]
+        if spec["type"] == "auto":
+            spec = {**spec, "type": backbone_for_space(self.observation_space)}
+        backbone_class, options = BACKBONES.parse(spec, "backbone")
+        self.backbone: Backbone = backbone_class(self.observation_space, options)
+        num_streams = 1 + len(config["intrinsic_rewards"])
+        dim = self.backbone.feature_dim
+        self.policy_head = nn.Sequential(
+            orthogonal_init(nn.Linear(dim, dim), gain=0.01),
+            nn.ReLU(),
+            orthogonal_init(nn.Linear(dim, int(self.action_space.n)), gain=0.01),
+        )
+        self.critics = ResidualCritics(dim, num_streams)
+        if self.inference_only:
+            return
+        self.intrinsic_rewards = nn.ModuleList()
+        for i, reward_spec in enumerate(config["intrinsic_rewards"]):
+            reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec, f"intrinsic_reward[{i}]")
+            self.intrinsic_rewards.append(
+                reward_class(self.observation_space, self.action_space, config["frame_stack"], reward_options)
+            )
+        self.auxiliary_losses = nn.ModuleList()
+        for i, loss_spec in enumerate(config["auxiliary_losses"]):
+            loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec, f"auxiliary_loss[{i}]")
+            self.auxiliary_losses.append(loss_class(self.backbone, self.observation_space, loss_options))
+
+    def plugins(self) -> list[tuple[str, IntrinsicReward | AuxiliaryLoss]]:
+        """Returns every learner-only plug-in with its name, intrinsic rewards first."""
+        named = [(f"intrinsic_rewards.{i}", m) for i, m in enumerate(self.intrinsic_rewards)]
+        return named + [(f"auxiliary_losses.{i}", m) for i, m in enumerate(self.auxiliary_losses)]
+
+    def policy_and_values(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps raw observations ``[B, ...]`` to action logits ``[B, A]`` and values ``[B, S]``."""
+        features = self.backbone(obs, None)
+        return self.policy_head(features.policy), self.critics(features.extrinsic, features.intrinsic)
+
+    @override(TorchRLModule)
+    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        logits, values = self.policy_and_values(batch[Columns.OBS])
+        return {Columns.ACTION_DIST_INPUTS: logits, VALUES: values}
+
+    @override(ValueFunctionAPI)
+    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
+        """Extrinsic values ``[B]``."""
+        return self.policy_and_values(batch[Columns.OBS])[1][:, 0]
+
+    @override(InferenceOnlyAPI)
+    def get_non_inference_attributes(self) -> list[str]:
+        """Names of the parts that only learners hold."""
+        return ["intrinsic_rewards", "auxiliary_losses"]

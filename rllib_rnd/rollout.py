@@ -1,0 +1,141 @@
+"""Rollout: the one container that travels from the environment runners to the learners.
+
+Everything is time-major. T is the number of agent steps per environment, N the number of environments, K the
+frame stack, S the number of value streams (stream 0 is extrinsic, the others belong to the intrinsic rewards).
+
+Images are stored once, as single uint8 frames (T + K of them per environment instead of (T + 1) * K), and the
+stacks that the networks see are gathered on the learner's device by index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class Rollout:
+    """T agent steps of N environments in unbroken order (numpy in transit, torch on a learner's device).
+
+    Environments reset in the NEXT_STEP manner: after an episode ends at step t, ``obs_tp1`` is the true last
+    observation of that episode, the action of step t + 1 is ignored by the environment and ``obs_tp2`` is the
+    reset observation. Step t + 1 is then a *reset step*: no sample, masked wherever samples are used.
+
+    Attributes:
+        frames: ``[T + K, N, *frame_shape]``; the newest frame of ``obs_t`` is ``frames[t + K - 1]``
+            (with K = 1 a frame is a whole observation).
+        is_first: ``[T + 1, N]`` bool, ``obs_t`` is a reset observation.
+        action: ``[T, N, ...]``.
+        logp: ``[T, N]`` log-probability of the action under the acting policy.
+        value: ``[T + 1, N, S]`` values of ``obs_0 .. obs_T`` under the acting critics.
+        reward: ``[T, N]`` extrinsic reward, raw.
+        terminated, truncated: ``[T, N]`` bool; an episode ended at step t by the task / by a limit.
+        frame_stack: K.
+    """
+
+    frames: Any
+    is_first: Any
+    action: Any
+    logp: Any
+    value: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    frame_stack: int = 1
+
+    @property
+    def num_steps(self) -> int:
+        """T, agent steps per environment."""
+        return int(self.reward.shape[0])
+
+    @property
+    def num_envs(self) -> int:
+        """N, environments."""
+        return int(self.reward.shape[1])
+
+    @property
+    def valid(self) -> Any:
+        """``[T, N]`` bool: the steps that are samples (all but the reset steps)."""
+        return ~self.is_first[1:]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes held by all arrays."""
+        return sum(int(getattr(self, name).nbytes) for name in ARRAYS)
+
+    def select_envs(self, start: int, stop: int) -> Rollout:
+        """Returns the environments ``start .. stop - 1`` as views."""
+        return replace(self, **{name: getattr(self, name)[:, start:stop] for name in ARRAYS})
+
+    def to_torch(self, device: torch.device | str = "cpu") -> Rollout:
+        """Returns the rollout as torch tensors on ``device`` (no copy on the CPU where numpy allows it)."""
+        tensors = {}
+        for name in ARRAYS:
+            array = getattr(self, name)
+            if isinstance(array, np.ndarray):
+                # Arrays out of Ray's object store are read-only views; torch warns about those, so copy them.
+                array = torch.from_numpy(array if array.flags.writeable else array.copy())
+            tensors[name] = array.to(device, non_blocking=True)
+        return replace(self, **tensors)
+
+    def obs(self, index: torch.Tensor) -> torch.Tensor:
+        """Gathers observations.
+
+        Args:
+            index: ``[B]`` flat indices ``t * N + n``, with t from 0 to T (T gives the bootstrap observation).
+
+        Returns:
+            ``[B, K, *frame_shape]`` if K > 1 (newest frame last), else ``[B, *frame_shape]``.
+        """
+        env = index % self.num_envs
+        time = torch.div(index, self.num_envs, rounding_mode="floor")
+        if self.frame_stack == 1:
+            return self.frames[time, env]
+        offsets = torch.arange(self.frame_stack, device=index.device)
+        wanted = time[:, None] + offsets[None, :]
+        # Frames of the previous episode are replaced by the reset frame, as the environment's own stack does.
+        wanted = torch.maximum(wanted, self._episode_first_frame()[time, env][:, None])
+        return self.frames[wanted, env[:, None]]
+
+    def newest_frame(self, index: torch.Tensor, offset: int = 0) -> torch.Tensor:
+        """Gathers only the newest frame of ``obs_t`` (offset 0) or ``obs_tp1`` (offset 1): ``[B, *frame_shape]``."""
+        env = index % self.num_envs
+        time = torch.div(index, self.num_envs, rounding_mode="floor")
+        return self.frames[time + (self.frame_stack - 1 + offset), env]
+
+    def _episode_first_frame(self) -> torch.Tensor:
+        """``[T + 1, N]``: index into ``frames`` of the first frame of the episode that ``obs_t`` belongs to."""
+        cached = self.__dict__.get("_first_frame_cache")
+        if cached is None:
+            steps = torch.arange(self.num_steps + 1, device=self.is_first.device)[:, None]
+            starts = torch.where(self.is_first, steps + self.frame_stack - 1, torch.zeros_like(steps))
+            cached = torch.cummax(starts, dim=0).values
+            self.__dict__["_first_frame_cache"] = cached
+        return cached
+
+
+ARRAYS = [f.name for f in fields(Rollout) if f.name != "frame_stack"]
+
+
+def concatenate_envs(rollouts: Sequence[Rollout]) -> Rollout:
+    """Joins rollouts of equal length along the environment axis.
+
+    Raises:
+        ValueError: the rollouts differ in T or K.
+    """
+    if len(rollouts) == 1:
+        return rollouts[0]
+    shapes = {(r.num_steps, r.frame_stack) for r in rollouts}
+    if len(shapes) != 1:
+        raise ValueError(f"Rollouts to join differ in (num_steps, frame_stack): {sorted(shapes)}.")
+    joined = {name: np.concatenate([getattr(r, name) for r in rollouts], axis=1) for name in ARRAYS}
+    return replace(rollouts[0], **joined)
+
+
+def shard_bounds(num_envs: int, num_shards: int, shard: int) -> tuple[int, int]:
+    """First and one-past-last environment of a learner's share; shares differ by at most one environment."""
+    return shard * num_envs // num_shards, (shard + 1) * num_envs // num_shards

@@ -1,0 +1,230 @@
+"""One table of metrics: where each stands in a training result, what it is called, and how it is shown.
+
+The display, the MLflow logger, the summary after training and the ``stop`` section of experiment files all
+read this table, so a metric has one name everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_LEARNER = "learners/default_policy/"
+_RUNNERS = "env_runners/"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: short name, used in MLflow and allowed in ``stop``.
+        paths: places in the result, ``/`` separated; the first that holds a number counts. The ones after the
+            first are where RLlib's own PPO keeps the same quantity.
+        help: meaning and unit.
+        style: ``count`` (12,345), ``number`` (4 significant digits), ``seconds``, ``rate`` (per second).
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    help: str
+    style: str = "number"
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("iteration", ("training_iteration",), "training iterations", "count"),
+    Metric("time_total_s", ("time_total_s",), "seconds of training, over all resumes", "seconds"),
+    Metric(
+        "agent_steps",
+        (_RUNNERS + "num_env_steps_sampled_lifetime", "num_env_steps_sampled_lifetime"),
+        "agent steps since the start (1 agent step = 4 frames in Atari)",
+        "count",
+    ),
+    Metric("agent_steps_per_s", ("throughput/agent_steps_per_s",), "agent steps per second", "rate"),
+    Metric(
+        "sample_s",
+        ("timers/sample_s", "timers/env_runner_sampling_timer"),
+        "sampling, s/iteration",
+        "seconds",
+    ),
+    Metric("learn_s", ("timers/learn_s", "timers/learner_update_timer"), "learning, s/iteration", "seconds"),
+    Metric("sync_s", ("timers/sync_s", "timers/synch_weights"), "weight transport, s/iteration", "seconds"),
+    Metric("return_mean", (_RUNNERS + "episode_return_mean",), "mean raw return of recent episodes"),
+    Metric("return_max", (_RUNNERS + "episode_return_max",), "best raw return of recent episodes"),
+    Metric(
+        "episode_len_mean", (_RUNNERS + "episode_len_mean",), "mean length of recent episodes, agent steps"
+    ),
+    Metric("episodes", (_RUNNERS + "num_episodes",), "episodes finished in this iteration", "count"),
+    Metric("rooms_visited", (_RUNNERS + "rooms_visited",), "different rooms seen since the start", "count"),
+    Metric("rooms_per_episode_mean", (_RUNNERS + "rooms_per_episode_mean",), "mean rooms per episode"),
+    Metric("intrinsic_reward_mean", (_LEARNER + "intrinsic_reward_mean",), "raw intrinsic reward, mean"),
+    Metric("intrinsic_reward_max", (_LEARNER + "intrinsic_reward_max",), "raw intrinsic reward, largest"),
+    Metric(
+        "intrinsic_reward_normalized_mean",
+        (_LEARNER + "intrinsic_reward_normalized_mean",),
+        "intrinsic reward after division by the running std of its return",
+    ),
+    Metric("intrinsic_return_std", (_LEARNER + "intrinsic_return_std",), "the running std that divides"),
+    Metric("rnd_predictor_loss", (_LEARNER + "rnd_predictor_loss",), "predictor loss"),
+    Metric("total_loss", (_LEARNER + "total_loss",), "sum of all losses"),
+    Metric("policy_loss", (_LEARNER + "policy_loss",), "clipped surrogate loss"),
+    Metric(
+        "vf_loss_extrinsic", (_LEARNER + "vf_loss_extrinsic", _LEARNER + "vf_loss"), "extrinsic value loss"
+    ),
+    Metric("vf_loss_intrinsic", (_LEARNER + "vf_loss_intrinsic",), "intrinsic value loss"),
+    Metric(
+        "explained_variance_extrinsic",
+        (_LEARNER + "explained_variance_extrinsic", _LEARNER + "vf_explained_var"),
+        "explained variance of the extrinsic value head",
+    ),
+    Metric(
+        "explained_variance_intrinsic",
+        (_LEARNER + "explained_variance_intrinsic",),
+        "explained variance of the intrinsic value head",
+    ),
+    Metric("entropy", (_LEARNER + "entropy",), "policy entropy, nats"),
+    Metric("approx_kl", (_LEARNER + "approx_kl", _LEARNER + "mean_kl_loss"), "approximate KL of the update"),
+    Metric("clip_fraction", (_LEARNER + "clip_fraction",), "share of samples whose ratio was clipped"),
+    Metric(
+        "grad_norm",
+        (_LEARNER + "grad_norm", _LEARNER + "gradients_default_optimizer_global_norm"),
+        "gradient norm",
+    ),
+    Metric(
+        "learning_rate",
+        (_LEARNER + "learning_rate", _LEARNER + "default_optimizer_learning_rate"),
+        "learning rate now",
+    ),
+    Metric(
+        "nonfinite_updates",
+        (_LEARNER + "nonfinite_updates",),
+        "skipped updates with NaN or infinity",
+        "count",
+    ),
+    Metric(
+        "evaluation_return_mean",
+        ("evaluation/env_runners/episode_return_mean",),
+        "mean raw return of the evaluation episodes",
+    ),
+)
+BY_NAME: dict[str, Metric] = {m.name: m for m in METRICS}
+
+# Result keys of RLlib and Tune that are useful in `stop` and have no short name here.
+_OTHER_STOP_PATHS = (
+    "timesteps_total",
+    "time_since_restore",
+    "iterations_since_restore",
+    _RUNNERS + "episode_return_min",
+    _RUNNERS + "num_episodes_lifetime",
+    _RUNNERS + "num_env_steps_sampled",
+    "evaluation/env_runners/episode_return_max",
+    "evaluation/env_runners/episode_len_mean",
+)
+
+# Quantities that grow steadily, so that the distance to them gives progress and a time to go.
+STEADY_PATHS = frozenset(
+    {
+        "training_iteration",
+        "time_total_s",
+        "time_since_restore",
+        "iterations_since_restore",
+        "timesteps_total",
+        _RUNNERS + "num_env_steps_sampled_lifetime",
+        _RUNNERS + "num_episodes_lifetime",
+        "num_env_steps_sampled_lifetime",
+    }
+)
+
+
+def known_stop_keys() -> list[str]:
+    """Returns every name that ``stop`` and the metric of a search may use: short names and result paths."""
+    paths = [path for metric in METRICS for path in metric.paths]
+    return sorted({*BY_NAME, *paths, *_OTHER_STOP_PATHS})
+
+
+def full_path(name: str) -> str:
+    """Returns the result path of a short name; a path is returned as it is."""
+    return BY_NAME[name].paths[0] if name in BY_NAME else name
+
+
+def lookup(result: Mapping[str, Any], path: str) -> float | None:
+    """Reads one number out of a nested result; None if it is absent, not a number or NaN."""
+    if path in result:
+        return _number(result[path])
+    value: Any = result
+    for part in path.split("/"):
+        if not isinstance(value, Mapping) or part not in value:
+            return None
+        value = value[part]
+    return _number(value)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return None if math.isnan(number) else number
+
+
+def read(result: Mapping[str, Any], name: str) -> float | None:
+    """Reads the metric with the short name ``name``.
+
+    Where an algorithm reports no throughput (RLlib's own PPO), it is the steps over the iteration's seconds.
+    """
+    for path in BY_NAME[name].paths:
+        value = lookup(result, path)
+        if value is not None:
+            return value
+    if name == "agent_steps_per_s":
+        steps, seconds = (
+            lookup(result, _RUNNERS + "num_env_steps_sampled"),
+            lookup(result, "time_this_iter_s"),
+        )
+        if steps is not None and seconds:
+            return steps / seconds
+    return None
+
+
+def curated(result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns every metric of the table that the result holds, by short name."""
+    values = {metric.name: read(result, metric.name) for metric in METRICS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def time_split(result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the shares (0..1) of sampling, learning and weight transport in an iteration."""
+    parts = {"sampling": "sample_s", "learning": "learn_s", "sync": "sync_s"}
+    seconds = {label: read(result, name) for label, name in parts.items()}
+    total = sum(value for value in seconds.values() if value is not None)
+    if total <= 0:
+        return {}
+    return {label: value / total for label, value in seconds.items() if value is not None}
+
+
+def show(name: str, value: float | None) -> str:
+    """Formats one metric for people."""
+    if value is None:
+        return "-"
+    style = BY_NAME[name].style
+    if style == "count":
+        return f"{value:,.0f}"
+    if style == "rate":
+        return f"{value:,.0f}/s"
+    if style == "seconds":
+        return duration(value)
+    return f"{value:.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Formats seconds as ``42s``, ``3m 20s`` or ``5h 07m``."""
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02d}s"
+    return f"{minutes // 60}h {minutes % 60:02d}m"

@@ -1,0 +1,74 @@
+"""Packaging of rllib_rnd. The exact versions that were tested together are in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+BASE = [
+    "ray[rllib,tune]>=2.60,<2.61",  # RLlib's Learner and EnvRunner internals move between minor releases
+    "torch>=2.6,<2.14",
+    "gymnasium>=1.2.2,<1.3",
+    "ale-py>=0.11,<0.13",
+    "numpy>=2.0,<3",
+    "opencv-python-headless>=4.10,<6",  # headless: no libGL needed on a server
+    "tune-sklearn>=0.5,<0.6",
+    "mlflow>=3.5,<4",
+    "typer>=0.15,<1",
+    "rich>=13,<16",
+    "optuna>=4,<6",
+    "pyyaml>=6",
+]
+
+EXTRAS = {
+    "minigrid": ["minigrid>=3,<4"],
+    "plots": ["matplotlib>=3.9,<4", "rliable>=1.2,<2", "pandas<3"],  # rliable 1.2 fails to import on pandas 3
+    "dev": [
+        "pytest>=8,<10",
+        "pytest-xdist>=3.6,<4",
+        "ruff>=0.12,<0.18",
+        "mypy>=1.15,<3",
+        "types-PyYAML",
+        "pre-commit>=4,<5",
+        "setuptools>=77",
+    ],
+}
+EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
+
+setup(
+    name="rllib_rnd",
+    version="0.1.0",
+    description="Random Network Distillation and intrinsic-motivation PPO for Ray RLlib",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["rllib_rnd", "rllib_rnd.*"]),
+        "rllib_rnd.tuned_examples",
+        "rllib_rnd.tuned_examples.sweeps",
+    ],
+    # The examples live at the top of the repository and are installed inside the package.
+    package_dir={
+        "rllib_rnd.tuned_examples": "tuned_examples",
+        "rllib_rnd.tuned_examples.sweeps": "tuned_examples/sweeps",
+    },
+    package_data={
+        "rllib_rnd": ["py.typed"],
+        "rllib_rnd.tuned_examples": ["*.yaml"],
+        "rllib_rnd.tuned_examples.sweeps": ["*.yaml"],
+    },
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["rllib = rllib_rnd.cli:main"]},
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)

@@ -106,6 +106,10 @@ class Experiment:
         """Returns the configuration object of the first trial, with ``overrides`` on top."""
         return build_config(self.algorithm_class, self.base, {**self.space.sample, **overrides})
 
+    def trial_config(self, values: Mapping[str, Any]) -> Any:
+        """Returns the configuration object of the trial whose ``config`` mapping is ``values``."""
+        return build_config(self.algorithm_class, self.base, values)
+
     def param_space(self, **extra: Any) -> dict[str, Any]:
         """Returns what ``tune.Tuner(param_space=...)`` takes."""
         values = {**self.space.space, **extra}

@@ -29,7 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(out), "."]
+    options = ["-qq", "--no-deps", "--no-build-isolation", "-w", str(out)]
+    command = [sys.executable, "-m", "pip", "wheel", *options, "."]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     (built,) = out.glob("*.whl")
@@ -51,7 +52,8 @@ def canonical(name: str) -> str:
 
 
 def requirements(wheel: zipfile.ZipFile) -> list[Requirement]:
-    return [Requirement(r) for r in message_from_string(metadata(wheel, "METADATA")).get_all("Requires-Dist") or []]
+    fields = message_from_string(metadata(wheel, "METADATA"))
+    return [Requirement(text) for text in fields.get_all("Requires-Dist") or []]
 
 
 def test_wheel_holds_every_module_and_every_example(wheel: zipfile.ZipFile) -> None:
@@ -115,4 +117,5 @@ def test_base_import_needs_no_extra(wheel: zipfile.ZipFile, tmp_path: Path) -> N
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().splitlines()[-1].startswith(str(tmp_path)), "the repository was imported instead"
+    imported_from = done.stdout.strip().splitlines()[-1]
+    assert imported_from.startswith(str(tmp_path)), f"another copy was imported: {imported_from}"

@@ -124,8 +124,6 @@ class RunDisplay(Callback):
             live, self._live = self._live, None
             live.stop()
 
-    # --- Tune's events ---------------------------------------------------------------------------------------
-
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Shows that a trial is being set up."""
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
@@ -159,8 +157,6 @@ class RunDisplay(Callback):
         self._refresh()
         if not self.quiet and self._console is not None and self._live is None and len(self.views) > 1:
             self._console.print(f"{view.name}: {status}", highlight=False, soft_wrap=True)
-
-    # --- drawing ---------------------------------------------------------------------------------------------
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -219,7 +215,8 @@ class RunDisplay(Callback):
             return f"{steps} steps, no end foreseen"
         left = remaining_seconds(view, self._clock(), state)
         time_left = f", {duration(left)} left" if left is not None else ""
-        return f"{state.share:.0%} of {state.target:,.0f} {state.path.rpartition('/')[2]}, {steps} steps{time_left}"
+        goal = f"{state.target:,.0f} {state.path.rpartition('/')[2]}"
+        return f"{state.share:.0%} of {goal}, {steps} steps{time_left}"
 
     @staticmethod
     def speed_text(result: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def store_uri(storage: str) -> str | None:
 
 
 def parameters(config: Any) -> dict[str, str]:
-    """Returns the curated settings of one configuration object; nested ones dotted (``intrinsic_reward.gamma``)."""
+    """Returns the curated settings of one configuration object; nested ones dotted."""
     flat: dict[str, str] = {}
     for name in _SETTINGS:
         if hasattr(config, name):
@@ -173,8 +174,6 @@ class MLflowLogger(LoggerCallback):
         if self._client is None or run_id is None:
             return
         with self._guard():
-            import time
-
             from mlflow.entities import Metric
 
             step, now = int(read(result, "agent_steps") or 0), int(time.time() * 1000)

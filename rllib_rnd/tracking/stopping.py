@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from ray import tune
 from ray.tune import Callback, Stopper
+from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_rnd.tracking.metrics import STEADY_PATHS, lookup
 
@@ -72,7 +72,7 @@ def reached(result: Mapping[str, Any], stop: Mapping[str, float]) -> tuple[str, 
 
 
 def progress(result: Mapping[str, Any], stop: Mapping[str, float]) -> Progress | None:
-    """Returns the condition that will end the trial first as far as it can be foreseen; None if there is none.
+    """Returns the condition that will end the trial first as far as can be foreseen; None if none can.
 
     Only quantities that grow steadily count: a return of 90 of 100 says nothing about the time to go.
     """
@@ -88,49 +88,90 @@ def progress(result: Mapping[str, Any], stop: Mapping[str, float]) -> Progress |
 
 
 class RunStopper(Stopper):
-    """Ends a trial at its stop conditions; after Ctrl-C ends every trial at its next result.
+    """Ends a trial at its stop conditions, and after Ctrl-C.
 
-    A trial ended by its own result saves a checkpoint (``checkpoint_at_end``); one ended by ``stop_all`` would not.
-    So ``stop_all`` waits until no trial is running and only keeps the waiting ones from starting.
+    Ctrl-C ends a lone trial at its next result, so that it is saved and reported like one that has finished. The
+    trials of a sweep are left to `SaveOnInterrupt`: Tune never resumes a trial that its stopper ended.
+
+    Args:
+        stop: stop conditions by result path.
+        interrupt: the Ctrl-C flag.
+        sweep: the experiment has several trials.
     """
 
-    def __init__(self, stop: Mapping[str, float], interrupt: Interrupt) -> None:
+    def __init__(self, stop: Mapping[str, float], interrupt: Interrupt, sweep: bool) -> None:
         self._stop = dict(stop)
         self._interrupt: Interrupt | None = interrupt
-        self.running: set[str] = set()
+        self._sweep = sweep
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this trial ends with this result."""
-        return self.interrupted or reached(result, self._stop) is not None
+        ended = self._interrupt is not None and self._interrupt.requested and not self._sweep
+        return ended or reached(result, self._stop) is not None
 
     def stop_all(self) -> bool:
-        """Whether no further trial may start."""
-        return self.interrupted and not self.running
+        """Never: trials that Tune stops on its own are not saved."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles the stopper with the experiment; a restored experiment is not an interrupted one.
+        return {**self.__dict__, "_interrupt": None}
+
+
+class SaveOnInterrupt(Callback):
+    """After Ctrl-C saves every running trial, also where the file wants no checkpoint at the end.
+
+    In a sweep it then ends Tune's loop, with all trials still marked as running in Tune's snapshot, which is what
+    `Tuner.restore` continues.
+
+    Args:
+        interrupt: the Ctrl-C flag.
+        sweep: the experiment has several trials.
+    """
+
+    def __init__(self, interrupt: Interrupt, sweep: bool) -> None:
+        self._interrupt: Interrupt | None = interrupt
+        self._sweep = sweep
+        self.unsaved: set[str] = set()
+        self._ended = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_interrupt": None, "unsaved": set()}
 
     @property
     def interrupted(self) -> bool:
         """Whether Ctrl-C was pressed."""
         return self._interrupt is not None and self._interrupt.requested
 
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles the stopper with the experiment; a restored experiment is not an interrupted one.
-        return {"_stop": self._stop, "_interrupt": None, "running": set()}
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Notes a running trial; one that starts after Ctrl-C has nothing to save."""
+        if not self.interrupted:
+            self.unsaved.add(trial.trial_id)
 
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Asks for a checkpoint."""
+        if self.interrupted:
+            result[SHOULD_CHECKPOINT] = True
 
-class RunningTrials(Callback):
-    """Tells a `RunStopper` which trials run."""
+    def on_checkpoint(
+        self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
+    ) -> None:
+        """Ends the sweep when the last running trial is saved."""
+        if self.interrupted:
+            self._saved(trial.trial_id)
 
-    def __init__(self, stopper: RunStopper) -> None:
-        self._stopper = stopper
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial that has ended needs no more saving."""
+        self._saved(trial.trial_id)
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: tune.Trial, **info: Any) -> None:
-        """Counts the trial as running."""
-        self._stopper.running.add(trial.trial_id)
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial that has failed cannot be saved."""
+        self._saved(trial.trial_id)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: tune.Trial, **info: Any) -> None:
-        """Counts the trial as ended."""
-        self._stopper.running.discard(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: tune.Trial, **info: Any) -> None:
-        """Counts the trial as ended."""
-        self._stopper.running.discard(trial.trial_id)
+    def _saved(self, trial_id: str) -> None:
+        self.unsaved.discard(trial_id)
+        if self._sweep and self.interrupted and not self.unsaved and not self._ended:
+            self._ended = True
+            os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own request to end its loop and write its snapshot

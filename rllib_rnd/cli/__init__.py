@@ -1,0 +1,5 @@
+"""The ``rllib`` console script: train, evaluate, list, check."""
+
+from rllib_rnd.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,135 @@
+"""The commands and options of ``rllib``. (Ray itself ships no ``rllib`` command; this one is the package's own.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rllib_rnd.cli.runtime import reports_errors
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment_file import Overrides
+
+app = typer.Typer(
+    help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray: it ships no such command.)",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+train_app = typer.Typer(help="Train from experiment files.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(train_app, name="train")
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a config key, e.g. intrinsic_reward.gamma=0.9."),
+]
+SeedOption = Annotated[int | None, typer.Option(help="Replaces config.seed.", min=0)]
+
+
+@train_app.command("file")
+@reports_errors
+def train_file(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="YAML or Python files, globs, examples.")
+    ],
+    set_: SetOption = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Change a stop condition, e.g. agent_steps=1e6."),
+    ] = None,
+    seed: SeedOption = None,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto.")] = None,
+    storage: Annotated[str, typer.Option(help="Folder (or URI) of results.")] = "results",
+    name: Annotated[str | None, typer.Option(help="Folder of this run in the storage.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the newest run of this name.")] = False,
+    checkpoint: Annotated[str | None, typer.Option(help="Start a new run from this checkpoint.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Ray's own output too.")] = False,
+) -> None:
+    """Train every experiment of the files, one after the other."""
+    from rllib_rnd.cli.examples import experiment_paths
+    from rllib_rnd.cli.train import TrainOptions, train_files
+
+    options = TrainOptions(
+        overrides=Overrides(set_ or (), stop or (), seed),
+        address=address,
+        storage=storage,
+        name=name,
+        resume=resume,
+        checkpoint=checkpoint,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    code = train_files(experiment_paths(paths), options)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+@reports_errors
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint, trial or experiment folder.")],
+    episodes: Annotated[int, typer.Option(help="Episodes per seed.", min=1)] = 10,
+    seeds: Annotated[str, typer.Option(help="Seeds, comma separated.")] = "0",
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic/--sampled", help="Most likely actions, or draws from the policy.")
+    ] = False,
+    num_envs: Annotated[int, typer.Option(help="Environments played at the same time.", min=1)] = 8,
+    json_file: Annotated[str | None, typer.Option("--json", help="Also write the result here.")] = None,
+) -> None:
+    """Play episodes with a trained policy; report raw returns, lengths and rooms."""
+    from rllib_rnd.cli.evaluate import EvaluateOptions
+    from rllib_rnd.cli.evaluate import evaluate as run
+
+    run(checkpoint, EvaluateOptions(episodes, parse_seeds(seeds), deterministic, num_envs, json_file))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Reads ``0,1,2``.
+
+    Raises:
+        ConfigError: an item is not a whole number of 0 or more.
+    """
+    items = [item.strip() for item in text.split(",")]
+    if not all(item.isdigit() for item in items):
+        raise ConfigError(f"--seeds {text!r}: allowed are whole numbers of 0 or more, comma separated.")
+    return tuple(int(item) for item in items)
+
+
+@app.command("list")
+@reports_errors
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="algorithms, backbones, rewards, losses, environments or examples; all without it."
+        ),
+    ] = None,
+) -> None:
+    """Show what an experiment file can name."""
+    from rllib_rnd.cli.listing import print_list
+
+    print_list(kind)
+
+
+@app.command()
+@reports_errors
+def check(
+    path: Annotated[str, typer.Argument(help="Experiment file.")],
+    set_: SetOption = None,
+    seed: SeedOption = None,
+) -> None:
+    """Validate a file, build it small, run one tiny iteration; show spaces, parameters and memory."""
+    from rllib_rnd.cli.check import check_file
+    from rllib_rnd.cli.examples import experiment_paths
+
+    files: list[Path] = experiment_paths([path])
+    for file in files:
+        check_file(file, Overrides(set_ or (), (), seed))
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app(prog_name="rllib")

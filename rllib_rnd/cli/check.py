@@ -1,0 +1,173 @@
+"""``rllib check``: validates an experiment file, builds it small and runs one tiny iteration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from rllib_rnd.cli.runtime import RUN_ERROR, console, fail, ray_session, say
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
+from rllib_rnd.tracking.metrics import curated, show
+
+# What makes an iteration small, for the settings that an algorithm has.
+_TINY = {
+    "num_env_runners": 0,
+    "num_learners": 0,
+    "num_envs_per_env_runner": 4,
+    "rollout_fragment_length": 16,
+    "num_epochs": 1,
+    "num_minibatches": 1,
+    "warmup_steps": 16,
+    "evaluation_interval": None,
+    "num_gpus_per_learner": 0,
+}
+
+
+def check_file(path: Path, overrides: Overrides) -> None:
+    """Checks every experiment of a file.
+
+    Raises:
+        ConfigError: the first mistake found.
+        typer.Exit: an experiment does not build or train.
+    """
+    for experiment in load_experiments(path, overrides):
+        say(f"{experiment.name}: file, names, types and ranges are fine ({experiment.algorithm_name})")
+        with ray_session(cpus=1.0):
+            _check_experiment(experiment)
+
+
+def tiny_settings(experiment: Experiment) -> dict[str, Any]:
+    """Returns the settings that make one iteration of this algorithm take seconds."""
+    config = experiment.sample_config()
+    settings = {key: value for key, value in _TINY.items() if hasattr(config, key)}
+    settings["num_envs_per_env_runner"] = min(4, config.num_envs_per_env_runner)
+    if not hasattr(config, "num_minibatches"):  # RLlib's own PPO counts samples instead
+        samples = settings["num_envs_per_env_runner"] * _TINY["rollout_fragment_length"]
+        settings["_train_batch_size_per_learner"] = samples
+        settings["rollout_fragment_length"] = "auto"
+        if hasattr(config, "minibatch_size"):
+            settings["minibatch_size"] = samples
+    elif config.minibatch_size is not None:
+        settings["minibatch_size"] = min(config.minibatch_size, 32)
+    return settings
+
+
+def _check_experiment(experiment: Experiment) -> None:
+    try:
+        algorithm = experiment.sample_config(**tiny_settings(experiment)).build_algo()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever an environment or a network raises is the answer of the check
+        reason = (str(error).strip().splitlines() or [""])[-1]
+        raise fail(
+            f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR
+        ) from error
+    try:
+        module = algorithm.get_module()
+        learner_module = algorithm.learner_group._learner.module["default_policy"]
+        say(f"observations  {module.observation_space}")
+        say(f"actions       {module.action_space}")
+        print_parameters(learner_module)
+        print_memory(experiment, module.observation_space, module.action_space)
+        result = algorithm.train()
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[-1]
+        raise fail(
+            f"{experiment.name}: does not train. {type(error).__name__}: {reason}", RUN_ERROR
+        ) from error
+    finally:
+        algorithm.stop()
+    values = {
+        name: show(name, value) for name, value in curated(result).items() if name not in ("iteration",)
+    }
+    say("one tiny iteration: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    say(f"process memory {resident_bytes() / 2**20:,.0f} MiB\n")
+
+
+def parameter_counts(module: Any) -> list[tuple[str, int, int]]:
+    """Returns (part, trainable parameters, frozen parameters) for every direct part of a module.
+
+    Lists of plug-ins are opened one level further, so that predictor and target stand apart.
+    """
+    rows: list[tuple[str, int, int]] = []
+    for name, part in _parts(module, "", depth=3):
+        trainable = sum(p.numel() for p in part.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for p in part.parameters() if not p.requires_grad)
+        if trainable or frozen:
+            rows.append((name, trainable, frozen))
+    return rows
+
+
+def _parts(module: Any, prefix: str, depth: int) -> list[tuple[str, Any]]:
+    """Names the parts that hold parameters; only lists, and what is in them, are opened."""
+    from torch import nn
+
+    parts: list[tuple[str, Any]] = []
+    for name, child in module.named_children():
+        full = f"{prefix}{name}"
+        is_list = isinstance(child, nn.ModuleList)
+        if depth > 1 and (is_list or isinstance(module, nn.ModuleList)) and list(child.children()):
+            parts += _parts(child, f"{full}.", depth - 1)
+        else:
+            parts.append((full, child))
+    return parts
+
+
+def print_parameters(module: Any) -> None:
+    """Prints the parameter counts of each part."""
+    table = Table(box=None)
+    table.add_column("part")
+    table.add_column("trainable", justify="right")
+    table.add_column("frozen", justify="right")
+    rows = parameter_counts(module)
+    for name, trainable, frozen in rows:
+        table.add_row(name, f"{trainable:,}", f"{frozen:,}")
+    table.add_row("all", f"{sum(r[1] for r in rows):,}", f"{sum(r[2] for r in rows):,}")
+    console().print(table)
+
+
+def rollout_bytes(config: Any, observation_space: Any, action_space: Any) -> int:
+    """Returns the bytes of one iteration's rollouts at the file's own size (all runners).
+
+    Images are stored once: ``T + K`` frames per environment for a stack of K.
+    """
+    from rllib_rnd.envs import frame_stack
+
+    steps = config.get_rollout_fragment_length()
+    envs = config.num_envs_per_env_runner * max(1, config.num_env_runners)
+    stack = frame_stack(config.env, dict(config.env_config))
+    shape = observation_space.shape[1:] if stack > 1 else observation_space.shape
+    frame = math.prod(shape) * np.dtype(observation_space.dtype).itemsize
+    rewards = config.intrinsic_reward_specs() if hasattr(config, "intrinsic_reward_specs") else []
+    action = math.prod(action_space.shape) * np.dtype(action_space.dtype).itemsize
+    # is_first, terminated and truncated are bytes; logp, reward and the values are float32.
+    per_step = action + 3 + 4 * (2 + 1 + len(rewards))
+    return int(envs * ((steps + stack) * frame + steps * per_step))
+
+
+def print_memory(experiment: Experiment, observation_space: Any, action_space: Any) -> None:
+    """Prints the size of one rollout as the file asks for it."""
+    config = experiment.sample_config()
+    if not hasattr(config, "num_minibatches"):
+        return  # RLlib's own algorithms collect episodes, not rollouts
+    size = rollout_bytes(config, observation_space, action_space)
+    say(f"one rollout at full size: {config.samples_per_iteration():,} agent steps, {size / 2**20:,.1f} MiB")
+
+
+def resident_bytes() -> int:
+    """Returns the resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
+
+
+def describe_options(options: Mapping[str, Any]) -> str:
+    """Returns ``key=value, ...`` for a mapping."""
+    return ", ".join(f"{key}={value}" for key, value in options.items())

@@ -1,0 +1,147 @@
+"""Finding checkpoints on disk: the newest complete one of a run, and what the run had reached there."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rllib_rnd.errors import ConfigError
+
+# Parts without which a checkpoint cannot be restored.
+_NEEDED = ("rllib_checkpoint.json", "algorithm_state.pkl", "class_and_ctor_args.pkl", "learner_group")
+# Tune's counters that an algorithm's own checkpoint does not hold.
+_COUNTERS = ("training_iteration", "time_total_s", "timesteps_total", "episodes_total")
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a checkpoint was written to its end.
+
+    A run that is killed while it saves leaves some files out or cuts one short; a whole pickle ends in its
+    STOP opcode, ``.``.
+    """
+    if not all((folder / name).exists() for name in _NEEDED):
+        return False
+    pickles = list(folder.rglob("*.pkl"))
+    states = [p for p in pickles if p.name == "state.pkl" and p.parent.name.startswith("learner")]
+    return bool(states) and all(_ends_like_a_pickle(path) for path in pickles)
+
+
+def _ends_like_a_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.seek(0, 2) == 0:
+            return False
+        file.seek(-1, 2)
+        return file.read(1) == pickle.STOP
+
+
+def _order(folder: Path) -> tuple[str, int, str]:
+    """Sorts by the time in the trial folder's name, then by the checkpoint's number; copying keeps both."""
+    stamp = re.search(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$", folder.parent.name)
+    number = re.search(r"(\d+)$", folder.name)
+    return stamp.group() if stamp else "", int(number.group()) if number else -1, str(folder)
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Returns the complete checkpoints of a trial or experiment folder, oldest first."""
+    found: Iterator[Path] = (p.parent for p in folder.rglob("rllib_checkpoint.json"))
+    return sorted((p for p in found if is_complete(p)), key=_order)
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Returns the checkpoint meant by an experiment, trial or checkpoint folder: the newest complete one.
+
+    Raises:
+        ConfigError: the folder does not exist, or holds no complete checkpoint.
+    """
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise ConfigError(f"checkpoint {path}: there is no such folder.")
+    if (folder / "rllib_checkpoint.json").is_file():
+        if is_complete(folder):
+            return folder
+        raise ConfigError(f"checkpoint {path}: is not complete; the run was stopped while it was written.")
+    found = checkpoints_in(folder)
+    if not found:
+        raise ConfigError(
+            f"checkpoint {path}: holds no complete checkpoint (a folder with rllib_checkpoint.json)."
+        )
+    return found[-1]
+
+
+def checkpoint_config(folder: Path) -> Any:
+    """Returns the ``AlgorithmConfig`` that a checkpoint was trained with.
+
+    Raises:
+        ConfigError: the file is not what RLlib writes, or names code that is not installed here.
+    """
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    try:
+        with (folder / "class_and_ctor_args.pkl").open("rb") as file:
+            saved = pickle.load(file)
+        state = saved["ctor_args_and_kwargs"][0][0]
+    except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
+        raise ConfigError(f"checkpoint {folder}: its configuration cannot be read ({error}).") from error
+    return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
+
+
+def results_of(trial_folder: Path) -> list[dict[str, Any]]:
+    """Returns the results that a trial logged, oldest first; a line cut short by a kill is left out."""
+    path = trial_folder / "result.json"
+    results = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            results.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return results
+
+
+def result_at(checkpoint: Path) -> dict[str, Any]:
+    """Returns the result logged when a checkpoint was written, or {} if there is none."""
+    with (checkpoint / "algorithm_state.pkl").open("rb") as file:
+        iteration = pickle.load(file).get("training_iteration")
+    matching = [r for r in results_of(checkpoint.parent) if r.get("training_iteration") == iteration]
+    return matching[-1] if matching else {}
+
+
+@dataclass
+class StartFrom:
+    """An ``on_algorithm_init`` callback that continues from a checkpoint.
+
+    `Tuner.restore` can go back further than the newest checkpoint on disk, because it follows Tune's own
+    snapshot of the experiment; this does not use that snapshot.
+
+    Attributes:
+        checkpoint: the folder.
+        counters: Tune's counters at the checkpoint (seconds trained, ...); empty starts them at zero.
+        before: a callback of the experiment file that runs first.
+    """
+
+    checkpoint: str
+    counters: dict[str, Any] = field(default_factory=dict)
+    before: Callable[..., Any] | None = None
+
+    def __call__(self, algorithm: Any, **kwargs: Any) -> None:
+        """Restores weights, optimizer, statistics, counters and the iteration number."""
+        if self.before is not None:
+            self.before(algorithm=algorithm, **kwargs)
+        algorithm.restore_from_path(self.checkpoint)
+        # The same fields that Trainable.restore() sets.
+        algorithm._time_total = self.counters.get("time_total_s") or 0.0
+        algorithm._timesteps_total = self.counters.get("timesteps_total")
+        algorithm._episodes_total = self.counters.get("episodes_total")
+        # Done once. Left in the configuration it would be saved with it, and every checkpoint of this run
+        # would need the one it started from. (The configuration is frozen: this goes around its __setattr__.)
+        algorithm.config.__dict__["callbacks_on_algorithm_init"] = self.before
+
+
+def start_from(checkpoint: Path, with_counters: bool) -> StartFrom:
+    """Builds the callback; ``with_counters`` continues Tune's clocks too (a resume)."""
+    result = result_at(checkpoint) if with_counters else {}
+    return StartFrom(str(checkpoint), {key: result[key] for key in _COUNTERS if key in result})

@@ -1,0 +1,110 @@
+"""``rllib list``: what can be named in an experiment file."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+
+from rllib_rnd.cli.examples import description, example_files, examples_path
+from rllib_rnd.cli.runtime import console, say
+from rllib_rnd.errors import unknown_name_error
+
+
+def first_line(thing: Any) -> str:
+    """Returns the first line of a docstring."""
+    return (inspect.getdoc(thing) or "").split("\n")[0]
+
+
+def list_algorithms() -> None:
+    """Prints this package's algorithms and the names of RLlib's."""
+    from rllib_rnd.experiment_file import algorithm_names, own_algorithms
+
+    own = own_algorithms()
+    for name, algorithm in own.items():
+        say(f"{name:20} {first_line(algorithm)}")
+    say(f"{'':20} RLlib's own run too: {', '.join(n for n in algorithm_names() if n not in own)}")
+
+
+def list_backbones() -> None:
+    """Prints the backbones and their options."""
+    from rllib_rnd.modules.backbone import BACKBONES
+
+    say(f"{'auto':20} nature_cnn for images, mlp for the rest")
+    _print_registry(BACKBONES)
+
+
+def list_rewards() -> None:
+    """Prints the intrinsic rewards and their options."""
+    from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+
+    _print_registry(INTRINSIC_REWARDS)
+
+
+def list_losses() -> None:
+    """Prints the auxiliary losses and their options."""
+    from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
+
+    _print_registry(AUXILIARY_LOSSES)
+
+
+def _print_registry(registry: Any) -> None:
+    if not registry.names():
+        say("none yet; your own is named by its import path, package.module:Class")
+    for name, cls in registry.items():
+        source = f"  [{cls.source}]" if getattr(cls, "source", "") else ""
+        say(f"{name:20} {first_line(cls)}{source}")
+        _print_options(cls.Options)
+
+
+def _print_options(options_class: Any) -> None:
+    table = Table.grid(padding=(0, 2))
+    for field in dataclasses.fields(options_class):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        table.add_row("", field.name, repr(default), str(field.metadata.get("help", "")))
+    if table.row_count:
+        console().print(table)
+
+
+def list_environments() -> None:
+    """Prints the environments and their options."""
+    from rllib_rnd.envs import list_environments as names
+
+    for name in names():
+        say(str(name))
+    say("Any gymnasium id with array observations and discrete actions can be named as well.")
+
+
+def list_examples() -> None:
+    """Prints the tuned examples, which `rllib train file NAME` finds from any folder."""
+    for path in example_files():
+        say(f"{path.relative_to(examples_path())!s:32} {description(path)}")
+
+
+KINDS: dict[str, Callable[[], None]] = {
+    "algorithms": list_algorithms,
+    "backbones": list_backbones,
+    "rewards": list_rewards,
+    "losses": list_losses,
+    "environments": list_environments,
+    "examples": list_examples,
+}
+
+
+def print_list(kind: str | None) -> None:
+    """Prints one kind, or all.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise unknown_name_error("list", kind, KINDS)
+    for name in KINDS if kind is None else [kind]:
+        if kind is None:
+            say(f"\n{name}\n{'-' * len(name)}")
+        KINDS[name]()

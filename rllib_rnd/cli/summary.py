@@ -1,0 +1,131 @@
+"""What ``rllib train file`` prints when an experiment has ended."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from rllib_rnd.cli.runtime import console, say
+from rllib_rnd.tracking.metrics import read, show
+
+_ROWS = (
+    ("mean return", "return_mean"),
+    ("best return", "return_max"),
+    ("rooms visited", "rooms_visited"),
+    ("rooms per episode", "rooms_per_episode_mean"),
+    ("intrinsic reward (raw mean)", "intrinsic_reward_mean"),
+    ("agent steps", "agent_steps"),
+    ("agent steps/s", "agent_steps_per_s"),
+    ("time", "time_total_s"),
+)
+_SHOWN_TRIALS = 20
+
+
+@dataclass
+class Report:
+    """What the summary needs besides the results.
+
+    Attributes:
+        name: folder name of the experiment.
+        folder: its full path.
+        resume_command: continues it.
+        mlflow_uri: the store that it was logged to, or None.
+        interrupted: it was stopped by Ctrl-C.
+    """
+
+    name: str
+    folder: str
+    resume_command: str
+    mlflow_uri: str | None
+    interrupted: bool
+
+
+def print_report(report: Report, results: Any, crash: Exception | None) -> None:
+    """Prints returns, rooms, intrinsic reward, speed, the checkpoint and the next commands.
+
+    Args:
+        report: names and commands.
+        results: Tune's ``ResultGrid``, or None after a crash.
+        crash: what Tune itself raised.
+    """
+    trials = list(results) if results is not None else []
+    if report.interrupted:
+        say(f"\n{report.name}: stopped by Ctrl-C.")
+    if crash is not None:
+        say(f"\n{report.name}: failed. {one_line(crash)}")
+    checkpoint = None
+    if len(trials) == 1:
+        _print_one(report, trials[0])
+        checkpoint = checkpoint_path(trials[0])
+    elif trials:
+        checkpoint = _print_several(report, trials)
+    for trial in trials:
+        if trial.error is not None:
+            say(f"failed: {one_line(trial.error)}")
+            say(f"        the whole error: {Path(trial.path) / 'error.txt'}")
+    _print_commands(report, checkpoint)
+
+
+def _print_one(report: Report, trial: Any) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    for label, name in _ROWS:
+        value = read(trial.metrics or {}, name)
+        if value is not None:
+            table.add_row(label, show(name, value))
+    say(f"\n{report.name}")
+    console().print(table)
+
+
+def _print_several(report: Report, trials: list[Any]) -> str | None:
+    """Prints the trials, best return first; returns the best one's checkpoint."""
+
+    def score(trial: Any) -> float:
+        value = read(trial.metrics or {}, "return_mean")
+        return float("-inf") if value is None else value
+
+    ranked = sorted(trials, key=score, reverse=True)
+    names = ("return_mean", "return_max", "intrinsic_reward_mean", "agent_steps", "time_total_s")
+    table = Table(
+        box=None, title=f"{report.name}: {len(trials)} trials, best return first", title_justify="left"
+    )
+    table.add_column("trial")
+    for name in names:
+        table.add_column(name, justify="right")
+    for trial in ranked[:_SHOWN_TRIALS]:
+        table.add_row(
+            Path(trial.path).name[:60], *(show(name, read(trial.metrics or {}, name)) for name in names)
+        )
+    console().print()
+    console().print(table)
+    if len(ranked) > _SHOWN_TRIALS:
+        say(f"... and {len(ranked) - _SHOWN_TRIALS} more")
+    return next((path for path in map(checkpoint_path, ranked) if path), None)
+
+
+def checkpoint_path(trial: Any) -> str | None:
+    """Returns the newest checkpoint of a trial."""
+    return None if trial.checkpoint is None else str(trial.checkpoint.path)
+
+
+def _print_commands(report: Report, checkpoint: str | None) -> None:
+    say(f"\ncheckpoint   {checkpoint or 'none was written'}")
+    if checkpoint:
+        say(f"evaluate     rllib evaluate {shlex.quote(checkpoint)}")
+        more = "" if report.interrupted else " --stop KEY=LARGER"
+        say(f"resume       {report.resume_command}{more}")
+    if report.mlflow_uri:
+        local = report.mlflow_uri.startswith("sqlite:")
+        command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"
+        say(f"compare      {command if local else report.mlflow_uri}")
+
+
+def one_line(error: BaseException) -> str:
+    """Returns the cause of a failed trial: the last line of the remote traceback that names an exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception", "Interrupt"))]
+    return (named or lines or [type(error).__name__])[-1]

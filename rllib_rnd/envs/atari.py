@@ -1,0 +1,256 @@
+"""Atari 2600 games as sparse-reward papers use them, on the Arcade Learning Environment (Machado et al. 2018).
+
+One environment, one class, no chain of wrappers: sticky actions at the level of raw frames, a skip with the maximum
+of its last two frames, grey frames of one size, a stack, a cap on frames that truncates, raw rewards, and the room
+the player is in where the game's memory tells it. Defaults: Burda et al. 2018, "Exploration by Random Network
+Distillation", and its published code.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.options import option
+
+# Which of the 128 bytes of console memory holds the room, by ROM. Only addresses seen to behave as a room are here.
+ROOM_BYTES = {"montezuma_revenge": 3, "pitfall": 1, "venture": 90, "private_eye": 92, "hero": 28}
+
+# ROMs in ale-py that have no single-player game.
+_MULTIPLAYER_ONLY = {"combat", "joust", "maze_craze", "warlords"}
+
+
+@dataclass(frozen=True)
+class AtariOptions:
+    """Options of the Atari family (``env_config``). One agent step is ``frame_skip`` frames."""
+
+    frame_size: int = option(84, "height and width of the grey observation; 84 (DQN, RND) or 96 (SND)", low=36, high=210)
+    frame_stack: int = option(4, "frames in one observation, newest last", low=1, high=16)
+    frame_skip: int = option(4, "raw frames per agent step; the last two are combined by maximum", low=1, high=60)
+    sticky_action_prob: float = option(
+        0.25, "chance, at each raw frame, that the previous frame's action is executed again", low=0.0, high=1.0
+    )
+    noop_max: int = option(0, "at most so many raw frames of no-op after a reset, at least 1; 0 = none", low=0, high=1000)
+    terminal_on_life_loss: bool = option(
+        False, "end the episode with each lost life; the game itself goes on, and restarts when it is over"
+    )
+    max_frames: int | None = option(
+        18_000, "raw frames after which a game is truncated (not terminated); null = no cap", low=1
+    )
+    full_action_space: bool = option(False, "all 18 joystick actions rather than those the game uses")
+    interpolation: str = option(
+        "area", "how frames are shrunk; linear is about five times cheaper, area keeps thin lines", choices=("area", "linear")
+    )
+
+
+def _import_ale() -> Any:
+    try:
+        import ale_py
+        import ale_py.roms
+    except ImportError as error:
+        raise ConfigError(f"Atari games need ale-py ({error}). Install it: pip install ale-py") from error
+    return ale_py
+
+
+@functools.cache
+def atari_games() -> dict[str, str]:
+    """Maps each game's name as in its gymnasium id ("MontezumaRevenge") to its ROM ("montezuma_revenge").
+
+    Raises:
+        ConfigError: ale-py is not installed.
+    """
+    roms = set(_import_ale().roms.get_all_rom_ids()) - _MULTIPLAYER_ONLY
+    return {rom.title().replace("_", ""): rom for rom in sorted(roms)}
+
+
+class AtariEnv(gym.Env):
+    """One game.
+
+    Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Reward: the
+    game's own points, summed over the skipped frames. ``info``: ``lives``, ``episode_frame_number`` (raw frames since
+    the game began), and ``room`` for the games in `ROOM_BYTES`.
+
+    Sticky actions are drawn here and not by the emulator: its own draw repeats an action that a saved emulator state
+    does not contain, so a run resumed in the middle of an episode could differ from the run it continues.
+
+    Args:
+        game: name as in the gymnasium id, for example "MontezumaRevenge".
+        options: see `AtariOptions`.
+        render_mode: None or "rgb_array" (``[210, 160, 3]`` uint8).
+
+    Raises:
+        ConfigError: unknown game or render mode, or ale-py is missing.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 60}
+
+    def __init__(
+        self, game: str, options: AtariOptions | None = None, render_mode: str | None = None
+    ) -> None:
+        import cv2
+
+        if game not in atari_games():
+            raise unknown_name_error("Atari game", game, atari_games())
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
+        ale_py = _import_ale()
+        self.game, self.options, self.render_mode = game, options or AtariOptions(), render_mode
+        self.metadata = {**self.metadata, "render_fps": 60 // self.options.frame_skip or 1}
+        self._rom = atari_games()[game]
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        self.ale = ale_py.ALEInterface()
+        self.ale.setFloat("repeat_action_probability", 0.0)
+        self.ale.setInt("max_num_frames_per_episode", 0)
+        self._load(0)
+        actions = self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
+        self._actions = [int(a.value) for a in actions]
+
+        size, k = self.options.frame_size, self.options.frame_stack
+        self.observation_space = spaces.Box(0, 255, (k, size, size), np.uint8)
+        self.action_space = spaces.Discrete(len(actions))
+        self._resize = functools.partial(
+            cv2.resize,
+            dsize=(size, size),
+            interpolation=cv2.INTER_AREA if self.options.interpolation == "area" else cv2.INTER_LINEAR,
+        )
+        self._screens = np.zeros((2, *self.ale.getScreenDims()), dtype=np.uint8)
+        self._stack = np.zeros((k, size, size), dtype=np.uint8)
+        self._ram = np.zeros(self.ale.getRAMSize(), dtype=np.uint8)
+        self._room_byte = ROOM_BYTES.get(self._rom)
+        self._executed = 0  # the joystick action of the previous raw frame
+        self._frames = 0  # raw frames since the game began
+        self._lives = 0
+        self._lost_life_only = False  # the last episode ended by a lost life: the game itself goes on
+        self._ended = True
+
+    def _load(self, seed: int) -> None:
+        """(Re-)starts the emulator; its seed is read only when the ROM is loaded."""
+        self.ale.setInt("random_seed", seed)
+        self.ale.loadROM(_import_ale().roms.get_rom_path(self._rom))
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode. Without a seed the random stream goes on; with one, the run is repeatable."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._load(int(self.np_random.integers(2**31 - 1)))
+        goes_on = self._lost_life_only and seed is None
+        if not (goes_on and self._play_noops(1)):
+            self._new_game()
+        self._lost_life_only, self._ended = False, False
+        self._lives = self.ale.lives()
+        self.ale.getScreenGrayscale(self._screens[0])
+        self._stack[:] = self._resize(self._screens[0])
+        return self._stack.copy(), self._info()
+
+    def _new_game(self) -> None:
+        self.ale.reset_game()
+        self._frames, self._executed = 0, 0
+        if self.options.noop_max > 0:
+            wanted = int(self.np_random.integers(1, self.options.noop_max + 1))
+            if not self._play_noops(wanted):
+                self.ale.reset_game()
+                self._frames = 0
+
+    def _play_noops(self, num_frames: int) -> bool:
+        """Plays raw frames of no-op; False if that ended the game."""
+        for _ in range(num_frames):
+            self.ale.act(0)
+            self._frames += 1
+            if self._game_over() or self._cap_reached():
+                return False
+        self._executed = 0
+        return True
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One agent step: up to ``frame_skip`` raw frames, fewer if the game ends within them.
+
+        Raises:
+            RuntimeError: the episode has ended (or never began) and `reset` was not called.
+        """
+        if self._ended:
+            raise RuntimeError("The episode is over: call reset() before step().")
+        joystick, p, skip = self._actions[action], self.options.sticky_action_prob, self.options.frame_skip
+        reward, filled, done = 0.0, 0, False
+        for frame in range(skip):
+            if p == 0.0 or self.np_random.random() >= p:
+                self._executed = joystick
+            reward += self.ale.act(self._executed)
+            self._frames += 1
+            done = self._game_over() or self._cap_reached()
+            if done or frame >= skip - 2:
+                self.ale.getScreenGrayscale(self._screens[filled])
+                filled += 1
+            if done:
+                break
+        screen = self._screens[0]
+        if filled == 2:
+            np.maximum(screen, self._screens[1], out=screen)
+        self._stack[:-1] = self._stack[1:]
+        self._stack[-1] = self._resize(screen)
+        terminated, truncated = self._outcome()
+        self._ended = terminated or truncated
+        return self._stack.copy(), reward, terminated, truncated, self._info()
+
+    def _outcome(self) -> tuple[bool, bool]:
+        """(terminated, truncated); a game that is over at the very frame of the cap counts as over."""
+        terminated, truncated = self._game_over(), False
+        if not terminated:
+            truncated = self._cap_reached()
+            lives = self.ale.lives()
+            if self.options.terminal_on_life_loss and lives < self._lives:
+                terminated, self._lost_life_only, truncated = True, not truncated, False
+            self._lives = lives
+        return terminated, truncated
+
+    def _game_over(self) -> bool:
+        return self.ale.game_over(with_truncation=False)
+
+    def _cap_reached(self) -> bool:
+        return self.options.max_frames is not None and self._frames >= self.options.max_frames
+
+    def _info(self) -> dict[str, Any]:
+        info = {"lives": self.ale.lives(), "episode_frame_number": self._frames}
+        if self._room_byte is not None:
+            self.ale.getRAM(self._ram)
+            info["room"] = int(self._ram[self._room_byte])
+        return info
+
+    def render(self) -> np.ndarray | None:
+        """The screen in colour, ``[210, 160, 3]`` uint8, or None without a render mode."""
+        return self.ale.getScreenRGB() if self.render_mode == "rgb_array" else None
+
+    def clone_state(self) -> dict[str, Any]:
+        """Saves emulator, stack, counters and random stream: a restored run goes on bit for bit. About 45 kB."""
+        return {
+            "emulator": self.ale.cloneState(include_rng=True).serialize(),
+            "stack": self._stack.copy(),
+            "executed": self._executed,
+            "frames": self._frames,
+            "lives": self._lives,
+            "lost_life_only": self._lost_life_only,
+            "ended": self._ended,
+            "np_random": copy.deepcopy(self.np_random.bit_generator.state),
+        }
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state, also in another process.
+
+        Raises:
+            ConfigError: the state was saved with another frame size or stack.
+        """
+        if state["stack"].shape != self._stack.shape:
+            raise ConfigError(f"state: saved with frames {state['stack'].shape}, this environment's are {self._stack.shape}.")
+        self.ale.restoreState(_import_ale().ALEState(state["emulator"]))
+        self._stack[:] = state["stack"]
+        self._executed, self._frames, self._lives = state["executed"], state["frames"], state["lives"]
+        self._lost_life_only, self._ended = state["lost_life_only"], state["ended"]
+        self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])

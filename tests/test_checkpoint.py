@@ -1,0 +1,82 @@
+"""Save, load in a new process, go on: weights, optimizer, statistics, carry, generators, counters."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rllib_rnd
+from tests.conftest import small_config
+from tests.test_algorithm import assert_same, weights
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def test_everything_learned_is_in_the_checkpoint(tmp_path: Path) -> None:
+    algorithm = small_config().build_algo()
+    for _ in range(2):
+        algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+    saved, state = weights(algorithm), algorithm.learner_group.get_state()["learner"]
+    algorithm.stop()
+    carry = next(v for k, v in saved.items() if k.endswith("reward_filter.carry"))
+    assert carry.shape == (4,) and np.any(carry != 0)
+    assert float(next(v for k, v in saved.items() if k.endswith("obs_moments.count"))) > 0
+
+    restored = rllib_rnd.RND.from_checkpoint(path)
+    assert_same(weights(restored), saved)
+    again = restored.learner_group.get_state()["learner"]
+    assert again["intrinsic_ppo"]["nonfinite_updates"] == state["intrinsic_ppo"]["nonfinite_updates"]
+    np.testing.assert_array_equal(again["intrinsic_ppo"]["generator"], state["intrinsic_ppo"]["generator"])
+    old, new = (next(iter(s["optimizer"].values()))["state"]["state"] for s in (state, again))
+    for i in old:
+        np.testing.assert_array_equal(old[i]["exp_avg_sq"], new[i]["exp_avg_sq"])
+    assert restored.iteration == 2
+    assert restored._warmed_up  # the statistics are there: no second random play
+    result = restored.train()
+    restored.stop()
+    assert result["training_iteration"] == 3
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] > 2 * 4 * 10
+
+
+CONTINUE = """
+import json, sys
+import ray
+ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+import rllib_rnd
+algorithm = rllib_rnd.RND.from_checkpoint(sys.argv[1])
+result = algorithm.train()
+print("RESULT " + json.dumps({
+    "iteration": result["training_iteration"],
+    "finite": result["learners"]["default_policy"]["nonfinite_updates"] == 0,
+    "std": float(result["learners"]["default_policy"]["intrinsic_return_std"]),
+}))
+algorithm.stop()
+ray.shutdown()
+"""
+
+
+def test_a_new_process_goes_on(tmp_path: Path) -> None:
+    algorithm = small_config().build_algo()
+    algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+    algorithm.stop()
+    done = subprocess.run(
+        [sys.executable, "-c", CONTINUE, str(path)], capture_output=True, text=True, timeout=300, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    assert lines, done.stderr[-2000:]
+    result = json.loads(lines[-1].removeprefix("RESULT "))
+    assert result["iteration"] == 2 and result["finite"] and result["std"] > 0
+
+
+def test_the_module_alone_can_be_taken(tmp_path: Path) -> None:
+    algorithm = small_config().build_algo()
+    module = algorithm.get_module("default_policy")
+    assert not hasattr(module, "intrinsic_rewards")  # runners hold policy and critics only
+    algorithm.stop()

@@ -1,0 +1,78 @@
+"""The rollout: index gathering of frame stacks, views per learner, byte counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_rnd.rollout import ARRAYS, Rollout, concatenate_envs, shard_bounds
+
+
+def make_rollout(num_steps: int, num_envs: int, k: int, is_first: np.ndarray) -> Rollout:
+    """Frames are numbered, so that a gathered stack shows which frames it took."""
+    frames = np.arange((num_steps + k) * num_envs, dtype=np.float32).reshape(num_steps + k, num_envs, 1)
+    if k == 1:
+        frames = frames[: num_steps + 1]
+    flags = np.zeros((num_steps, num_envs), dtype=bool)
+    return Rollout(
+        frames=frames,
+        is_first=is_first,
+        action=np.zeros((num_steps, num_envs), dtype=np.int64),
+        logp=np.zeros((num_steps, num_envs), dtype=np.float32),
+        value=np.zeros((num_steps + 1, num_envs, 2), dtype=np.float32),
+        reward=np.zeros((num_steps, num_envs), dtype=np.float32),
+        terminated=flags,
+        truncated=flags.copy(),
+        frame_stack=k,
+    )
+
+
+def test_stacks_repeat_the_reset_frame_and_never_mix_episodes() -> None:
+    is_first = np.zeros((7, 2), dtype=bool)
+    is_first[3, 1] = True  # environment 1 was reset: obs_3 is its reset observation
+    rollout = make_rollout(6, 2, 4, is_first).to_torch()
+    stack = rollout.obs(torch.tensor([t * 2 + 1 for t in range(7)]))[..., 0]
+    frame = lambda row: float(row * 2 + 1)  # noqa: E731 - value of environment 1's frame in row `row`
+    assert stack[2].tolist() == [frame(2), frame(3), frame(4), frame(5)]  # before the reset: plain history
+    assert stack[3].tolist() == [frame(6)] * 4  # the reset frame, K times
+    assert stack[4].tolist() == [frame(6), frame(6), frame(6), frame(7)]
+    assert stack[6].tolist() == [frame(6), frame(7), frame(8), frame(9)]
+    other = rollout.obs(torch.tensor([3 * 2]))[0, :, 0]  # environment 0 was not reset
+    assert other.tolist() == [6.0, 8.0, 10.0, 12.0]
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_newest_frame_of_the_next_observation_is_one_row_later(k: int) -> None:
+    rollout = make_rollout(5, 3, k, np.zeros((6, 3), dtype=bool)).to_torch()
+    index = torch.arange(15)
+    assert torch.equal(rollout.newest_frame(index, offset=1)[:12], rollout.newest_frame(index[3:], offset=0))
+    newest = rollout.obs(index)[:, -1] if k > 1 else rollout.obs(index)
+    assert torch.equal(rollout.newest_frame(index), newest)
+
+
+def test_reset_steps_are_not_valid() -> None:
+    is_first = np.zeros((4, 1), dtype=bool)
+    is_first[0] = is_first[2] = True
+    assert make_rollout(3, 1, 1, is_first).valid[:, 0].tolist() == [True, False, True]
+
+
+def test_shares_of_learners_cover_all_environments_once() -> None:
+    rollout = make_rollout(3, 7, 1, np.zeros((4, 7), dtype=bool))
+    shares = [rollout.select_envs(*shard_bounds(7, 3, shard)) for shard in range(3)]
+    assert sorted(s.num_envs for s in shares) == [2, 2, 3]
+    joined = concatenate_envs(shares)
+    for name in ARRAYS:
+        assert np.array_equal(getattr(joined, name), getattr(rollout, name))
+
+
+def test_rollouts_of_unequal_length_do_not_join() -> None:
+    long, short = (make_rollout(t, 1, 1, np.zeros((t + 1, 1), dtype=bool)) for t in (4, 3))
+    with pytest.raises(ValueError, match="num_steps"):
+        concatenate_envs([long, short])
+
+
+def test_frames_are_stored_once() -> None:
+    rollout = make_rollout(128, 2, 4, np.zeros((129, 2), dtype=bool))
+    assert rollout.frames.nbytes == (128 + 4) * 2 * 4
+    assert rollout.num_bytes >= rollout.frames.nbytes

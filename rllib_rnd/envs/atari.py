@@ -1,9 +1,9 @@
-"""Atari 2600 games as sparse-reward papers use them, on the Arcade Learning Environment (Machado et al. 2018).
+"""Atari 2600 as sparse-reward papers use it, on the Arcade Learning Environment (Machado et al. 2018).
 
-One environment, one class, no chain of wrappers: sticky actions at the level of raw frames, a skip with the maximum
-of its last two frames, grey frames of one size, a stack, a cap on frames that truncates, raw rewards, and the room
-the player is in where the game's memory tells it. Defaults: Burda et al. 2018, "Exploration by Random Network
-Distillation", and its published code.
+One environment, one class, no chain of wrappers: sticky actions at the level of raw frames, a skip with the
+maximum of its last two frames, grey frames of one size, a stack, a cap on frames that truncates, raw rewards,
+and the room the player is in where the game's memory tells it. Defaults: Burda et al. 2018, "Exploration by
+Random Network Distillation", and its published code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -20,7 +20,7 @@ from gymnasium import spaces
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import option
 
-# Which of the 128 bytes of console memory holds the room, by ROM. Only addresses seen to behave as a room are here.
+# The byte of console memory that holds the room, by ROM. Only addresses seen to behave as a room are here.
 ROOM_BYTES = {"montezuma_revenge": 3, "pitfall": 1, "venture": 90, "private_eye": 92, "hero": 28}
 
 # ROMs in ale-py that have no single-player game.
@@ -31,13 +31,22 @@ _MULTIPLAYER_ONLY = {"combat", "joust", "maze_craze", "warlords"}
 class AtariOptions:
     """Options of the Atari family (``env_config``). One agent step is ``frame_skip`` frames."""
 
-    frame_size: int = option(84, "height and width of the grey observation; 84 (DQN, RND) or 96 (SND)", low=36, high=210)
-    frame_stack: int = option(4, "frames in one observation, newest last", low=1, high=16)
-    frame_skip: int = option(4, "raw frames per agent step; the last two are combined by maximum", low=1, high=60)
-    sticky_action_prob: float = option(
-        0.25, "chance, at each raw frame, that the previous frame's action is executed again", low=0.0, high=1.0
+    frame_size: int = option(
+        84, "height and width of the grey observation; 84 (DQN, RND) or 96 (SND)", low=36, high=210
     )
-    noop_max: int = option(0, "at most so many raw frames of no-op after a reset, at least 1; 0 = none", low=0, high=1000)
+    frame_stack: int = option(4, "frames in one observation, newest last", low=1, high=16)
+    frame_skip: int = option(
+        4, "raw frames per agent step; the last two are combined by maximum", low=1, high=60
+    )
+    sticky_action_prob: float = option(
+        0.25,
+        "chance, at each raw frame, that the previous frame's action is executed again",
+        low=0.0,
+        high=1.0,
+    )
+    noop_max: int = option(
+        0, "at most so many raw frames of no-op after a reset, at least 1; 0 = none", low=0, high=1000
+    )
     terminal_on_life_loss: bool = option(
         False, "end the episode with each lost life; the game itself goes on, and restarts when it is over"
     )
@@ -46,7 +55,9 @@ class AtariOptions:
     )
     full_action_space: bool = option(False, "all 18 joystick actions rather than those the game uses")
     interpolation: str = option(
-        "area", "how frames are shrunk; linear is about five times cheaper, area keeps thin lines", choices=("area", "linear")
+        "area",
+        "how frames are shrunk; linear is about five times cheaper, area keeps thin lines",
+        choices=("area", "linear"),
     )
 
 
@@ -73,12 +84,13 @@ def atari_games() -> dict[str, str]:
 class AtariEnv(gym.Env):
     """One game.
 
-    Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Reward: the
-    game's own points, summed over the skipped frames. ``info``: ``lives``, ``episode_frame_number`` (raw frames since
-    the game began), and ``room`` for the games in `ROOM_BYTES`.
+    Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Reward:
+    the game's own points, summed over the skipped frames. ``info``: ``lives``, ``episode_frame_number`` (raw
+    frames since the game began), and ``room`` for the games in `ROOM_BYTES`.
 
-    Sticky actions are drawn here and not by the emulator: its own draw repeats an action that a saved emulator state
-    does not contain, so a run resumed in the middle of an episode could differ from the run it continues.
+    Sticky actions are drawn here and not by the emulator: its own draw repeats an action that a saved
+    emulator state does not contain, so a run resumed in the middle of an episode could differ from the run it
+    continues.
 
     Args:
         game: name as in the gymnasium id, for example "MontezumaRevenge".
@@ -89,7 +101,7 @@ class AtariEnv(gym.Env):
         ConfigError: unknown game or render mode, or ale-py is missing.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 60}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012 - as gymnasium
 
     def __init__(
         self, game: str, options: AtariOptions | None = None, render_mode: str | None = None
@@ -109,7 +121,9 @@ class AtariEnv(gym.Env):
         self.ale.setFloat("repeat_action_probability", 0.0)
         self.ale.setInt("max_num_frames_per_episode", 0)
         self._load(0)
-        actions = self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
+        actions = (
+            self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
+        )
         self._actions = [int(a.value) for a in actions]
 
         size, k = self.options.frame_size, self.options.frame_stack
@@ -224,12 +238,12 @@ class AtariEnv(gym.Env):
             info["room"] = int(self._ram[self._room_byte])
         return info
 
-    def render(self) -> np.ndarray | None:
+    def render(self) -> Any:
         """The screen in colour, ``[210, 160, 3]`` uint8, or None without a render mode."""
         return self.ale.getScreenRGB() if self.render_mode == "rgb_array" else None
 
     def clone_state(self) -> dict[str, Any]:
-        """Saves emulator, stack, counters and random stream: a restored run goes on bit for bit. About 45 kB."""
+        """Saves emulator, stack, counters and random stream (45 kB): a restored run goes on bit for bit."""
         return {
             "emulator": self.ale.cloneState(include_rng=True).serialize(),
             "stack": self._stack.copy(),
@@ -248,7 +262,9 @@ class AtariEnv(gym.Env):
             ConfigError: the state was saved with another frame size or stack.
         """
         if state["stack"].shape != self._stack.shape:
-            raise ConfigError(f"state: saved with frames {state['stack'].shape}, this environment's are {self._stack.shape}.")
+            raise ConfigError(
+                f"state: saved with stack {state['stack'].shape}, this environment's is {self._stack.shape}."
+            )
         self.ale.restoreState(_import_ale().ALEState(state["emulator"]))
         self._stack[:] = state["stack"]
         self._executed, self._frames, self._lives = state["executed"], state["frames"], state["lives"]

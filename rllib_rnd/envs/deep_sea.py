@@ -1,17 +1,17 @@
-"""DeepSea: the exploration test of Osband et al. 2019, "Behaviour Suite for Reinforcement Learning" (section on
-exploration; first in "Deep Exploration via Randomized Value Functions", 2019).
+"""DeepSea, the exploration test of the Behaviour Suite for Reinforcement Learning (Osband et al. 2019).
 
-An N x N grid. The diver starts top left and sinks one row with each step, moving one column right or left (never
-left of column 0). Right costs 0.01 / N; taking right at the bottom right cell pays 1. Episodes last N steps. Which
-of the two actions means right differs from cell to cell, so that no single action is a good habit: of the 2^N action
-sequences one reaches the treasure. Its return is 1 - 0.01 = 0.99; the best of the others is 0.
+An N x N grid. The diver starts top left and sinks one row with each step, moving one column right or left
+(never left of column 0). Right costs 0.01 / N; taking right at the bottom right cell pays 1. Episodes last N
+steps. Which of the two actions means right differs from cell to cell, so that no single action is a good
+habit: of the 2^N action sequences one reaches the treasure. Its return is 1 - 0.01 = 0.99; the best of the
+others is 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,14 +23,16 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.options import option, parse_options
 
 MOVE_COST = 0.01  # of a whole episode spent going right
-_DTYPES = {"uint8": np.uint8, "float32": np.float32}
+_DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32}
 
 
 @dataclass(frozen=True)
 class DeepSeaOptions:
     """Options of DeepSea (``env_config``)."""
 
-    size: int = option(10, "N: rows and columns of the grid, and steps of an episode; 10 to 50 usual", low=1, high=1000)
+    size: int = option(
+        10, "N: rows and columns of the grid, and steps of an episode; 10 to 50 usual", low=1, high=1000
+    )
     mapping_seed: int = option(42, "which action means right in which cell is drawn from this seed", low=0)
     dtype: str = option("uint8", "type of the one-hot observation", choices=("uint8", "float32"))
 
@@ -69,7 +71,10 @@ class DeepSeaVectorEnv(VectorEnv):
         ConfigError: an unknown option, or ``num_envs`` below 1.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        "render_modes": [],
+    }
 
     def __init__(self, num_envs: int = 1, **env_config: Any) -> None:
         self.options = parse_options(DeepSeaOptions, env_config, "env_config")
@@ -125,7 +130,11 @@ class DeepSeaVectorEnv(VectorEnv):
 
     def clone_state(self) -> dict[str, np.ndarray]:
         """Saves all that decides the future."""
-        return {"row": self._row.copy(), "column": self._column.copy(), "needs_reset": self._needs_reset.copy()}
+        return {
+            "row": self._row.copy(),
+            "column": self._column.copy(),
+            "needs_reset": self._needs_reset.copy(),
+        }
 
     def restore_state(self, state: dict[str, np.ndarray]) -> None:
         """Goes back to a saved state.
@@ -134,7 +143,9 @@ class DeepSeaVectorEnv(VectorEnv):
             ConfigError: the state is of another number of environments.
         """
         if len(state["row"]) != self.num_envs:
-            raise ConfigError(f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}.")
+            raise ConfigError(
+                f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}."
+            )
         self._row, self._column = state["row"].copy(), state["column"].copy()
         self._needs_reset = state["needs_reset"].copy()
 
@@ -150,7 +161,7 @@ class DeepSeaEnv(gym.Env):
         ConfigError: an unknown option.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as gymnasium
 
     def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
         self.options = parse_options(DeepSeaOptions, env_config, "env_config")

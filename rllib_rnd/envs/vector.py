@@ -1,7 +1,8 @@
 """A lean synchronous vector environment in gymnasium's NEXT_STEP autoreset mode.
 
-It does what `gymnasium.vector.SyncVectorEnv` does, for array observations only, with less work per step (one copy of
-each observation, infos gathered column by column), and it can save and restore all of its environments.
+It does what `gymnasium.vector.SyncVectorEnv` does, for array observations only, with less work per step (one
+copy of each observation, infos gathered column by column), and it can save and restore all of its
+environments.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ def environment_seeds(seed: int | Sequence[int | None] | None, num_envs: int) ->
     if isinstance(seed, (int, np.integer)):
         return [int(seed) + i for i in range(num_envs)]
     if len(seed) != num_envs:
-        raise ConfigError(f"seed: got {len(seed)} seeds for {num_envs} environments; give one int or one per environment.")
+        raise ConfigError(
+            f"seed: got {len(seed)} seeds for {num_envs} environments; give one int or one per environment."
+        )
     return list(seed)
 
 
 class LeanVectorEnv(VectorEnv):
     """Steps Python environments one after the other.
 
-    Returned arrays are never written again, so a caller may keep them. After ``terminated`` or ``truncated`` the next
-    step ignores the action, resets that environment and returns its first observation with reward 0.
+    Returned arrays are never written again, so a caller may keep them. After ``terminated`` or ``truncated``
+    the next step ignores the action, resets that environment and returns its first observation with reward 0.
 
     Args:
         env_fns: one maker per environment; all spaces must be equal.
@@ -51,10 +54,14 @@ class LeanVectorEnv(VectorEnv):
         self.envs = [make() for make in env_fns]
         first = self.envs[0]
         if first.observation_space.shape is None or first.observation_space.dtype is None:
-            raise ConfigError(f"observation space {first.observation_space} is not one array; allowed is Box or alike.")
+            raise ConfigError(
+                f"observation space {first.observation_space} is not one array; allowed is Box or alike."
+            )
         for env in self.envs[1:]:
             if (env.observation_space, env.action_space) != (first.observation_space, first.action_space):
-                raise ConfigError("The environments of one vector differ in their observation or action space.")
+                raise ConfigError(
+                    "The environments of one vector differ in their observation or action space."
+                )
         self.num_envs = len(self.envs)
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.render_mode = first.render_mode
@@ -73,7 +80,9 @@ class LeanVectorEnv(VectorEnv):
         """Resets every environment; returns ``(obs [N, *obs_shape], infos)``."""
         obs = np.empty(self._obs_shape, self._obs_dtype)
         infos = []
-        for i, (env, env_seed) in enumerate(zip(self.envs, environment_seeds(seed, self.num_envs), strict=True)):
+        for i, (env, env_seed) in enumerate(
+            zip(self.envs, environment_seeds(seed, self.num_envs), strict=True)
+        ):
             obs[i], info = env.reset(seed=env_seed, options=options)
             infos.append(info)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
@@ -148,7 +157,9 @@ class LeanVectorEnv(VectorEnv):
             ConfigError: the state is of another number of environments.
         """
         if len(state["envs"]) != self.num_envs:
-            raise ConfigError(f"state: saved from {len(state['envs'])} environments, this vector has {self.num_envs}.")
+            raise ConfigError(
+                f"state: saved from {len(state['envs'])} environments, this vector has {self.num_envs}."
+            )
         for env, env_state in zip(self.envs, state["envs"], strict=True):
             env.get_wrapper_attr("restore_state")(env_state)
         self._needs_reset = state["needs_reset"].copy()

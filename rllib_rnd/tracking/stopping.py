@@ -90,8 +90,8 @@ def progress(result: Mapping[str, Any], stop: Mapping[str, float]) -> Progress |
 class RunStopper(Stopper):
     """Ends a trial at its stop conditions, and after Ctrl-C.
 
-    Ctrl-C ends a lone trial at its next result, so that it is saved and reported like one that has finished. The
-    trials of a sweep are left to `SaveOnInterrupt`: Tune never resumes a trial that its stopper ended.
+    Ctrl-C ends a lone trial at its next result, so that it is saved and reported like one that has finished.
+    The trials of a sweep are left to `SaveOnInterrupt`: Tune never resumes a trial that its stopper ended.
 
     Args:
         stop: stop conditions by result path.
@@ -121,8 +121,8 @@ class RunStopper(Stopper):
 class SaveOnInterrupt(Callback):
     """After Ctrl-C saves every running trial, also where the file wants no checkpoint at the end.
 
-    In a sweep it then ends Tune's loop, with all trials still marked as running in Tune's snapshot, which is what
-    `Tuner.restore` continues.
+    In a sweep it then ends Tune's loop, with all trials still marked as running in Tune's snapshot, which is
+    what `Tuner.restore` continues.
 
     Args:
         interrupt: the Ctrl-C flag.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import ray
 from ray.cluster_utils import Cluster
 
@@ -54,7 +55,7 @@ def main() -> None:
         ray.shutdown()
         cluster.shutdown()
     numbers = {
-        section: {k: v for k, v in values.items() if isinstance(v, (int, float))}
+        section: {k: v for k, v in values.items() if np.isscalar(v)}
         for section, values in {
             "runners": result["env_runners"],
             "learner": result["learners"]["default_policy"],

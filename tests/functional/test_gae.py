@@ -10,8 +10,12 @@ import torch
 
 from rllib_rnd.functional import generalized_advantage_estimation
 
+Flags = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # terminated, truncated, reset step
 
-def episodes(rng: np.random.Generator, num_steps: int, num_envs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def episodes(
+    rng: np.random.Generator, num_steps: int, num_envs: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random terminations and truncations with the reset step that follows each, also as the first step."""
     terminated = np.zeros((num_steps, num_envs), bool)
     truncated = np.zeros((num_steps, num_envs), bool)
@@ -27,7 +31,7 @@ def episodes(rng: np.random.Generator, num_steps: int, num_envs: int) -> tuple[n
 
 
 def explicit_sum(r, v, terminated, truncated, reset, gamma, lam, episodic):
-    """A_t of one environment and stream as the explicit sum of (gamma lambda)^k delta over the steps that follow.
+    """A_t of one environment and stream as the sum of (gamma lambda)^k delta over the steps that follow.
 
     Written forward in time over lists of samples, unlike the vectorised backward recursion.
     """
@@ -55,12 +59,15 @@ def explicit_sum(r, v, terminated, truncated, reset, gamma, lam, episodic):
     return advantage
 
 
-def random_case(seed: int, num_steps: int = 13, num_envs: int = 7, num_streams: int = 3):
+def random_case(
+    seed: int, num_steps: int = 13, num_envs: int = 7, num_streams: int = 3
+) -> tuple[torch.Tensor, torch.Tensor, Flags]:
+    """Random rewards and values, and the flags of random episodes."""
     rng = np.random.default_rng(seed)
     r = torch.from_numpy(rng.normal(size=(num_steps, num_envs, num_streams)))
     v = torch.from_numpy(rng.normal(size=(num_steps + 1, num_envs, num_streams)))
-    flags = [torch.from_numpy(flag) for flag in episodes(rng, num_steps, num_envs)]
-    return r, v, flags
+    terminated, truncated, reset = map(torch.from_numpy, episodes(rng, num_steps, num_envs))
+    return r, v, (terminated, truncated, reset)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -72,10 +79,9 @@ def test_equals_the_explicit_sum_for_both_kinds_of_stream(seed: int, lam: float)
     advantage, target = generalized_advantage_estimation(r, v, *flags, gamma, lam, episodic)
     assert any(bool(flag.any()) for flag in flags)
     for n, s in itertools.product(range(r.shape[1]), range(r.shape[2])):
-        columns = [flag[:, n].tolist() for flag in flags]
-        wanted = explicit_sum(
-            r[:, n, s].tolist(), v[:, n, s].tolist(), *columns, float(gamma[s]), lam, bool(episodic[s])
-        )  # fmt: skip
+        ended, cut, reset = (flag[:, n].tolist() for flag in flags)
+        rewards, values = r[:, n, s].tolist(), v[:, n, s].tolist()
+        wanted = explicit_sum(rewards, values, ended, cut, reset, float(gamma[s]), lam, bool(episodic[s]))
         torch.testing.assert_close(advantage[:, n, s], torch.tensor(wanted, dtype=torch.float64))
     torch.testing.assert_close(target, advantage + v[:-1])
 
@@ -83,14 +89,16 @@ def test_equals_the_explicit_sum_for_both_kinds_of_stream(seed: int, lam: float)
 def one_env(r, v, terminated=(), truncated=(), reset=(), gamma=0.5, lam=0.5, episodic=True):
     """Runs one environment and one stream; flags are given as lists of steps."""
     num_steps = len(r)
-    flags = [
-        torch.tensor([[t in steps] for t in range(num_steps)], dtype=torch.bool)
-        for steps in (terminated, truncated, reset)
-    ]
+
+    def flag(steps):
+        return torch.tensor([[t in steps] for t in range(num_steps)], dtype=torch.bool)
+
     advantage, _ = generalized_advantage_estimation(
         torch.tensor(r).reshape(-1, 1, 1),
         torch.tensor(v).reshape(-1, 1, 1),
-        *flags,
+        flag(terminated),
+        flag(truncated),
+        flag(reset),
         torch.tensor([gamma]),
         lam,
         torch.tensor([episodic]),
@@ -155,8 +163,9 @@ def test_environments_and_streams_do_not_mix() -> None:
     r, v, flags = random_case(5)
     gamma, episodic = torch.full((3,), 0.9, dtype=torch.float64), torch.tensor([True, False, True])
     whole, _ = generalized_advantage_estimation(r, v, *flags, gamma, 0.9, episodic)
+    terminated, truncated, reset = (flag[:, 2:3] for flag in flags)
     part, _ = generalized_advantage_estimation(
-        r[:, 2:3, 1:2], v[:, 2:3, 1:2], *[f[:, 2:3] for f in flags], gamma[1:2], 0.9, episodic[1:2]
+        r[:, 2:3, 1:2], v[:, 2:3, 1:2], terminated, truncated, reset, gamma[1:2], 0.9, episodic[1:2]
     )
     assert torch.equal(whole[:, 2:3, 1:2], part)
 

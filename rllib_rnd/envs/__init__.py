@@ -1,0 +1,21 @@
+"""Environments: from a name to a vector environment with NEXT_STEP autoreset, seeded by ``reset(seed=)``."""
+
+from rllib_rnd.envs.registry import (
+    EnvironmentFamily,
+    env_config_class,
+    frame_stack,
+    list_environments,
+    make_env,
+    make_vector_env,
+    register_environments,
+)
+
+__all__ = [
+    "EnvironmentFamily",
+    "env_config_class",
+    "frame_stack",
+    "list_environments",
+    "make_env",
+    "make_vector_env",
+    "register_environments",
+]

@@ -270,9 +270,9 @@ def algorithm_names() -> list[str]:
 
 
 def _rllib_algorithm(name: str) -> Any | None:
-    from ray.rllib.algorithms.registry import ALGORITHMS, get_algorithm_class
+    from ray.rllib.algorithms.registry import ALGORITHMS
 
-    return get_algorithm_class(name) if name in ALGORITHMS else None
+    return ALGORITHMS[name]()[0] if name in ALGORITHMS else None  # (class, default configuration)
 
 
 def _read_config(block: Mapping[str, Any], top: KeyPath, places: Places, has_base: bool) -> dict[str, Any]:

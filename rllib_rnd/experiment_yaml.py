@@ -120,7 +120,13 @@ def _reason(error: yaml.YAMLError) -> str:
     return str(getattr(error, "problem", None) or error).split("\n")[0]
 
 
+_PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, places: Places) -> Any:
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN_TAGS:
+        problem = f"the tag {node.tag!r} is not allowed"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
     if isinstance(node, yaml.MappingNode):
         _refuse_duplicates(node, path, places)
         loader.flatten_mapping(node)  # resolves `<<: *anchor`

@@ -72,6 +72,7 @@ class IntrinsicPPOLearner(TorchLearner):
             self._generator.seed()
         else:
             self._generator.manual_seed(self.config.seed + 7919 * rank())
+        self._carries: list[Tensor] = []
         self._nonfinite_updates = 0
         self._nonfinite_in_a_row = 0
         self._schedules = {
@@ -138,6 +139,7 @@ class IntrinsicPPOLearner(TorchLearner):
                 # Only now: reward and predictor of one rollout see the same statistics.
                 for reward in self.trained_module.intrinsic_rewards:
                     reward.update_statistics(rollout)
+        self._gather_carries()
         self._log({"nonfinite_updates": self._nonfinite_updates})
         self._log_steps(rollout)
         self.after_gradient_based_update(timesteps=timesteps)
@@ -159,6 +161,7 @@ class IntrinsicPPOLearner(TorchLearner):
         resolved = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in rollouts]
         joined = concatenate_envs(resolved)
         start, stop = shard_bounds(joined.num_envs, world_size(), rank())
+        self._share = (joined.num_envs, start, stop)
         return joined.select_envs(start, stop).to_torch(self._device)
 
     def _is_usable(self, rollout: Rollout) -> bool:
@@ -312,6 +315,16 @@ class IntrinsicPPOLearner(TorchLearner):
                 "environment's observations and rewards usually helps."
             )
 
+    def _gather_carries(self) -> None:
+        """Keeps every environment's filter carry on every learner: a checkpoint is written by the first one only."""
+        num_envs, start, stop = self._share
+        self._carries = []
+        for reward in self.trained_module.intrinsic_rewards:
+            carry = torch.zeros(num_envs, dtype=torch.float64, device=self._device)
+            if len(reward.reward_filter.carry) == stop - start:
+                carry[start:stop] = reward.reward_filter.carry
+            self._carries.append(all_reduce_sum(carry))
+
     # --- metrics and state -------------------------------------------------------------------------------------------
 
     def _log(self, values: dict[str, Any]) -> None:
@@ -349,6 +362,7 @@ class IntrinsicPPOLearner(TorchLearner):
         state = super().get_state(components, not_components=not_components, **kwargs)
         state["intrinsic_ppo"] = {
             "generator": self._generator.get_state().numpy(),
+            "carries": [carry.cpu().numpy() for carry in self._carries],
             "nonfinite_updates": self._nonfinite_updates,
             "nonfinite_in_a_row": self._nonfinite_in_a_row,
         }
@@ -360,7 +374,11 @@ class IntrinsicPPOLearner(TorchLearner):
         super().set_state(state)
         own = state.get("intrinsic_ppo")
         if own is not None:
-            self._generator.set_state(torch.from_numpy(own["generator"].copy()))
+            if rank() == 0:  # the others go on with their own: two learners must not draw the same masks
+                self._generator.set_state(torch.from_numpy(own["generator"].copy()))
+            for reward, carry in zip(self.trained_module.intrinsic_rewards, own["carries"], strict=False):
+                start, stop = shard_bounds(len(carry), world_size(), rank())
+                reward.reward_filter.carry = torch.from_numpy(carry[start:stop].copy()).to(self._device)
             self._nonfinite_updates = own["nonfinite_updates"]
             self._nonfinite_in_a_row = own["nonfinite_in_a_row"]
 

@@ -53,7 +53,7 @@ algorithm = rllib_rnd.RND.from_checkpoint(sys.argv[1])
 result = algorithm.train()
 print("RESULT " + json.dumps({
     "iteration": result["training_iteration"],
-    "finite": result["learners"]["default_policy"]["nonfinite_updates"] == 0,
+    "finite": bool(result["learners"]["default_policy"]["nonfinite_updates"] == 0),
     "std": float(result["learners"]["default_policy"]["intrinsic_return_std"]),
 }))
 algorithm.stop()

@@ -61,7 +61,7 @@ def test_run_takes_names_and_import_paths(tmp_path: Path) -> None:
         ("lr: 1e-3", "clip_param: -0.1", 6, "first.config.clip_param: -0.1 is out of range"),
         ("lr: 1e-3", "shuffle_batch_per_epoch: 3", 6, "allowed is bool"),
         ("lr: 1e-3", "minibatch_size: {grid_search: [32, 0]}", 6, "first.config.minibatch_size: 0 is out of range"),
-        ("lambda: 0.9", "lambda: 2", 7, "first.config.lambda: 2 is out of range; allowed is 0.0 to 1.0"),
+        ("lambda: 0.9", "lambda: 2", 7, "first.config.lambda: 2.0 is out of range; allowed is 0.0 to 1.0"),
         ("lambda: 0.9", "evaluation_config: {explor: false}", 7, "unknown key 'explor'. Did you mean 'explore'?"),
         ("lambda: 0.9", "minibatch_size: 8000", 7, "first.config.minibatch_size: "),
         ("run: PPO", "run: PPOO", 2, "first.run: unknown algorithm 'PPOO'. Did you mean 'PPO'?"),
@@ -138,7 +138,7 @@ def test_set_goes_into_nested_settings(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         ({"settings": ["gama=0.9"]}, r"--set gama=0\.9: first\.config\.gama: unknown key 'gama'. Did you mean 'gamma'"),
-        ({"settings": ["gamma=9"]}, r"--set gamma=9: first\.config\.gamma: 9 is out of range"),
+        ({"settings": ["gamma=9"]}, r"--set gamma=9: first\.config\.gamma: 9\.0 is out of range"),
         ({"settings": ["gamma"]}, "expected key.path=value"),
         ({"settings": ["lr.x=1"]}, "there is no such place in 0.001"),
         ({"stop": ["agent_stepz=1"]}, "--stop agent_stepz=1: .* Did you mean 'agent_steps'"),

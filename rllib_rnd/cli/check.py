@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from rllib_rnd.cli.runtime import RUN_ERROR, console, fail, ray_session, say
+from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
 from rllib_rnd.tracking.metrics import curated, show
@@ -35,6 +35,7 @@ def check_file(path: Path, overrides: Overrides) -> None:
         ConfigError: the first mistake found.
         typer.Exit: an experiment does not build or train.
     """
+    be_quiet(verbose=False)
     for experiment in load_experiments(path, overrides):
         say(f"{experiment.name}: file, names, types and ranges are fine ({experiment.algorithm_name})")
         with ray_session(cpus=1.0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
-from rllib_rnd.tracking.metrics import read, show
+from rllib_rnd.tracking.metrics import STEADY_PATHS, read, short_name, show
+from rllib_rnd.tracking.stopping import reached
 
 _ROWS = (
     ("mean return", "return_mean"),
@@ -35,6 +37,7 @@ class Report:
         resume_command: continues it.
         mlflow_uri: the store that it was logged to, or None.
         interrupted: it was stopped by Ctrl-C.
+        stop: the stop conditions by result path.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Report:
     resume_command: str
     mlflow_uri: str | None
     interrupted: bool
+    stop: Mapping[str, float]
 
 
 def print_report(report: Report, results: Any, crash: Exception | None) -> None:
@@ -67,7 +71,7 @@ def print_report(report: Report, results: Any, crash: Exception | None) -> None:
         if trial.error is not None:
             say(f"failed: {one_line(trial.error)}")
             say(f"        the whole error: {Path(trial.path) / 'error.txt'}")
-    _print_commands(report, checkpoint)
+    _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {})
 
 
 def _print_one(report: Report, trial: Any) -> None:
@@ -112,12 +116,25 @@ def checkpoint_path(trial: Any) -> str | None:
     return None if trial.checkpoint is None else str(trial.checkpoint.path)
 
 
-def _print_commands(report: Report, checkpoint: str | None) -> None:
-    say(f"\ncheckpoint   {checkpoint or 'none was written'}")
+def further(report: Report, result: Mapping[str, Any]) -> str:
+    """Returns the option that a finished run needs to go on: its last condition, doubled."""
+    met = reached(result, report.stop)
+    if report.interrupted or met is None or met[0] not in STEADY_PATHS:
+        return ""
+    return f" --stop {short_name(met[0])}={2 * met[1]:.15g}"
+
+
+def relative(path: str) -> str:
+    """Returns the path as seen from the working folder, if it lies in it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str, Any]) -> None:
+    say(f"\ncheckpoint   {relative(checkpoint) if checkpoint else 'none was written'}")
     if checkpoint:
-        say(f"evaluate     rllib evaluate {shlex.quote(checkpoint)}")
-        more = "" if report.interrupted else " --stop KEY=LARGER"
-        say(f"resume       {report.resume_command}{more}")
+        say(f"evaluate     rllib evaluate {shlex.quote(relative(checkpoint))}")
+        say(f"resume       {report.resume_command}{further(report, result)}")
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite:")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"

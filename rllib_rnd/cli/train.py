@@ -9,12 +9,12 @@ from typing import Any
 
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
-from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, console, ray_session, say
+from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment_search import build_scheduler, build_search
 from rllib_rnd.tracking.display import RunDisplay
-from rllib_rnd.tracking.metrics import read, show
+from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger, store_uri
 from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, reached
 
@@ -79,6 +79,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         raise ConfigError(
             "--resume and --checkpoint exclude each other: one continues a run, one starts a new one."
         )
+    be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     if options.checkpoint:
         find_checkpoint(options.checkpoint)
@@ -169,20 +170,17 @@ def _already_done(job: Job, options: TrainOptions) -> bool:
         return False
     result = result_at(Path(job.start.checkpoint))
     met = reached(result, job.experiment.stop)
+    where = f"iteration {show('iteration', read(result, 'iteration'))}"
+    where += f", {show('agent_steps', read(result, 'agent_steps'))} agent steps"
     if met is None:
-        say(f"{job.folder}: continuing from {job.start.checkpoint} ({_where(result)}).")
+        say(f"{job.folder}: continuing from {job.start.checkpoint} ({where}).")
         return False
     path, target = met
-    say(f"{job.folder}: has reached {path} >= {target:g}. To go on, raise it: --stop {path}=NUMBER --resume")
-    return True
-
-
-def _where(result: dict[str, Any]) -> str:
-    iteration, steps = (
-        show("iteration", read(result, "iteration")),
-        show("agent_steps", read(result, "agent_steps")),
+    say(
+        f"{job.folder}: has reached {short_name(path)} >= {target:g}. "
+        f"To go on, raise it: --stop {short_name(path)}=NUMBER --resume"
     )
-    return f"iteration {iteration}, {steps} agent steps"
+    return True
 
 
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
@@ -215,6 +213,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         resume_command=resume,
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
         interrupted=interrupt.requested,
+        stop=experiment.stop,
     )
     summary.print_report(report, results, crash)
     failed = crash is not None or results is None or results.num_errors > 0

@@ -90,14 +90,14 @@ _TABLE = _onehot_table()
 class MiniGridOneHotEnv(gym.Env):
     """One MiniGrid task with a flat uint8 observation of zeros and ones.
 
-    ``partial`` is ``[V * V * 20 + 4]``: 20 bits for each cell of the view, then the heading. ``full`` is ``[H
-    * W * 20 + 4 + 18]``: 20 bits for each cell, heading, carried object (kind x colour). ``compact`` has, for
-    cells within reach, the agent's place, open and locked doors, a plane for each kind and colour of
-    object that can be carried, then heading and carried object. ``info["room"]`` is there for tasks made of
+    ``partial`` is ``[V * V * 20 + 4]``: 20 bits for each cell of the view, then the heading. ``full`` is
+    ``[H * W * 20 + 4 + 18]``: 20 bits for each cell, heading, carried object (kind x colour). ``compact``
+    has, for the cells within reach, the agent's place, open and locked doors, a plane for each kind and colour
+    of object that can be carried, then heading and carried object. ``info["room"]`` is there for tasks made of
     rooms.
 
     Args:
-        env_id: for example "MiniGrid-MultiRoom-N4-S5-v0".
+        env_id: for example "MiniGrid-MultiRoom-N4-S5-v1".
         options: see `MiniGridOptions`.
         render_mode: None or "rgb_array".
 
@@ -255,13 +255,13 @@ class _CompactLayout:
 
 
 def _reachable_cells(inner: Any) -> list[int]:
-    """Cells the agent could ever stand on or look into, doors and obstacles taken as passable; in grid order."""
+    """Cells the agent could ever come to, doors and obstacles taken as passable; in grid order."""
     grid, width = inner.grid.grid, inner.width
     found = {int(inner.agent_pos[1]) * width + int(inner.agent_pos[0])}
     border = list(found)
     while border:
         cell = border.pop()
-        # The outermost cells are walls in every MiniGrid task, so no step can wrap around a row.
+        # Every MiniGrid task is closed in by walls, so no step can leave the grid or wrap around a row.
         for beside in (cell - 1, cell + 1, cell - width, cell + width):
             if beside not in found and (grid[beside] is None or grid[beside].type != "wall"):
                 found.add(beside)

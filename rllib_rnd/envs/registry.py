@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
@@ -187,14 +188,13 @@ def _find_spec(env_id: str) -> Any:
         ConfigError: unknown id, with the nearest ones, or a module that does not import.
     """
     module, _, name = env_id.rpartition(":")
-    try:
-        spec = gym.spec(env_id) if module else gym.registry.get(name)
-    except (gym.error.Error, ImportError) as error:
-        if module and isinstance(error, ImportError):
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
             raise ConfigError(f"env: cannot import {module!r} of {env_id!r} ({error}).") from error
-        spec = None
-    if spec is not None:
-        return spec
+    if name in gym.registry:
+        return gym.registry[name]
     if not _GYM_VERSION.search(name):
         # Gymnasium takes the newest version of an id without one; a run must say what it ran.
         versions = sorted(known for known in gym.registry if _GYM_VERSION.sub("", known) == name)
@@ -252,7 +252,7 @@ def _require_next_step(env: VectorEnv, env_id: str) -> VectorEnv:
         env.close()
         raise ConfigError(
             f"env: the vector environment {env_id!r} has autoreset mode {name}; allowed is NEXT_STEP "
-            "(set metadata['autoreset_mode'] to gymnasium.vector.AutoresetMode.NEXT_STEP and let step() do so)."
+            "(set metadata['autoreset_mode'] to gymnasium.vector.AutoresetMode.NEXT_STEP; step() must do so)."
         )
     return env
 

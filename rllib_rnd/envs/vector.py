@@ -49,6 +49,7 @@ class LeanVectorEnv(VectorEnv):
     """
 
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]]) -> None:
+        self.envs: list[gym.Env] = []  # first, so that close() works on a half-made object
         if not env_fns:
             raise ConfigError("num_envs: 0 environments asked for; allowed is 1 or more.")
         self.envs = [make() for make in env_fns]

@@ -181,11 +181,6 @@ def linear_stack(in_features: int, sizes: Sequence[int], activation: type[nn.Mod
     return nn.Sequential(*layers)
 
 
-def to_unit_float(x: torch.Tensor) -> torch.Tensor:
-    """float32 of ``x``; uint8 is scaled to 0..1, everything else is left as it is."""
-    return x.float().div_(255.0) if x.dtype == torch.uint8 else x.float()
-
-
 def flat_size(space: gym.spaces.Box) -> int:
     """Number of elements of one observation."""
     return int(np.prod(space.shape))

@@ -110,6 +110,20 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """Extrinsic values ``[B]``."""
         return self.policy_and_values(batch[Columns.OBS])[1][:, 0]
 
+    @override(TorchRLModule)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Loads `get_state` in the precision it was saved with.
+
+        RLlib's own version passes through float32, which would round the float64 running statistics.
+
+        Raises:
+            ValueError: an inference-only module is handed a state that lacks some of its tensors.
+        """
+        tensors = {name: torch.as_tensor(value) for name, value in state.items()}
+        missing, _ = self.load_state_dict(tensors, strict=False)
+        if self.inference_only and missing:
+            raise ValueError(f"state: these tensors are missing: {missing}.")
+
     @override(InferenceOnlyAPI)
     def get_non_inference_attributes(self) -> list[str]:
         """Names of the parts that only learners hold."""

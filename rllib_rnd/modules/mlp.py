@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +19,6 @@ from rllib_rnd.modules.backbone import (
     State,
     flat_size,
     linear_stack,
-    to_unit_float,
 )
 from rllib_rnd.options import option
 
@@ -40,7 +40,7 @@ class MLPOptions(BackboneOptions):
 class MLP(Backbone):
     """Linear layers on the flattened observation, orthogonal with gain sqrt(2) and zero bias.
 
-    Float observations enter as they are, uint8 ones are scaled to 0..1.
+    Float observations enter as they are, uint8 ones are divided by the space's upper bound.
 
     Raises:
         ConfigError: no hidden layer.
@@ -58,10 +58,13 @@ class MLP(Backbone):
             flat_size(self.observation_space), options.hidden_sizes, ACTIVATIONS[options.activation]
         )
         self.feature_dim = options.hidden_sizes[-1]
+        space = self.observation_space
+        # By the space's own bound and not by 255: a one-hot uint8 vector must stay one-hot.
+        self._scale = 1.0 / max(1.0, float(space.high.max())) if space.dtype == np.uint8 else 1.0
 
     def forward(self, obs: torch.Tensor, state: State | None = None) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
-        features = self.fc(to_unit_float(obs).flatten(1))
+        features = self.fc((obs.float() * self._scale).flatten(1))
         return BackboneOutput(features, features, features, {} if state is None else state)
 
     def feature_maps(self) -> list[str]:

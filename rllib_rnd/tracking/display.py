@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rllib_rnd.tracking.metrics import duration, read, show, time_split
+from rllib_rnd.tracking.metrics import duration, read, short_name, show, time_split
 from rllib_rnd.tracking.stopping import Progress, progress
 
 # (label, short metric name) in the order shown; a metric that the run does not have is left out.
@@ -215,7 +215,7 @@ class RunDisplay(Callback):
             return f"{steps} steps, no end foreseen"
         left = remaining_seconds(view, self._clock(), state)
         time_left = f", {duration(left)} left" if left is not None else ""
-        goal = f"{state.target:,.0f} {state.path.rpartition('/')[2]}"
+        goal = f"{state.target:,.0f} {short_name(state.path)}"
         return f"{state.share:.0%} of {goal}, {steps} steps{time_left}"
 
     @staticmethod

@@ -149,6 +149,14 @@ def full_path(name: str) -> str:
     return BY_NAME[name].paths[0] if name in BY_NAME else name
 
 
+def short_name(path: str) -> str:
+    """Returns the short name of a result path, or its last part if it has none."""
+    for metric in METRICS:
+        if path in metric.paths:
+            return metric.name
+    return path.rpartition("/")[2]
+
+
 def lookup(result: Mapping[str, Any], path: str) -> float | None:
     """Reads one number out of a nested result; None if it is absent, not a number or NaN."""
     if path in result:
@@ -221,7 +229,9 @@ def show(name: str, value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Formats seconds as ``42s``, ``3m 20s`` or ``5h 07m``."""
+    """Formats seconds as ``40ms``, ``42s``, ``3m 20s`` or ``5h 07m``."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 60:
         return f"{seconds:.0f}s"
     minutes, rest = divmod(round(seconds), 60)

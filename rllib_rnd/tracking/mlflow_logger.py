@@ -126,13 +126,14 @@ class MLflowLogger(LoggerCallback):
         # Without these a server that is down would hold up the start for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         try:
             from mlflow.tracking import MlflowClient
         except ImportError:
             self._tell("MLflow is not installed; training goes on without it (pip install mlflow).")
             return
+        for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing mlflow sets its loggers up
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             client = MlflowClient(tracking_uri=self.uri)
             found = client.get_experiment_by_name(self.experiment)

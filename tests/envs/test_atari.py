@@ -1,0 +1,292 @@
+"""Atari on the real emulator: stacks, sticky actions, cap, rewards, rooms, seeds, exact resume."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import ale_py
+import cv2
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from rllib_rnd.envs import make_vector_env
+from rllib_rnd.envs.atari import ROOM_BYTES, AtariEnv, AtariOptions, atari_games
+from rllib_rnd.errors import ConfigError
+
+
+def make(game: str = "Breakout", **options: Any) -> AtariEnv:
+    return AtariEnv(game, AtariOptions(**options))
+
+
+def random_actions(env: AtariEnv, steps: int, seed: int = 0) -> list[int]:
+    return [int(a) for a in np.random.default_rng(seed).integers(env.action_space.n, size=steps)]  # type: ignore[attr-defined]
+
+
+def play(env: AtariEnv, actions: list[int]) -> list[Any]:
+    """(obs, reward, terminated, truncated, info) of each step, resetting at episode ends."""
+    results: list[Any] = []
+    for action in actions:
+        results.append(env.step(action))
+        if results[-1][2] or results[-1][3]:
+            env.reset()
+    return results
+
+
+def assert_same_play(first: list[Any], second: list[Any]) -> None:
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a[0], b[0])
+        assert a[1:] == b[1:]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_gymnasium_checker_passes() -> None:
+    check_env(AtariEnv("Breakout", AtariOptions(), render_mode="rgb_array"))
+
+
+def test_frames_are_the_resized_maximum_of_the_last_two_raw_frames() -> None:
+    """Against a plain loop over a second emulator, without sticky actions."""
+    env = make("MontezumaRevenge", sticky_action_prob=0.0)
+    obs, _ = env.reset(seed=4)
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.loadROM(ale_py.roms.get_rom_path("montezuma_revenge"))
+    ale.reset_game()
+
+    def shrink(screen: np.ndarray) -> np.ndarray:
+        return cv2.resize(screen, (84, 84), interpolation=cv2.INTER_AREA)
+
+    np.testing.assert_array_equal(obs[-1], shrink(ale.getScreenGrayscale()))
+    for action in random_actions(env, 40):
+        screens = []
+        for _ in range(4):
+            ale.act(ale.getMinimalActionSet()[action])
+            screens.append(ale.getScreenGrayscale().copy())
+        obs, *_ = env.step(action)
+        np.testing.assert_array_equal(obs[-1], shrink(np.maximum(screens[2], screens[3])))
+
+
+@pytest.mark.parametrize(("size", "k"), [(84, 4), (96, 3)])
+def test_stacks_rebuilt_from_single_frames_equal_the_environments_across_resets(size: int, k: int) -> None:
+    env_config = {"max_frames": 60, "frame_size": size, "frame_stack": k}
+    env = make_vector_env("ALE/Breakout-v5", 2, env_config)
+    obs, _ = env.reset(seed=1)
+    frames, starts = [[obs[i, -1]] for i in range(2)], [[0], [0]]
+    done = np.zeros(2, dtype=bool)
+    rng = np.random.default_rng(0)
+    for t in range(1, 60):
+        obs, _, terminated, truncated, _ = env.step(rng.integers(4, size=2))
+        for i in range(2):
+            frames[i].append(obs[i, -1])
+            if done[i]:
+                starts[i].append(t)
+            indices = [max(j, starts[i][-1]) for j in range(t - k + 1, t + 1)]
+            np.testing.assert_array_equal(obs[i], np.stack([frames[i][j] for j in indices]))
+        done = terminated | truncated
+    assert obs.shape == (2, k, size, size) and obs.dtype == np.uint8
+    assert len(starts[0]) > 3 and len(starts[1]) > 3
+    assert len({f.tobytes() for f in frames[0]}) > 20  # the screen does change
+
+
+def executed_actions(env: AtariEnv, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles through all 18 actions; returns what was chosen and what the emulator got, ``[steps, skip]`` each."""
+    executed: list[int] = []
+    emulator = env.ale
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(emulator, name)
+
+        def act(self, action: int) -> int:
+            executed.append(action)
+            return emulator.act(action)
+
+    env.reset(seed=0)
+    env.ale = Spy()
+    for t in range(steps):
+        env.step(t % 18)
+    shape = (steps, env.options.frame_skip)
+    return np.repeat(np.arange(steps) % 18, shape[1]).reshape(shape), np.array(executed).reshape(shape)
+
+
+def test_sticky_actions_are_drawn_at_each_raw_frame() -> None:
+    """Freeway: no episode ends within these frames. All tolerances are 4 standard errors or more."""
+    options: dict[str, Any] = {"full_action_space": True, "max_frames": None}
+    chosen, executed = executed_actions(make("Freeway", sticky_action_prob=0.0, **options), 40)
+    np.testing.assert_array_equal(chosen, executed)
+
+    chosen, executed = executed_actions(
+        make("Freeway", sticky_action_prob=0.25, frame_skip=1, **options), 3000
+    )
+    sticky = (chosen != executed).ravel()[1:]
+    assert sticky.mean() == pytest.approx(0.25, abs=0.032)
+    np.testing.assert_array_equal(executed[1:][sticky], executed[:-1][sticky])  # the previous executed action
+
+    # Within an agent step the chosen action comes through at frame i with chance 1 - p^(i + 1), then stays.
+    chosen, executed = executed_actions(make("Freeway", sticky_action_prob=0.5, **options), 1500)
+    late = (chosen != executed)[1:]
+    np.testing.assert_allclose(late.mean(0), [0.5, 0.25, 0.125, 0.0625], atol=0.052)
+    assert not (late[:, 1:] & ~late[:, :-1]).any()
+
+
+def test_the_frame_cap_truncates_and_does_not_terminate() -> None:
+    env = make("MontezumaRevenge", max_frames=50)
+    env.reset(seed=0)
+    results = [env.step(0) for _ in range(13)]
+    assert [r[3] for r in results] == [False] * 12 + [True]
+    assert not any(r[2] for r in results)
+    assert results[-1][4]["episode_frame_number"] == 50  # the 13th step played 2 of its 4 frames
+    with pytest.raises(RuntimeError, match="reset"):
+        env.step(0)
+    _, info = env.reset()
+    assert info["episode_frame_number"] == 0
+    assert AtariOptions().max_frames == 18_000
+
+
+def test_game_over_terminates_and_rewards_are_the_raw_points() -> None:
+    env = make("Breakout", max_frames=None)
+    env.reset(seed=3)
+    total = 0.0
+    for action in random_actions(env, 4000):
+        _, reward, terminated, truncated, info = env.step(action)
+        assert not truncated
+        total += reward
+        if terminated:
+            break
+    assert terminated and info["lives"] == 0
+    assert total >= 1 and total == int(total)
+    # Points above 1 are not clipped: a dot of Ms. Pac-Man pays 10.
+    pacman = make("MsPacman")
+    pacman.reset(seed=0)
+    assert max(r[1] for r in play(pacman, random_actions(pacman, 150))) >= 10
+
+
+def test_life_loss_ends_the_episode_only_when_asked_and_the_game_goes_on() -> None:
+    env = make("Breakout", terminal_on_life_loss=True)
+    env.reset(seed=0)
+    lives_at_end, lives_at_start = [], []
+    for action in random_actions(env, 3000):
+        _, _, terminated, _, info = env.step(action)
+        if terminated:
+            lives_at_end.append(info["lives"])
+            lives_at_start.append(env.reset()[1]["lives"])
+        if len(lives_at_end) == 6:
+            break
+    assert lives_at_end == [4, 3, 2, 1, 0, 4]
+    assert lives_at_start == [4, 3, 2, 1, 5, 4]
+
+
+def test_rooms() -> None:
+    env = make_vector_env("MontezumaRevengeNoFrameskip-v4", 3)
+    _, infos = env.reset(seed=0)
+    assert infos["room"].tolist() == [1, 1, 1] and infos["room"].dtype.kind == "i"
+    *_, infos = env.step(np.zeros(3, dtype=int))
+    assert infos["room"].tolist() == [1, 1, 1] and infos["_room"].all()
+    # The byte is read anew at each step, not remembered.
+    single = make("MontezumaRevenge")
+    single.reset(seed=0)
+    single.ale.setRAM(3, 7)
+    assert single.step(0)[4]["room"] == 7
+    assert "room" not in make("Breakout").reset()[1]
+    assert set(ROOM_BYTES) <= set(atari_games().values())
+
+
+def test_same_seed_same_play_and_other_seed_other_play() -> None:
+    def one(seed: int) -> list[Any]:
+        env = make("Breakout", noop_max=20, max_frames=600)
+        first = env.reset(seed=seed)
+        return [(first[0], 0.0, False, False, first[1]), *play(env, random_actions(env, 250))]
+
+    first, again, other = one(5), one(5), one(6)
+    assert_same_play(first, again)
+    assert any(not np.array_equal(a[0], b[0]) for a, b in zip(first, other, strict=True))
+
+
+def test_a_reset_without_a_seed_goes_on_with_the_random_stream() -> None:
+    env = make("Breakout", max_frames=240)
+    env.reset(seed=5)
+    actions = [1, *random_actions(env, 59)]
+    first = [env.step(a) for a in actions]
+    env.reset()
+    second = [env.step(a) for a in actions]
+    assert any(not np.array_equal(a[0], b[0]) for a, b in zip(first, second, strict=True))
+    env.reset(seed=5)
+    assert_same_play(first, [env.step(a) for a in actions])
+
+
+def test_environments_of_one_vector_differ() -> None:
+    env = make_vector_env("ALE/Breakout-v5", 2)
+    env.reset(seed=0)
+    obs = [env.step(np.full(2, a))[0] for a in [1, *[2, 3] * 30]]
+    assert any(not np.array_equal(o[0], o[1]) for o in obs)
+
+
+def test_noop_starts_are_drawn_within_their_limit() -> None:
+    env = make("Pong", noop_max=5)
+    frames = {env.reset(seed=None if i else 0)[1]["episode_frame_number"] for i in range(40)}
+    assert frames == {1, 2, 3, 4, 5}
+    assert make("Pong").reset(seed=0)[1]["episode_frame_number"] == 0
+
+
+def test_returned_observations_stay_as_they_were() -> None:
+    env = make("Breakout")
+    kept = [env.reset(seed=0)[0]]
+    copies = [kept[0].copy()]
+    for action in [1, *random_actions(env, 30)]:
+        kept.append(env.step(action)[0])
+        copies.append(kept[-1].copy())
+    for obs, as_returned in zip(kept, copies, strict=True):
+        np.testing.assert_array_equal(obs, as_returned)
+
+
+def test_a_restored_environment_goes_on_bit_for_bit() -> None:
+    """In another environment object, in the middle of an episode, with a high chance of a repeated action."""
+    env_config = {"sticky_action_prob": 0.8, "max_frames": 400, "noop_max": 10}
+    env = make_vector_env("ALE/Breakout-v5", 2, env_config)
+    env.reset(seed=0)
+    actions = np.random.default_rng(0).integers(4, size=(150, 2))
+    for a in actions[:40]:
+        env.step(a)
+    state = pickle.dumps(env.clone_state())  # type: ignore[attr-defined]
+    expected = [env.step(a) for a in actions]
+    fresh = make_vector_env("ALE/Breakout-v5", 2, env_config)
+    fresh.reset(seed=99)
+    for other in (fresh, env):
+        other.restore_state(pickle.loads(state))  # type: ignore[attr-defined]
+        for a, step in zip(actions, expected, strict=True):
+            again = other.step(a)
+            for x, y in zip(step[:4], again[:4], strict=True):
+                np.testing.assert_array_equal(x, y)
+            np.testing.assert_array_equal(step[4]["episode_frame_number"], again[4]["episode_frame_number"])
+    assert any(step[3].any() for step in expected)  # an episode end is within
+
+
+def test_a_state_of_another_shape_is_refused() -> None:
+    with pytest.raises(ConfigError, match="stack"):
+        make("Pong", frame_size=96).restore_state(make("Pong").clone_state())
+
+
+def test_action_sets_and_rendering() -> None:
+    assert make("Breakout").action_space == gym.spaces.Discrete(4)
+    full = make("Breakout", full_action_space=True)
+    assert full.action_space == gym.spaces.Discrete(18)
+    assert full.render() is None
+    env = AtariEnv("Pong", render_mode="rgb_array")
+    env.reset()
+    assert env.render().shape == (210, 160, 3)
+
+
+def test_interpolation_changes_the_frame() -> None:
+    area, linear = (make("Pong", interpolation=i).reset(seed=0)[0] for i in ("area", "linear"))
+    assert area.shape == linear.shape and not np.array_equal(area, linear)
+
+
+def test_importing_the_environments_does_not_load_the_emulator() -> None:
+    code = (
+        "import sys, rllib_rnd.envs.registry; sys.exit('ale_py' in sys.modules or 'minigrid' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,183 @@
+"""The docs must say what the code does: every option, default and metric, and no link that leads nowhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_rnd import IntrinsicPPOConfig, RNDConfig
+from rllib_rnd.algorithm import OWN_SETTINGS
+from rllib_rnd.envs.atari import AtariOptions
+from rllib_rnd.envs.deep_sea import DeepSeaOptions
+from rllib_rnd.envs.minigrid import MiniGridOptions
+from rllib_rnd.experiment_file import load_experiments
+from rllib_rnd.intrinsic.rnd import RNDOptions
+from rllib_rnd.modules.cnn import NatureCNNOptions
+from rllib_rnd.modules.mlp import MLPOptions
+from rllib_rnd.tracking.metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def section(page: str, heading: str) -> str:
+    """The text under one heading, up to the next heading of its level or above."""
+    text = (ROOT / "docs" / page).read_text()
+    level = heading.split(" ")[0]
+    start = text.index(f"{heading}\n")
+    end = re.search(rf"^#{{1,{len(level)}}} ", text[start + len(heading) :], re.MULTILINE)
+    return text[start : start + len(heading) + end.start()] if end else text[start:]
+
+
+def table(text: str) -> dict[str, str]:
+    """{first cell: second cell} of every row whose first cell starts with a name in backticks."""
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| ([^|]*?) \|", text, re.MULTILINE)
+    return dict(rows)
+
+
+def as_written(value: Any) -> str:
+    """A default as the docs write it, in YAML's words."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return str(list(value))
+    return str(value)
+
+
+def default_of(field: dataclasses.Field) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "options"),
+    [
+        ("rnd.md", "## Options of `intrinsic_reward: {type: rnd}`", RNDOptions),
+        ("environments.md", "## Atari", AtariOptions),
+        ("environments.md", "## DeepSea", DeepSeaOptions),
+        ("environments.md", "## MiniGrid", MiniGridOptions),
+    ],
+)
+def test_option_tables_are_those_of_the_code(page: str, heading: str, options: type) -> None:
+    fields = {f.name: as_written(default_of(f)) for f in dataclasses.fields(options)}
+    assert table(section(page, heading)) == fields
+
+
+@pytest.mark.parametrize("options", [NatureCNNOptions, MLPOptions])
+def test_backbone_options_are_listed_with_their_defaults(options: type) -> None:
+    text = section("configuration.md", "### Backbones")
+    for field in dataclasses.fields(options):
+        assert f"`{field.name}` {as_written(default_of(field))}" in text
+
+
+def test_algorithm_table_has_every_own_setting_and_the_right_defaults() -> None:
+    rows = table(section("configuration.md", "## Algorithm").split("### ")[0])
+    own = {*OWN_SETTINGS, "backbone", "intrinsic_reward", "auxiliary_loss"}
+    assert own <= set(rows), f"not in the table: {sorted(own - set(rows))}"
+    plain, rnd = IntrinsicPPOConfig(), RNDConfig()
+    for name, written in rows.items():
+        attribute = "lambda_" if name == "lambda" else name
+        default, _, of_rnd = written.partition("; RND: ")
+        assert same(default, getattr(plain, attribute)), f"{name}: the docs say {default}"
+        assert same(of_rnd or default, getattr(rnd, attribute)), f"{name}: the docs say {of_rnd} for RND"
+
+
+def same(written: str, value: Any) -> bool:
+    if isinstance(value, dict):
+        return written == "{" + ", ".join(f"{k}: {v}" for k, v in value.items()) + "}"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(written) == float(value)
+    return written == as_written(value)
+
+
+def test_every_metric_is_explained() -> None:
+    text = section("rnd.md", "## Metrics")
+    known = {name.rpartition("/")[2] for name in re.findall(r"`([\w./]+)`", text)}
+    unexplained = {"iteration", "time_total_s", "evaluation_return_mean"}  # say what they are
+    missing = {metric.name for metric in METRICS} - known - unexplained
+    assert not missing, f"docs/rnd.md does not explain {sorted(missing)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"https?://", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(path), f"{page.name} links to {target}; there is {sorted(anchors(path))}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_named_files_exist(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(r"tuned_examples/[\w/]+\.yaml", text):
+        assert (ROOT / name).is_file(), f"{page.name} names {name}"
+
+
+def test_the_yaml_example_of_the_configuration_page_is_accepted(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    example = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0]
+    path = tmp_path / "example.yaml"
+    path.write_text(example)
+    (experiment,) = load_experiments(path)
+    assert experiment.name == "deep_sea_rnd"
+    assert experiment.stop["env_runners/num_env_steps_sampled_lifetime"] == 1_000_000
+
+
+def test_the_python_example_of_the_configuration_page_is_accepted(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    path = tmp_path / "example.py"
+    path.write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    (experiment,) = load_experiments(path)
+    assert experiment.algorithm_name == "RND"
+
+
+def test_the_sweep_expressions_of_the_configuration_page_are_accepted(tmp_path: Path) -> None:
+    text = section("configuration.md", "## Sweeps")
+    values, search = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    indented = "".join(f"    {line}\n" for line in values.splitlines())
+    sections = "".join(f"  {line}\n" for line in search.splitlines())
+    path = tmp_path / "sweep.yaml"
+    path.write_text(f"sweep:\n  run: RND\n  env: CartPole-v1\n{sections}  config:\n{indented}")
+    (experiment,) = load_experiments(path)
+    assert experiment.space.grids == 2
+    assert experiment.space.sampled
+    assert experiment.num_samples == 8
+
+
+def test_the_yaml_example_of_the_rnd_page_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "example.yaml"
+    path.write_text(re.findall(r"```yaml\n(.*?)```", section("rnd.md", "## Use it"), re.DOTALL)[0])
+    (experiment,) = load_experiments(path)
+    assert experiment.sample_config().samples_per_iteration() == 8 * 16 * 128
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_the_python_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[0]
+    names: dict[str, Any] = {}
+    exec(compile(code, "README.md", "exec"), names)
+    try:
+        lines = capsys.readouterr().out.strip().splitlines()[-10:]
+        returns, rewards = zip(*((float(word) for word in line.split()) for line in lines), strict=True)
+        assert len(lines) == 10
+        assert all(-0.01 <= r <= 0.99 for r in returns)  # what DeepSea can pay
+        assert all(r > 0 for r in rewards)
+        assert (Path(names["path"]) / "rllib_checkpoint.json").is_file()
+    finally:
+        names["algorithm"].stop()
+        shutil.rmtree(names["path"], ignore_errors=True)

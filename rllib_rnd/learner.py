@@ -301,7 +301,7 @@ class IntrinsicPPOLearner(TorchLearner):
     def _sum_gradients(self) -> None:
         params = list(self._params.values())
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
-        all_reduce_sum(flat)
+        flat = all_reduce_sum(flat)
         for p, grad in zip(params, flat.split([p.numel() for p in params]), strict=True):
             p.grad = grad.view_as(p)
 

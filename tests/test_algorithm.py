@@ -132,6 +132,8 @@ def test_two_learners_follow_one_learner() -> None:
     """The same rollouts, no random masks or minibatch order: two learners must do what one does."""
     settings = {
         "num_minibatches": 1, "num_epochs": 2, "warmup_steps": 16,
+        # With so large an epsilon Adam is linear in the gradient; else it turns rounding near 0 into whole steps.
+        "lr": 100.0, "adam_epsilon": 1000.0,
         "intrinsic_reward": {"type": "rnd", "feature_dim": 16, "hidden_sizes": [16], "update_proportion": 1.0},
     }  # fmt: skip
     states = []

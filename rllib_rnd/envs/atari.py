@@ -120,7 +120,7 @@ class AtariEnv(gym.Env):
         self.ale = ale_py.ALEInterface()
         self.ale.setFloat("repeat_action_probability", 0.0)
         self.ale.setInt("max_num_frames_per_episode", 0)
-        self._load(0)
+        self._load()
         actions = (
             self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
         )
@@ -144,18 +144,20 @@ class AtariEnv(gym.Env):
         self._lost_life_only = False  # the last episode ended by a lost life: the game itself goes on
         self._ended = True
 
-    def _load(self, seed: int) -> None:
-        """(Re-)starts the emulator; its seed is read only when the ROM is loaded."""
-        self.ale.setInt("random_seed", seed)
+    def _load(self) -> None:
+        """Switches the console on (0.1 s). Its own seed is fixed: without sticky actions it draws nothing."""
+        self.ale.setInt("random_seed", 0)
         self.ale.loadROM(_import_ale().roms.get_rom_path(self._rom))
+        self._just_loaded = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode. Without a seed the random stream goes on; with one, the run is repeatable."""
         super().reset(seed=seed)
-        if seed is not None:
-            self._load(int(self.np_random.integers(2**31 - 1)))
+        if seed is not None and not self._just_loaded:
+            # In some games (Solaris, Tennis) a reset leaves traces of the last game, which a seed must not.
+            self._load()
         goes_on = self._lost_life_only and seed is None
         if not (goes_on and self._play_noops(1)):
             self._new_game()
@@ -167,6 +169,7 @@ class AtariEnv(gym.Env):
 
     def _new_game(self) -> None:
         self.ale.reset_game()
+        self._just_loaded = False
         self._frames, self._executed = 0, 0
         if self.options.noop_max > 0:
             wanted = int(self.np_random.integers(1, self.options.noop_max + 1))
@@ -266,6 +269,7 @@ class AtariEnv(gym.Env):
                 f"state: saved with stack {state['stack'].shape}, this environment's is {self._stack.shape}."
             )
         self.ale.restoreState(_import_ale().ALEState(state["emulator"]))
+        self._just_loaded = False
         self._stack[:] = state["stack"]
         self._executed, self._frames, self._lives = state["executed"], state["frames"], state["lives"]
         self._lost_life_only, self._ended = state["lost_life_only"], state["ended"]

@@ -92,9 +92,9 @@ class MiniGridOneHotEnv(gym.Env):
 
     ``partial`` is ``[V * V * 20 + 4]``: 20 bits for each cell of the view, then the heading. ``full`` is
     ``[H * W * 20 + 4 + 18]``: 20 bits for each cell, heading, carried object (kind x colour). ``compact``
-    has, for the cells within reach, the agent's place, open and locked doors, a plane for each kind and colour
-    of object that can be carried, then heading and carried object. ``info["room"]`` is there for tasks made of
-    rooms.
+    has, for the cells within reach, the agent's place, open and locked doors, a plane for each kind and
+    colour of object that can be carried, then heading and carried object. ``info["room"]`` is there for tasks
+    made of rooms.
 
     Args:
         env_id: for example "MiniGrid-MultiRoom-N4-S5-v1".

@@ -119,7 +119,9 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         Raises:
             ValueError: an inference-only module is handed a state that lacks some of its tensors.
         """
-        tensors = {name: torch.as_tensor(value) for name, value in state.items()}
+        own = self.state_dict()
+        # RLlib hands 0-d arrays over as Python floats: the dtype to restore is this module's own.
+        tensors = {n: torch.tensor(value, dtype=own[n].dtype) for n, value in state.items() if n in own}
         missing, _ = self.load_state_dict(tensors, strict=False)
         if self.inference_only and missing:
             raise ValueError(f"state: these tensors are missing: {missing}.")

@@ -93,7 +93,7 @@ def test_stacks_rebuilt_from_single_frames_equal_the_environments_across_resets(
 
 
 def executed_actions(env: AtariEnv, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles through all 18 actions; returns what was chosen and what the emulator got, ``[steps, skip]`` each."""
+    """Cycles through all 18 actions; returns the chosen and the executed ones, ``[steps, skip]`` each."""
     executed: list[int] = []
     emulator = env.ale
 
@@ -204,6 +204,16 @@ def test_same_seed_same_play_and_other_seed_other_play() -> None:
     first, again, other = one(5), one(5), one(6)
     assert_same_play(first, again)
     assert any(not np.array_equal(a[0], b[0]) for a, b in zip(first, other, strict=True))
+
+
+def test_a_seed_leaves_no_trace_of_the_games_before() -> None:
+    """Solaris keeps some memory over the emulator's own reset."""
+    env = make("Solaris")
+    plays = []
+    for _ in range(2):
+        env.reset(seed=1)
+        plays.append(play(env, random_actions(env, 150)))
+    assert_same_play(*plays)
 
 
 def test_a_reset_without_a_seed_goes_on_with_the_random_stream() -> None:

@@ -55,7 +55,7 @@ def test_partial_view_says_what_minigrid_says() -> None:
 
 @pytest.mark.parametrize("observation", ["full", "compact"])
 def test_whole_grid_observations_tell_every_state_from_every_other(observation: str) -> None:
-    """Random play of a fixed layout: equal observations if and only if equal places, headings, doors, objects."""
+    """Random play of a fixed layout: equal observations if and only if equal places, doors, objects."""
     env = make(observation=observation, fixed_layout_seed=1, max_steps=10_000)
     obs, _ = env.reset(seed=0)
     states: dict[Any, bytes] = {}

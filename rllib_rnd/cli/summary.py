@@ -71,7 +71,8 @@ def print_report(report: Report, results: Any, crash: Exception | None) -> None:
         if trial.error is not None:
             say(f"failed: {one_line(trial.error)}")
             say(f"        the whole error: {Path(trial.path) / 'error.txt'}")
-    _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {})
+    failed = crash is not None or any(trial.error is not None for trial in trials)
+    _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
 
 
 def _print_one(report: Report, trial: Any) -> None:
@@ -102,7 +103,8 @@ def _print_several(report: Report, trials: list[Any]) -> str | None:
         table.add_column(name, justify="right")
     for trial in ranked[:_SHOWN_TRIALS]:
         table.add_row(
-            Path(trial.path).name[:60], *(show(name, read(trial.metrics or {}, name)) for name in names)
+            str((trial.metrics or {}).get("experiment_tag") or Path(trial.path).name),
+            *(show(name, read(trial.metrics or {}, name)) for name in names),
         )
     console().print()
     console().print(table)
@@ -130,11 +132,13 @@ def relative(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str, Any]) -> None:
+def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str, Any], failed: bool) -> None:
     say(f"\ncheckpoint   {relative(checkpoint) if checkpoint else 'none was written'}")
     if checkpoint:
         say(f"evaluate     rllib evaluate {shlex.quote(relative(checkpoint))}")
-        say(f"resume       {report.resume_command}{further(report, result)}")
+        more = further(report, result)
+        if more or report.interrupted or failed:
+            say(f"resume       {report.resume_command}{more}")
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite:")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"

@@ -291,10 +291,14 @@ def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list
 
 def _param_space(job: Job) -> dict[str, Any]:
     experiment = job.experiment
-    if job.start is None:
-        return experiment.param_space()
-    job.start.before = getattr(experiment.base, "callbacks_on_algorithm_init", None)
-    return experiment.param_space(callbacks_on_algorithm_init=job.start)
+    extra: dict[str, Any] = {}
+    if not experiment.single and getattr(experiment.sample_config(), "torch_threads", 1) is None:
+        # Several trials at a time: if each took all cores they would spend most of their time waiting for them.
+        extra["torch_threads"] = 1
+    if job.start is not None:
+        job.start.before = getattr(experiment.base, "callbacks_on_algorithm_init", None)
+        extra["callbacks_on_algorithm_init"] = job.start
+    return experiment.param_space(**extra)
 
 
 def resume_command(

@@ -62,6 +62,16 @@ class TrialView:
     status: str = "starting"
     values: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """What tells this trial from the others: its draws, or its name."""
+        draws = (f"{key.rpartition('/')[2]}={_short(value)}" for key, value in self.values.items())
+        return ", ".join(draws) or self.name
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
 
 def remaining_seconds(view: TrialView, now: float, state: Progress | None) -> float | None:
     """Returns the seconds to go at the pace since the first result, or None if that cannot be said yet."""
@@ -156,7 +166,7 @@ class RunDisplay(Callback):
         view.status = status
         self._refresh()
         if not self.quiet and self._console is not None and self._live is None and len(self.views) > 1:
-            self._console.print(f"{view.name}: {status}", highlight=False, soft_wrap=True)
+            self._console.print(f"{self.title} ({view.label}): {status}", highlight=False, soft_wrap=True)
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -198,10 +208,9 @@ class RunDisplay(Callback):
         for view in views:
             state = progress(view.result, self.stop)
             left = remaining_seconds(view, self._clock(), state)
-            values = ", ".join(f"{key}={value}" for key, value in view.values.items())
             names = ("agent_steps_per_s", "return_mean", "intrinsic_reward_mean", "approx_kl", "entropy")
             table.add_row(
-                values or view.name,
+                view.label,
                 view.status,
                 f"{state.share:.0%}" if state else "-",
                 duration(left) if left is not None and view.status == "training" else "-",
@@ -240,7 +249,7 @@ class RunDisplay(Callback):
     def line(self, view: TrialView) -> str:
         """Returns one plain line about a trial."""
         state = progress(view.result, self.stop)
-        parts = [view.name if len(self.views) > 1 else self.title, self._goal_text(view, state)]
+        parts = [f"{self.title} ({view.label})" if view.values else self.title, self._goal_text(view, state)]
         parts.append(self.speed_text(view.result))
         for label, name in _LINE:
             value = read(view.result, name)

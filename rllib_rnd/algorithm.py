@@ -18,8 +18,8 @@ from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
-from rllib_rnd.envs import frame_stack
 from rllib_rnd.env_runner import RolloutEnvRunner
+from rllib_rnd.envs import frame_stack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.learner import IntrinsicPPOLearner
@@ -197,7 +197,10 @@ class IntrinsicPPOConfig(PPOConfig):
             INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
         for i, spec in enumerate(self.auxiliary_loss_specs()):
             AUXILIARY_LOSSES.parse(spec, f"auxiliary_loss[{i}]")
-        learners, envs = max(1, self.num_learners), self.num_envs_per_env_runner * max(1, self.num_env_runners)
+        learners, envs = (
+            max(1, self.num_learners),
+            self.num_envs_per_env_runner * max(1, self.num_env_runners),
+        )
         if learners > envs:
             raise ConfigError(f"num_learners: {learners} learners cannot share {envs} environments; allowed is {envs}.")
         samples = self.samples_per_iteration() // learners

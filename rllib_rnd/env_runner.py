@@ -52,8 +52,11 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: Any, **kwargs: Any) -> None:
-        self._position: _Position | None = None
-        self._episodes: EpisodeTracker | None = None
+        self.env: Any = None
+        # Made with the environment and on its first reset.
+        self._episodes: Any = None
+        self._position: Any = None
+        self._random_play: Any = None
         super().__init__(config=config, **kwargs)
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self._seed = runner_seed(config.seed, self.worker_index, config.in_evaluation)
@@ -79,9 +82,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._position = None
         self._episodes = self._episodes or EpisodeTracker(num_envs)
         context = EnvContext(env_config, worker_index=self.worker_index, num_workers=self.num_workers)
-        self._run_callback(
-            "on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context
-        )
+        self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
 
     @override(SingleAgentEnvRunner)
     def sample(self, **kwargs: Any) -> Any:
@@ -146,7 +147,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """
         state = self.env, self._position, self._episodes
         try:
-            if seed_offset == 0 or getattr(self, "_random_play", None) is None:
+            if seed_offset == 0 or self._random_play is None:
                 env = make_vector_env(self.config.env, self.num_envs, dict(self.config.env_config))
                 self._random_play = (env, None, EpisodeTracker(self.num_envs))
                 env.action_space.seed(None if self._seed is None else self._seed + 1)
@@ -161,7 +162,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def end_random_play(self) -> None:
         """Closes the environments of `random_play`."""
-        if getattr(self, "_random_play", None) is not None:
+        if self._random_play is not None:
             self._random_play[0].close()
             self._random_play = None
 

@@ -138,9 +138,7 @@ def check_config(space: SearchSpace, default: Any, path: KeyPath, places: Places
             _check_one(str(where[0]), value, known, default, (*path, *where), places)
 
 
-def _check_one(
-    key: str, value: Any, known: Mapping[str, str], default: Any, path: KeyPath, places: Places
-) -> None:
+def _check_one(key: str, value: Any, known: Mapping[str, str], default: Any, path: KeyPath, places: Places) -> None:
     attribute = known[key]
     rule = RULES.get(attribute) or _rule_from(vars(default).get(attribute))
     try:
@@ -169,9 +167,7 @@ def _check_schedule(value: list[Any], rule: Rule, where: str) -> None:
     steps = []
     for point in value:
         if not isinstance(point, list) or len(point) != 2 or isinstance(point[0], bool):
-            raise ConfigError(
-                f"{where}: {point!r} is no point of a schedule; allowed is [agent_step, value]."
-            )
+            raise ConfigError(f"{where}: {point!r} is no point of a schedule; allowed is [agent_step, value].")
         step, number = point
         if not isinstance(step, (int, float)) or step < 0:
             raise ConfigError(f"{where}: {step!r} is not an agent step; allowed is 0 or more.")
@@ -212,9 +208,7 @@ def build_config(algorithm_class: Any, base: Any | None, values: Mapping[str, An
     return config
 
 
-def validate_trials(
-    algorithm_class: Any, base: Any | None, space: SearchSpace, path: KeyPath, places: Places
-) -> None:
+def validate_trials(algorithm_class: Any, base: Any | None, space: SearchSpace, path: KeyPath, places: Places) -> None:
     """Runs the algorithm's own ``validate()`` on one trial and once per other value of each expression.
 
     Raises:
@@ -236,9 +230,7 @@ def replaced(config: Mapping[str, Any], where: KeyPath, value: Any) -> dict[str,
     return result
 
 
-def _validate(
-    algorithm_class: Any, base: Any, values: Mapping[str, Any], path: KeyPath, places: Places
-) -> None:
+def _validate(algorithm_class: Any, base: Any, values: Mapping[str, Any], path: KeyPath, places: Places) -> None:
     try:
         config = build_config(algorithm_class, base, values)
         config.validate()

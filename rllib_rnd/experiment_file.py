@@ -171,10 +171,7 @@ def load_experiments(path: str | Path, overrides: Overrides | None = None) -> li
         raise ExperimentError(f"{path}: an experiment file ends in .yaml, .yml or .py.")
     if not isinstance(blocks, Mapping) or not blocks:
         raise ExperimentError(f"{path}: expected at least one `name: {{run: ..., env: ..., ...}}`.")
-    return [
-        _read_block(str(name), block, path, places, overrides or Overrides())
-        for name, block in blocks.items()
-    ]
+    return [_read_block(str(name), block, path, places, overrides or Overrides()) for name, block in blocks.items()]
 
 
 def _read_block(name: str, block: Any, source: Path, places: Places, overrides: Overrides) -> Experiment:
@@ -197,9 +194,7 @@ def _read_block(name: str, block: Any, source: Path, places: Places, overrides: 
     search = read_section(block.get("search"), SEARCHES, (*top, "search"), places)
     scheduler = read_section(block.get("scheduler"), SCHEDULERS, (*top, "scheduler"), places)
     if isinstance(search, OptunaOptions) and space.grids > 1:
-        raise places.error(
-            (*top, "search"), "optuna does not take grid_search; use {tune: choice, args: [...]}."
-        )
+        raise places.error((*top, "search"), "optuna does not take grid_search; use {tune: choice, args: [...]}.")
     _validate_space(algorithm_class, base, space, top, places)
     return Experiment(
         name=name,
@@ -217,9 +212,7 @@ def _read_block(name: str, block: Any, source: Path, places: Places, overrides: 
     )
 
 
-def _validate_space(
-    algorithm_class: Any, base: Any, space: SearchSpace, top: KeyPath, places: Places
-) -> None:
+def _validate_space(algorithm_class: Any, base: Any, space: SearchSpace, top: KeyPath, places: Places) -> None:
     space.sample = {ALIASES.get(key, key): value for key, value in space.sample.items()}
     space.space = {ALIASES.get(key, key): value for key, value in space.space.items()}
     space.alternatives = [((ALIASES.get(str(k[0]), k[0]), *k[1:]), value) for k, value in space.alternatives]
@@ -284,9 +277,7 @@ def _read_config(block: Mapping[str, Any], top: KeyPath, places: Places, has_bas
         if block.get(key) is None:
             continue
         if key in config and config[key] != block[key]:
-            raise places.error(
-                (*top, "config", key), f"{config[key]!r} differs from {block[key]!r} beside config."
-            )
+            raise places.error((*top, "config", key), f"{config[key]!r} differs from {block[key]!r} beside config.")
         config[key] = block[key]
         places.add((*top, "config", key), places.of((*top, key)))
     for alias, name in ALIASES.items():
@@ -295,9 +286,7 @@ def _read_config(block: Mapping[str, Any], top: KeyPath, places: Places, has_bas
     return config
 
 
-def _apply_overrides(
-    config: dict[str, Any], path: KeyPath, places: Places, overrides: Overrides, base: Any
-) -> None:
+def _apply_overrides(config: dict[str, Any], path: KeyPath, places: Places, overrides: Overrides, base: Any) -> None:
     for text in overrides.settings:
         key, equals, value = text.partition("=")
         place = Places(f"--set {text}")
@@ -329,9 +318,7 @@ def _put(target: Any, parts: KeyPath, value: Any, place: Places) -> None:
         target = target[part]
 
 
-def _read_stop(
-    stop: Any, top: KeyPath, places: Places, overrides: Overrides, closed: bool
-) -> dict[str, float]:
+def _read_stop(stop: Any, top: KeyPath, places: Places, overrides: Overrides, closed: bool) -> dict[str, float]:
     path = (*top, "stop")
     if stop is not None and not isinstance(stop, Mapping):
         raise places.error(path, f"{stop!r} is not a mapping of metric to value.")

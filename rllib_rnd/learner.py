@@ -29,6 +29,7 @@ from rllib_rnd.functional.ppo import (
     explained_variance,
     value_loss,
 )
+from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
 from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.rollout import Rollout, concatenate_envs, shard_bounds
@@ -100,15 +101,13 @@ class IntrinsicPPOLearner(TorchLearner):
         """One Adam over policy, critics, predictor and auxiliary heads; frozen networks are left out."""
         params = [p for p in self._module[module_id].parameters() if p.requires_grad]
         optimizer = torch.optim.Adam(params, fused=True, eps=config.adam_epsilon)
-        self.register_optimizer(
-            module_id=module_id, optimizer=optimizer, params=params, lr_or_lr_schedule=config.lr
-        )
+        self.register_optimizer(module_id=module_id, optimizer=optimizer, params=params, lr_or_lr_schedule=config.lr)
 
     def update_statistics(self, rollouts: list[Any]) -> None:
         """Feeds rollouts of random play (or their references) to the statistics of the intrinsic rewards."""
         rollout = self._own_share(rollouts)
         with torch.no_grad():
-            for reward in self.trained_module.intrinsic_rewards:
+            for reward in self.trained_module.rewards():
                 reward.update_statistics(rollout)
 
     def update_from_rollouts(self, rollouts: list[Any], timesteps: dict[str, int]) -> dict[str, Any]:
@@ -137,7 +136,7 @@ class IntrinsicPPOLearner(TorchLearner):
             self._log({name: torch.stack(values).mean() for name, values in sums.items()})
             with torch.no_grad():
                 # Only now: reward and predictor of one rollout see the same statistics.
-                for reward in self.trained_module.intrinsic_rewards:
+                for reward in self.trained_module.rewards():
                     reward.update_statistics(rollout)
         self._gather_carries()
         self._log({"nonfinite_updates": self._nonfinite_updates})
@@ -181,7 +180,7 @@ class IntrinsicPPOLearner(TorchLearner):
         config, rewards = self.config, [self._extrinsic_reward(rollout)]
         gammas, episodic, coeffs = [config.gamma], [True], [config.extrinsic_coeff]
         features = []
-        for reward in self.trained_module.intrinsic_rewards:
+        for reward in self.trained_module.rewards():
             raw, cached = reward.reward(rollout)
             normalized = reward.normalize(raw, valid)
             rewards.append(normalized * valid)
@@ -267,10 +266,10 @@ class IntrinsicPPOLearner(TorchLearner):
         """Named ``(sum, count)`` terms of intrinsic rewards (weight 1) and auxiliary losses (their coefficient)."""
         module, terms = self.trained_module, []
         valid = torch.ones(len(index), dtype=torch.bool, device=index.device)  # batch.index holds no reset step
-        for i, reward in enumerate(module.intrinsic_rewards):
+        for i, reward in enumerate(module.rewards()):
             named = reward.loss(batch.rollout, batch.features[i], index, self._generator, valid)
             terms += [(_numbered(name, i), term, 1.0) for name, term in named.items()]
-        for i, auxiliary in enumerate(module.auxiliary_losses):
+        for i, auxiliary in enumerate(module.auxiliaries()):
             named = auxiliary.loss(module.backbone, batch.rollout, index, self._generator, valid)
             terms += [(_numbered(name, i), term, auxiliary.options.coeff) for name, term in named.items()]
         return terms
@@ -293,7 +292,7 @@ class IntrinsicPPOLearner(TorchLearner):
             torch.nn.utils.clip_grads_with_norm_(params, self.config.grad_clip, norm)
         for optimizer in self._optimizer_parameters:
             optimizer.step()
-        for auxiliary in self.trained_module.auxiliary_losses:
+        for auxiliary in self.trained_module.auxiliaries():
             auxiliary.after_update(self.trained_module.backbone)
         self._nonfinite_in_a_row = 0
         return norm
@@ -319,7 +318,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Keeps every environment's filter carry on every learner: a checkpoint is written by the first one only."""
         num_envs, start, stop = self._share
         self._carries = []
-        for reward in self.trained_module.intrinsic_rewards:
+        for reward in self.trained_module.rewards():
             carry = torch.zeros(num_envs, dtype=torch.float64, device=self._device)
             if len(reward.reward_filter.carry) == stop - start:
                 carry[start:stop] = reward.reward_filter.carry
@@ -331,7 +330,7 @@ class IntrinsicPPOLearner(TorchLearner):
         for name, value in values.items():
             self.metrics.log_value((DEFAULT_MODULE_ID, name), float(value), window=1)
 
-    def _log_intrinsic(self, i: int, reward: torch.nn.Module, raw: Tensor, normalized: Tensor) -> None:
+    def _log_intrinsic(self, i: int, reward: IntrinsicReward, raw: Tensor, normalized: Tensor) -> None:
         named = {
             "intrinsic_reward_mean": raw.mean(),
             "intrinsic_reward_max": raw.max(),
@@ -376,7 +375,7 @@ class IntrinsicPPOLearner(TorchLearner):
         if own is not None:
             if rank() == 0:  # the others go on with their own: two learners must not draw the same masks
                 self._generator.set_state(torch.from_numpy(own["generator"].copy()))
-            for reward, carry in zip(self.trained_module.intrinsic_rewards, own["carries"], strict=False):
+            for reward, carry in zip(self.trained_module.rewards(), own["carries"], strict=False):
                 start, stop = shard_bounds(len(carry), world_size(), rank())
                 reward.reward_filter.carry = torch.from_numpy(carry[start:stop].copy()).to(self._device)
             self._nonfinite_updates = own["nonfinite_updates"]
@@ -392,8 +391,13 @@ def _standardize(values: Tensor, index: Tensor) -> Tensor:
     """Zero mean and unit variance over ``values[index]`` of all learners."""
     chosen = values[index].double()
     count, total, square = all_reduce_sum(
-        torch.stack([torch.tensor(float(len(index)), dtype=torch.float64, device=values.device),
-                     chosen.sum(), chosen.square().sum()])
+        torch.stack(
+            [
+                torch.tensor(float(len(index)), dtype=torch.float64, device=values.device),
+                chosen.sum(),
+                chosen.square().sum(),
+            ]
+        )
     )
     mean = total / count
     std = (square / count - mean.square()).clamp(min=0.0).sqrt()

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 def option(
     default: Any,
-    help: str,  # noqa: A002 - the field's standard word for this
+    help: str,
     *,
     low: float | None = None,
     high: float | None = None,

@@ -132,7 +132,7 @@ def concatenate_envs(rollouts: Sequence[Rollout]) -> Rollout:
     shapes = {(r.num_steps, r.frame_stack) for r in rollouts}
     if len(shapes) != 1:
         raise ValueError(f"Rollouts to join differ in (num_steps, frame_stack): {sorted(shapes)}.")
-    joined = {name: np.concatenate([getattr(r, name) for r in rollouts], axis=1) for name in ARRAYS}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in rollouts], axis=1) for name in ARRAYS}
     return replace(rollouts[0], **joined)
 
 

@@ -26,7 +26,10 @@ def small_config(algorithm: str = "RND", env: str = "rllib_rnd/DeepSea-v0", **tr
     config = config_class().environment(env, env_config={"size": 5} if "DeepSea" in env else {})
     config.env_runners(num_envs_per_env_runner=4, rollout_fragment_length=16)
     config.fault_tolerance(restart_failed_env_runners=False)
-    settings = {"num_epochs": 2, "num_minibatches": 2, "torch_threads": 1}
+    settings: dict[str, Any] = {"num_epochs": 2, "num_minibatches": 2, "torch_threads": 1}
     if algorithm == "RND":
-        settings |= {"warmup_steps": 20, "intrinsic_reward": {"type": "rnd", "feature_dim": 16, "hidden_sizes": [16]}}
+        settings |= {
+            "warmup_steps": 20,
+            "intrinsic_reward": {"type": "rnd", "feature_dim": 16, "hidden_sizes": [16]},
+        }
     return config.training(**(settings | training)).debugging(seed=3, log_level="ERROR")

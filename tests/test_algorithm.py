@@ -130,13 +130,15 @@ def test_remote_runners_sample_different_environments() -> None:
 
 def test_two_learners_follow_one_learner() -> None:
     """The same rollouts, no random masks or minibatch order: two learners must do what one does."""
-    settings = {
+    settings: dict[str, Any] = {
         "num_minibatches": 1, "num_epochs": 2, "warmup_steps": 16,
-        # With so large an epsilon Adam is linear in the gradient; else it turns rounding near 0 into whole steps.
+        # With so large an epsilon Adam is linear in the gradient; else rounding near 0 becomes whole steps.
         "lr": 100.0, "adam_epsilon": 1000.0,
-        "intrinsic_reward": {"type": "rnd", "feature_dim": 16, "hidden_sizes": [16], "update_proportion": 1.0},
+        "intrinsic_reward": {
+            "type": "rnd", "feature_dim": 16, "hidden_sizes": [16], "update_proportion": 1.0
+        },
     }  # fmt: skip
-    states = []
+    states: list[Any] = []
     for learners in (0, 2):
         algorithm = small_config(**settings).learners(num_learners=learners).build_algo()
         reference = states[0][0] if states else weights(algorithm)
@@ -163,8 +165,14 @@ def test_learners_one_remote() -> None:
         ({"num_epochs": 0}, ["num_epochs", "1 or more"]),
         ({"extrinsic_reward": "signs"}, ["extrinsic_reward", "signs", "'sign'"]),
         ({"intrinsic_reward": {"type": "rndd"}}, ["rndd", "'rnd'"]),
-        ({"intrinsic_reward": {"type": "rnd", "update_proportio": 1}}, ["update_proportio", "'update_proportion'"]),
-        ({"intrinsic_reward": {"type": "rnd", "gamma": "high"}}, ["intrinsic_reward[0].gamma", "'high'", "float"]),
+        (
+            {"intrinsic_reward": {"type": "rnd", "update_proportio": 1}},
+            ["update_proportio", "'update_proportion'"],
+        ),
+        (
+            {"intrinsic_reward": {"type": "rnd", "gamma": "high"}},
+            ["intrinsic_reward[0].gamma", "'high'", "float"],
+        ),
         ({"backbone": {"type": "natur_cnn"}}, ["natur_cnn", "'nature_cnn'"]),
         ({"lr": [[10, 1e-4], [20, 0.0]]}, ["lr", "schedule"]),
         ({"num_minibatches": 10_000}, ["num_minibatches", "10000", "64"]),

@@ -40,7 +40,7 @@ def test_rebuilt_stacks_equal_the_environments_stacks_across_resets_and_rollouts
         for t in range(30):
             rebuilt = batch.obs(torch.tensor([2 * t, 2 * t + 1])).numpy()
             np.testing.assert_array_equal(rebuilt, obs)
-            obs, reward, terminated, truncated, _ = twin.step(rollout.action[t])
+            obs, reward, _, truncated, _ = twin.step(rollout.action[t])
             np.testing.assert_array_equal(reward, rollout.reward[t])
             np.testing.assert_array_equal(truncated, rollout.truncated[t])
         np.testing.assert_array_equal(batch.obs(torch.tensor([60, 61])).numpy(), obs)
@@ -108,7 +108,7 @@ class CrashingEnv(gym.Env):
         return np.zeros(2, np.float32), 0.0, False, False, {}
 
 
-gym.register("tests/Crashing-v0", entry_point=CrashingEnv)
+gym.register("tests/Crashing-v0", entry_point=lambda **kwargs: CrashingEnv())
 
 
 def test_a_failed_environment_is_restarted_and_no_partial_rollout_leaves() -> None:

@@ -1,4 +1,4 @@
-"""Experiment files: every mistake is one line that names place, key, value, what is allowed, and the nearest name."""
+"""Experiment files: a mistake is one line with place, key, value, what is allowed and the nearest name."""
 
 from pathlib import Path
 from typing import Any
@@ -60,20 +60,55 @@ def test_run_takes_names_and_import_paths(tmp_path: Path) -> None:
         ("lr: 1e-3", "num_epochs: 0", 6, "first.config.num_epochs: 0 is out of range; allowed is 1 or more"),
         ("lr: 1e-3", "clip_param: -0.1", 6, "first.config.clip_param: -0.1 is out of range"),
         ("lr: 1e-3", "shuffle_batch_per_epoch: 3", 6, "allowed is bool"),
-        ("lr: 1e-3", "minibatch_size: {grid_search: [32, 0]}", 6, "first.config.minibatch_size: 0 is out of range"),
+        (
+            "lr: 1e-3",
+            "minibatch_size: {grid_search: [32, 0]}",
+            6,
+            "first.config.minibatch_size: 0 is out of range",
+        ),
         ("lambda: 0.9", "lambda: 2", 7, "first.config.lambda: 2.0 is out of range; allowed is 0.0 to 1.0"),
-        ("lambda: 0.9", "evaluation_config: {explor: false}", 7, "unknown key 'explor'. Did you mean 'explore'?"),
+        (
+            "lambda: 0.9",
+            "evaluation_config: {explor: false}",
+            7,
+            "unknown key 'explor'. Did you mean 'explore'?",
+        ),
         ("lambda: 0.9", "minibatch_size: 8000", 7, "first.config.minibatch_size: "),
         ("run: PPO", "run: PPOO", 2, "first.run: unknown algorithm 'PPOO'. Did you mean 'PPO'?"),
         ("run: PPO", "run: os:getcwd", 2, "first.run: 'os:getcwd' is not an RLlib Algorithm class"),
         ("run: PPO", "run: no_such.module:X", 2, "first.run: cannot import 'no_such.module:X'"),
         ("run: PPO", "runn: PPO", 2, "first.runn: unknown key 'runn'. Did you mean 'run'?"),
-        ("{agent_steps: 1000}", "{agent_step: 1000}", 4, "unknown metric 'agent_step'. Did you mean 'agent_steps'?"),
-        ("{agent_steps: 1000}", "{agent_steps: many}", 4, "first.stop.agent_steps: 'many' has the wrong type"),
+        (
+            "{agent_steps: 1000}",
+            "{agent_step: 1000}",
+            4,
+            "unknown metric 'agent_step'. Did you mean 'agent_steps'?",
+        ),
+        (
+            "{agent_steps: 1000}",
+            "{agent_steps: many}",
+            4,
+            "first.stop.agent_steps: 'many' has the wrong type",
+        ),
         ("{agent_steps: 1000}", "1000", 4, "first.stop: 1000 is not a mapping of metric to value"),
-        ("  config:", "  num_samples: 0\n  config:", 5, "first.num_samples: 0 is out of range; allowed is 1 or more"),
-        ("  config:", "  checkpoint_config: {frequency: 1}\n  config:", 5, "Did you mean 'checkpoint_frequency'?"),
-        ("  config:", "  scheduler: {type: asha, metric: retrun_mean}\n  config:", 5, "Did you mean 'return_mean'?"),
+        (
+            "  config:",
+            "  num_samples: 0\n  config:",
+            5,
+            "first.num_samples: 0 is out of range; allowed is 1 or more",
+        ),
+        (
+            "  config:",
+            "  checkpoint_config: {frequency: 1}\n  config:",
+            5,
+            "Did you mean 'checkpoint_frequency'?",
+        ),
+        (
+            "  config:",
+            "  scheduler: {type: asha, metric: retrun_mean}\n  config:",
+            5,
+            "Did you mean 'return_mean'?",
+        ),
     ],
 )
 def test_a_mistake_is_refused_with_its_place(tmp_path: Path, old: str, new: str, line: int, message: str) -> None:
@@ -124,7 +159,12 @@ def test_files_without_experiments_are_refused(tmp_path: Path, name: str, text: 
 
 def test_set_goes_into_nested_settings(tmp_path: Path) -> None:
     text = GOOD.replace("run: PPO", "run: RND")
-    settings = ["intrinsic_reward.type=rnd", "intrinsic_reward.gamma=0.95", "config.lr=[[0, 1e-3], [10, 0]]", "lambda=0.5"]
+    settings = [
+        "intrinsic_reward.type=rnd",
+        "intrinsic_reward.gamma=0.95",
+        "config.lr=[[0, 1e-3], [10, 0]]",
+        "lambda=0.5",
+    ]
     (experiment,) = load(tmp_path, text, settings=settings, stop=["return_mean=5"], seed=7)
     config = experiment.sample_config()
     assert config.intrinsic_reward == {"type": "rnd", "gamma": 0.95}
@@ -137,7 +177,10 @@ def test_set_goes_into_nested_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"settings": ["gama=0.9"]}, r"--set gama=0\.9: first\.config\.gama: unknown key 'gama'. Did you mean 'gamma'"),
+        (
+            {"settings": ["gama=0.9"]},
+            r"--set gama=0\.9: first\.config\.gama: unknown key 'gama'. Did you mean 'gamma'",
+        ),
         ({"settings": ["gamma=9"]}, r"--set gamma=9: first\.config\.gamma: 9\.0 is out of range"),
         ({"settings": ["gamma"]}, "expected key.path=value"),
         ({"settings": ["lr.x=1"]}, "there is no such place in 0.001"),

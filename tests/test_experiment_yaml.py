@@ -23,7 +23,14 @@ def test_every_value_has_its_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-4", 1e-4), ("1.5E+3", 1500.0), ("-2e6", -2e6), ("1e4x", "1e4x"), ("null", None), ("[1, 2e0]", [1, 2.0])],
+    [
+        ("1e-4", 1e-4),
+        ("1.5E+3", 1500.0),
+        ("-2e6", -2e6),
+        ("1e4x", "1e4x"),
+        ("null", None),
+        ("[1, 2e0]", [1, 2.0]),
+    ],
 )
 def test_scientific_notation_is_a_number(text: str, value: object) -> None:
     # PyYAML alone reads 1e-4, without a point, as a string.

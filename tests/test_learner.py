@@ -30,8 +30,11 @@ def test_extrinsic_reward_transforms(pair: tuple[IntrinsicPPOLearner, Rollout]) 
     rollout.reward[:] = np.linspace(-3, 3, rollout.reward.size).reshape(rollout.reward.shape)
     batch = rollout.to_torch()
     for name, expected in {
-        "raw": batch.reward, "sign": batch.reward.sign(), "clip": batch.reward.clamp(-1, 1), "none": batch.reward * 0
-    }.items():  # fmt: skip
+        "raw": batch.reward,
+        "sign": batch.reward.sign(),
+        "clip": batch.reward.clamp(-1, 1),
+        "none": batch.reward * 0,
+    }.items():
         learner.config._is_frozen = False
         learner.config.extrinsic_reward = name
         assert torch.equal(learner._extrinsic_reward(batch), expected * batch.valid)

@@ -31,9 +31,7 @@ SeedOption = Annotated[int | None, typer.Option(help="Replaces config.seed.", mi
 @train_app.command("file")
 @reports_errors
 def train_file(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="YAML or Python files, globs, examples.")
-    ],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="YAML or Python files, globs, examples.")],
     set_: SetOption = None,
     stop: Annotated[
         list[str] | None,
@@ -103,9 +101,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="algorithms, backbones, rewards, losses, environments or examples; all without it."
-        ),
+        typer.Argument(help="algorithms, backbones, rewards, losses, environments or examples; all without it."),
     ] = None,
 ) -> None:
     """Show what an experiment file can name."""

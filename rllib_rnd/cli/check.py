@@ -65,9 +65,7 @@ def _check_experiment(experiment: Experiment) -> None:
         raise
     except Exception as error:  # whatever an environment or a network raises is the answer of the check
         reason = (str(error).strip().splitlines() or [""])[-1]
-        raise fail(
-            f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR
-        ) from error
+        raise fail(f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR) from error
     try:
         module = algorithm.get_module()
         learner_module = algorithm.learner_group._learner.module["default_policy"]
@@ -80,14 +78,10 @@ def _check_experiment(experiment: Experiment) -> None:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[-1]
-        raise fail(
-            f"{experiment.name}: does not train. {type(error).__name__}: {reason}", RUN_ERROR
-        ) from error
+        raise fail(f"{experiment.name}: does not train. {type(error).__name__}: {reason}", RUN_ERROR) from error
     finally:
         algorithm.stop()
-    values = {
-        name: show(name, value) for name, value in curated(result).items() if name not in ("iteration",)
-    }
+    values = {name: show(name, value) for name, value in curated(result).items() if name not in ("iteration",)}
     say("one tiny iteration: " + ", ".join(f"{name} {value}" for name, value in values.items()))
     say(f"process memory {resident_bytes() / 2**20:,.0f} MiB\n")
 

@@ -67,9 +67,7 @@ def find_checkpoint(path: str | Path) -> Path:
         raise ConfigError(f"checkpoint {path}: is not complete; the run was stopped while it was written.")
     found = checkpoints_in(folder)
     if not found:
-        raise ConfigError(
-            f"checkpoint {path}: holds no complete checkpoint (a folder with rllib_checkpoint.json)."
-        )
+        raise ConfigError(f"checkpoint {path}: holds no complete checkpoint (a folder with rllib_checkpoint.json).")
     return found[-1]
 
 

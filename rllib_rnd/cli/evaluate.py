@@ -112,9 +112,7 @@ def load_module(folder: Path) -> Any:
         raise ConfigError(f"checkpoint {folder}: holds no single-agent module (default_policy).")
     module = RLModule.from_checkpoint(str(path))
     if module.is_stateful():
-        raise ConfigError(
-            f"checkpoint {folder}: its policy is recurrent; `rllib evaluate` plays stateless ones."
-        )
+        raise ConfigError(f"checkpoint {folder}: its policy is recurrent; `rllib evaluate` plays stateless ones.")
     module.eval()
     return module
 

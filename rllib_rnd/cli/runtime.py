@@ -45,9 +45,7 @@ def say(line: str) -> None:
 
 def fail(message: str, code: int = USAGE_ERROR) -> typer.Exit:
     """Prints one line to stderr and returns the exit to raise."""
-    console(stderr=True).print(
-        f"rllib: {message}", markup=False, style="red" if sys.stderr.isatty() else None
-    )
+    console(stderr=True).print(f"rllib: {message}", markup=False, style="red" if sys.stderr.isatty() else None)
     return typer.Exit(code)
 
 

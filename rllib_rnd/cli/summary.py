@@ -95,9 +95,7 @@ def _print_several(report: Report, trials: list[Any]) -> str | None:
 
     ranked = sorted(trials, key=score, reverse=True)
     names = ("return_mean", "return_max", "intrinsic_reward_mean", "agent_steps", "time_total_s")
-    table = Table(
-        box=None, title=f"{report.name}: {len(trials)} trials, best return first", title_justify="left"
-    )
+    table = Table(box=None, title=f"{report.name}: {len(trials)} trials, best return first", title_justify="left")
     table.add_column("trial")
     for name in names:
         table.add_column(name, justify="right")

@@ -76,9 +76,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         ConfigError: any mistake in any file or option; nothing has been started then.
     """
     if options.resume and options.checkpoint:
-        raise ConfigError(
-            "--resume and --checkpoint exclude each other: one continues a run, one starts a new one."
-        )
+        raise ConfigError("--resume and --checkpoint exclude each other: one continues a run, one starts a new one.")
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     if options.checkpoint:
@@ -301,9 +299,7 @@ def _param_space(job: Job) -> dict[str, Any]:
     return experiment.param_space(**extra)
 
 
-def resume_command(
-    files: list[str], options: TrainOptions, folder: str, experiment: Experiment, total: int
-) -> str:
+def resume_command(files: list[str], options: TrainOptions, folder: str, experiment: Experiment, total: int) -> str:
     """Returns the exact command that continues this run.
 
     Of several experiments, finished ones are skipped then and those that had not started are started.

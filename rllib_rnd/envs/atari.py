@@ -35,9 +35,7 @@ class AtariOptions:
         84, "height and width of the grey observation; 84 (DQN, RND) or 96 (SND)", low=36, high=210
     )
     frame_stack: int = option(4, "frames in one observation, newest last", low=1, high=16)
-    frame_skip: int = option(
-        4, "raw frames per agent step; the last two are combined by maximum", low=1, high=60
-    )
+    frame_skip: int = option(4, "raw frames per agent step; the last two are combined by maximum", low=1, high=60)
     sticky_action_prob: float = option(
         0.25,
         "chance, at each raw frame, that the previous frame's action is executed again",
@@ -103,9 +101,7 @@ class AtariEnv(gym.Env):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012 - as gymnasium
 
-    def __init__(
-        self, game: str, options: AtariOptions | None = None, render_mode: str | None = None
-    ) -> None:
+    def __init__(self, game: str, options: AtariOptions | None = None, render_mode: str | None = None) -> None:
         import cv2
 
         if game not in atari_games():
@@ -121,9 +117,7 @@ class AtariEnv(gym.Env):
         self.ale.setFloat("repeat_action_probability", 0.0)
         self.ale.setInt("max_num_frames_per_episode", 0)
         self._load()
-        actions = (
-            self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
-        )
+        actions = self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
         self._actions = [int(a.value) for a in actions]
 
         size, k = self.options.frame_size, self.options.frame_stack

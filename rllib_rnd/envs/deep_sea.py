@@ -30,9 +30,7 @@ _DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32}
 class DeepSeaOptions:
     """Options of DeepSea (``env_config``)."""
 
-    size: int = option(
-        10, "N: rows and columns of the grid, and steps of an episode; 10 to 50 usual", low=1, high=1000
-    )
+    size: int = option(10, "N: rows and columns of the grid, and steps of an episode; 10 to 50 usual", low=1, high=1000)
     mapping_seed: int = option(42, "which action means right in which cell is drawn from this seed", low=0)
     dtype: str = option("uint8", "type of the one-hot observation", choices=("uint8", "float32"))
 
@@ -101,9 +99,7 @@ class DeepSeaVectorEnv(VectorEnv):
         self._needs_reset[:] = False
         return self._observe(), {}
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every diver: ``obs [N, size * size]``, then ``[N]`` arrays, then no infos."""
         resetting = self._needs_reset
         # A diver at the end has no cell: it stands in for one in row 0 and its outcome is thrown away.
@@ -143,9 +139,7 @@ class DeepSeaVectorEnv(VectorEnv):
             ConfigError: the state is of another number of environments.
         """
         if len(state["row"]) != self.num_envs:
-            raise ConfigError(
-                f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}."
-            )
+            raise ConfigError(f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}.")
         self._row, self._column = state["row"].copy(), state["column"].copy()
         self._needs_reset = state["needs_reset"].copy()
 

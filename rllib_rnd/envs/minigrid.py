@@ -107,21 +107,15 @@ class MiniGridOneHotEnv(gym.Env):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - as gymnasium
 
-    def __init__(
-        self, env_id: str, options: MiniGridOptions | None = None, render_mode: str | None = None
-    ) -> None:
+    def __init__(self, env_id: str, options: MiniGridOptions | None = None, render_mode: str | None = None) -> None:
         import_minigrid()
         self.options = options or MiniGridOptions()
         self.env_id, self.render_mode = env_id, render_mode
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        self._actions = (
-            list(range(_NUM_ACTIONS)) if self.options.actions is None else list(self.options.actions)
-        )
+        self._actions = list(range(_NUM_ACTIONS)) if self.options.actions is None else list(self.options.actions)
         if not self._actions or len(set(self._actions)) != len(self._actions):
-            raise ConfigError(
-                f"env_config.actions: {self._actions} must name at least one action, each once."
-            )
+            raise ConfigError(f"env_config.actions: {self._actions} must name at least one action, each once.")
         inner: Any = gym.make(env_id, render_mode=render_mode, disable_env_checker=True).unwrapped
         self.inner = inner
         self.inner.agent_view_size = self.options.agent_view_size

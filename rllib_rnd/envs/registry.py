@@ -118,9 +118,7 @@ def make_vector_env(env_id: str, num_envs: int, env_config: Mapping[str, Any] | 
     return LeanVectorEnv([_env_maker(env_id, config)] * num_envs)
 
 
-def make_env(
-    env_id: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None
-) -> gym.Env:
+def make_env(env_id: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> gym.Env:
     """Makes a single environment (for videos, checks and own loops); arguments as in `make_vector_env`.
 
     Raises:

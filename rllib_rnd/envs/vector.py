@@ -55,14 +55,10 @@ class LeanVectorEnv(VectorEnv):
         self.envs = [make() for make in env_fns]
         first = self.envs[0]
         if first.observation_space.shape is None or first.observation_space.dtype is None:
-            raise ConfigError(
-                f"observation space {first.observation_space} is not one array; allowed is Box or alike."
-            )
+            raise ConfigError(f"observation space {first.observation_space} is not one array; allowed is Box or alike.")
         for env in self.envs[1:]:
             if (env.observation_space, env.action_space) != (first.observation_space, first.action_space):
-                raise ConfigError(
-                    "The environments of one vector differ in their observation or action space."
-                )
+                raise ConfigError("The environments of one vector differ in their observation or action space.")
         self.num_envs = len(self.envs)
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.render_mode = first.render_mode
@@ -81,17 +77,13 @@ class LeanVectorEnv(VectorEnv):
         """Resets every environment; returns ``(obs [N, *obs_shape], infos)``."""
         obs = np.empty(self._obs_shape, self._obs_dtype)
         infos = []
-        for i, (env, env_seed) in enumerate(
-            zip(self.envs, environment_seeds(seed, self.num_envs), strict=True)
-        ):
+        for i, (env, env_seed) in enumerate(zip(self.envs, environment_seeds(seed, self.num_envs), strict=True)):
             obs[i], info = env.reset(seed=env_seed, options=options)
             infos.append(info)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
         return obs, self._gather(infos)
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every environment: ``obs [N, *obs_shape]``, then ``[N]`` arrays, then infos."""
         obs = np.empty(self._obs_shape, self._obs_dtype)
         reward = np.zeros(self.num_envs, dtype=np.float64)
@@ -158,9 +150,7 @@ class LeanVectorEnv(VectorEnv):
             ConfigError: the state is of another number of environments.
         """
         if len(state["envs"]) != self.num_envs:
-            raise ConfigError(
-                f"state: saved from {len(state['envs'])} environments, this vector has {self.num_envs}."
-            )
+            raise ConfigError(f"state: saved from {len(state['envs'])} environments, this vector has {self.num_envs}.")
         for env, env_state in zip(self.envs, state["envs"], strict=True):
             env.get_wrapper_attr("restore_state")(env_state)
         self._needs_reset = state["needs_reset"].copy()

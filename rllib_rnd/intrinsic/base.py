@@ -23,24 +23,14 @@ LossTerms = dict[str, tuple[torch.Tensor, torch.Tensor]]
 class IntrinsicOptions:
     """Options that every intrinsic reward has."""
 
-    gamma: float = option(
-        0.99, "discount of this reward's value stream and of its scale; RND: 0.99", low=0.0, high=1.0
-    )
-    coeff: float = option(
-        1.0, "weight of this stream's advantage in the policy loss; RND: 1 (extrinsic: 2)", low=0.0
-    )
-    episodic: bool = option(
-        False, "stop returns at episode ends; RND: False, so a game over costs only what it hides"
-    )
+    gamma: float = option(0.99, "discount of this reward's value stream and of its scale; RND: 0.99", low=0.0, high=1.0)
+    coeff: float = option(1.0, "weight of this stream's advantage in the policy loss; RND: 1 (extrinsic: 2)", low=0.0)
+    episodic: bool = option(False, "stop returns at episode ends; RND: False, so a game over costs only what it hides")
     reward_on: Literal["next", "current"] = option(
         "next", "which observation step t is rewarded for: obs_{t+1} (RND) or obs_t"
     )
-    normalize_reward: bool = option(
-        True, "divide by the running std of the discounted past sum of rewards; RND: True"
-    )
-    clip_reward: float | None = option(
-        None, "limit of the reward's size after normalisation; null: none", low=0.0
-    )
+    normalize_reward: bool = option(True, "divide by the running std of the discounted past sum of rewards; RND: True")
+    clip_reward: float | None = option(None, "limit of the reward's size after normalisation; null: none", low=0.0)
 
 
 class IntrinsicReward(nn.Module, abc.ABC):
@@ -75,9 +65,7 @@ class IntrinsicReward(nn.Module, abc.ABC):
     source: ClassVar[str] = ""
     cost: ClassVar[str] = ""
 
-    def __init__(
-        self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any
-    ) -> None:
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__()
         self.observation_space = observation_space
         self.action_space = action_space

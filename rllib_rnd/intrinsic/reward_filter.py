@@ -55,9 +55,7 @@ class RewardFilter(nn.Module):
         num_envs = r_t.shape[1]
         if self.carry.shape[0] != num_envs:
             if self.carry.shape[0] > 0:
-                message = (
-                    "%d environments instead of %d: the intrinsic reward's discounted sums restart at 0."
-                )
+                message = "%d environments instead of %d: the intrinsic reward's discounted sums restart at 0."
                 logger.warning(message, num_envs, self.carry.shape[0])
             self.carry = torch.zeros(num_envs, dtype=torch.float64, device=r_t.device)
         filtered_t, carry = discounted_filter(r_t, self.carry, self.gamma, valid_t)
@@ -69,9 +67,7 @@ class RewardFilter(nn.Module):
         """Returns ``r_t / (std + 1e-8)`` in the dtype of ``r_t``."""
         return r_t / (self.std + 1e-8).to(r_t.dtype)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         # The saved carry has as many environments as the run that saved it; take its size before copying.
         saved = state_dict.get(f"{prefix}carry")
         if saved is not None and tuple(saved.shape) != tuple(self.carry.shape):

@@ -84,9 +84,7 @@ class RND(IntrinsicReward):
     source = "Burda et al. 2018 (arXiv:1810.12894)"
     cost = "two forward passes per step; the predictor trains on update_proportion of the samples"
 
-    def __init__(
-        self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any
-    ) -> None:
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
         shape = box_space(observation_space).shape
         self.frame_shape = shape[1:] if frame_stack > 1 else shape
@@ -151,9 +149,7 @@ class RND(IntrinsicReward):
             zero = torch.stack([p.sum() for p in self.predictor.parameters()]).sum() * 0.0
             return {"rnd_predictor_loss": (zero, zero.detach().clone())}
         kept_index = index[chosen]
-        squared = (
-            self.predictor(self._inputs(rollout, kept_index)) - features["target"][kept_index]
-        ).square()
+        squared = (self.predictor(self._inputs(rollout, kept_index)) - features["target"][kept_index]).square()
         if by_element:
             weight = keep[chosen].to(squared.dtype) / self.options.feature_dim
             return {"rnd_predictor_loss": ((squared * weight).sum(), weight.sum())}
@@ -194,9 +190,7 @@ class RND(IntrinsicReward):
             size = options.hidden_sizes[-1] if options.hidden_sizes else size
         else:
             convs = _CONV_LAYOUTS[options.conv_layout]
-            size = conv_output_size(
-                convs, self._layout.height, self._layout.width, "config.intrinsic_reward (rnd)"
-            )
+            size = conv_output_size(convs, self._layout.height, self._layout.width, "config.intrinsic_reward (rnd)")
             layers = [conv_stack(self._layout.channels, convs, encoder_activation), nn.Flatten()]
         layers.append(orthogonal_init(nn.Linear(size, options.feature_dim)))
         for _ in range(extra_layers):

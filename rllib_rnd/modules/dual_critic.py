@@ -6,7 +6,7 @@ FC E ReLU -> logits; the critics share one residual layer y = x + relu(FC(x)), t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ray.rllib.core.columns import Columns
@@ -90,10 +90,13 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec, f"auxiliary_loss[{i}]")
             self.auxiliary_losses.append(loss_class(self.backbone, self.observation_space, loss_options))
 
-    def plugins(self) -> list[tuple[str, IntrinsicReward | AuxiliaryLoss]]:
-        """Returns every learner-only plug-in with its name, intrinsic rewards first."""
-        named = [(f"intrinsic_rewards.{i}", m) for i, m in enumerate(self.intrinsic_rewards)]
-        return named + [(f"auxiliary_losses.{i}", m) for i, m in enumerate(self.auxiliary_losses)]
+    def rewards(self) -> list[IntrinsicReward]:
+        """The intrinsic rewards, in the order of their value streams (learners only)."""
+        return cast("list[IntrinsicReward]", list(self.intrinsic_rewards))
+
+    def auxiliaries(self) -> list[AuxiliaryLoss]:
+        """The auxiliary losses (learners only)."""
+        return cast("list[AuxiliaryLoss]", list(self.auxiliary_losses))
 
     def policy_and_values(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Maps raw observations ``[B, ...]`` to action logits ``[B, A]`` and values ``[B, S]``."""

@@ -32,9 +32,7 @@ class MLPOptions(BackboneOptions):
     hidden_sizes: tuple[int, ...] = option(
         (64, 64), "layer widths, usually 64 to 512; the last is the feature size", low=1
     )
-    activation: Literal["tanh", "relu"] = option(
-        "tanh", "after every layer; tanh is usual for classic control"
-    )
+    activation: Literal["tanh", "relu"] = option("tanh", "after every layer; tanh is usual for classic control")
 
 
 class MLP(Backbone):
@@ -54,9 +52,7 @@ class MLP(Backbone):
         super().__init__(observation_space, options)
         if not options.hidden_sizes:
             raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
-        self.fc = linear_stack(
-            flat_size(self.observation_space), options.hidden_sizes, ACTIVATIONS[options.activation]
-        )
+        self.fc = linear_stack(flat_size(self.observation_space), options.hidden_sizes, ACTIVATIONS[options.activation])
         self.feature_dim = options.hidden_sizes[-1]
         space = self.observation_space
         # By the space's own bound and not by 255: a one-hot uint8 vector must stay one-hot.

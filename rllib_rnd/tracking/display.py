@@ -188,15 +188,11 @@ class RunDisplay(Callback):
         head = Table.grid(padding=(0, 2), expand=True)
         head.add_column(ratio=1)
         head.add_column(justify="right")
-        head.add_row(
-            ProgressBar(total=1.0, completed=state.share if state else 0.0), self._goal_text(view, state)
-        )
+        head.add_row(ProgressBar(total=1.0, completed=state.share if state else 0.0), self._goal_text(view, state))
         speed = Text(self.speed_text(view.result))
         grid = Table.grid(padding=(0, 3))
         cells = [(label, name, read(view.result, name)) for label, name in _SHOWN]
-        texts = [
-            f"{label} [bold]{show(name, value)}[/bold]" for label, name, value in cells if value is not None
-        ]
+        texts = [f"{label} [bold]{show(name, value)}[/bold]" for label, name, value in cells if value is not None]
         for start in range(0, len(texts), 4):
             grid.add_row(*texts[start : start + 4])
         return Group(head, speed, grid)
@@ -231,9 +227,7 @@ class RunDisplay(Callback):
     def speed_text(result: Mapping[str, Any]) -> str:
         """Returns the pace and how the time of an iteration is spent."""
         parts = [f"{label} {share:.0%}" for label, share in time_split(result).items()]
-        pace = (
-            f"{show('agent_steps_per_s', read(result, 'agent_steps_per_s')).removesuffix('/s')} agent steps/s"
-        )
+        pace = f"{show('agent_steps_per_s', read(result, 'agent_steps_per_s')).removesuffix('/s')} agent steps/s"
         return f"{pace} ({', '.join(parts)})" if parts else pace
 
     def _print_line(self, trial_id: str, view: TrialView) -> None:

@@ -53,9 +53,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("sync_s", ("timers/sync_s", "timers/synch_weights"), "weight transport, s/iteration", "seconds"),
     Metric("return_mean", (_RUNNERS + "episode_return_mean",), "mean raw return of recent episodes"),
     Metric("return_max", (_RUNNERS + "episode_return_max",), "best raw return of recent episodes"),
-    Metric(
-        "episode_len_mean", (_RUNNERS + "episode_len_mean",), "mean length of recent episodes, agent steps"
-    ),
+    Metric("episode_len_mean", (_RUNNERS + "episode_len_mean",), "mean length of recent episodes, agent steps"),
     Metric("episodes", (_RUNNERS + "num_episodes",), "episodes finished in this iteration", "count"),
     Metric("rooms_visited", (_RUNNERS + "rooms_visited",), "different rooms seen since the start", "count"),
     Metric("rooms_per_episode_mean", (_RUNNERS + "rooms_per_episode_mean",), "mean rooms per episode"),
@@ -70,9 +68,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("rnd_predictor_loss", (_LEARNER + "rnd_predictor_loss",), "predictor loss"),
     Metric("total_loss", (_LEARNER + "total_loss",), "sum of all losses"),
     Metric("policy_loss", (_LEARNER + "policy_loss",), "clipped surrogate loss"),
-    Metric(
-        "vf_loss_extrinsic", (_LEARNER + "vf_loss_extrinsic", _LEARNER + "vf_loss"), "extrinsic value loss"
-    ),
+    Metric("vf_loss_extrinsic", (_LEARNER + "vf_loss_extrinsic", _LEARNER + "vf_loss"), "extrinsic value loss"),
     Metric("vf_loss_intrinsic", (_LEARNER + "vf_loss_intrinsic",), "intrinsic value loss"),
     Metric(
         "explained_variance_extrinsic",

@@ -155,9 +155,7 @@ class SaveOnInterrupt(Callback):
         if self.interrupted:
             result[SHOULD_CHECKPOINT] = True
 
-    def on_checkpoint(
-        self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any
-    ) -> None:
+    def on_checkpoint(self, iteration: int, trials: list[Any], trial: Any, checkpoint: Any, **info: Any) -> None:
         """Ends the sweep when the last running trial is saved."""
         if self.interrupted:
             self._saved(trial.trial_id)

@@ -49,9 +49,7 @@ def test_a_registered_loss_is_parsed_and_trains_the_backbone(monkeypatch: pytest
     backbone = build_backbone("mlp", space)
     auxiliary = cls(backbone, space, options)
     valid = torch.tensor([True, False, True])
-    total, count = auxiliary.loss(backbone, Observations(), torch.arange(3), torch.Generator(), valid)[
-        "feature_norm"
-    ]
+    total, count = auxiliary.loss(backbone, Observations(), torch.arange(3), torch.Generator(), valid)["feature_norm"]
     (total / count).backward()
     assert count == 2.0
     assert all(p.grad is not None for p in backbone.parameters())

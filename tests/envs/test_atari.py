@@ -119,9 +119,7 @@ def test_sticky_actions_are_drawn_at_each_raw_frame() -> None:
     chosen, executed = executed_actions(make("Freeway", sticky_action_prob=0.0, **options), 40)
     np.testing.assert_array_equal(chosen, executed)
 
-    chosen, executed = executed_actions(
-        make("Freeway", sticky_action_prob=0.25, frame_skip=1, **options), 3000
-    )
+    chosen, executed = executed_actions(make("Freeway", sticky_action_prob=0.25, frame_skip=1, **options), 3000)
     sticky = (chosen != executed).ravel()[1:]
     assert sticky.mean() == pytest.approx(0.25, abs=0.032)
     np.testing.assert_array_equal(executed[1:][sticky], executed[:-1][sticky])  # the previous executed action
@@ -296,7 +294,5 @@ def test_interpolation_changes_the_frame() -> None:
 
 
 def test_importing_the_environments_does_not_load_the_emulator() -> None:
-    code = (
-        "import sys, rllib_rnd.envs.registry; sys.exit('ale_py' in sys.modules or 'minigrid' in sys.modules)"
-    )
+    code = "import sys, rllib_rnd.envs.registry; sys.exit('ale_py' in sys.modules or 'minigrid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -99,9 +99,7 @@ def test_divers_out_of_step_with_each_other() -> None:
     env = DeepSeaVectorEnv(2, size=3)
     env.reset()
     env.step(np.array([0, 0]))
-    env.restore_state(
-        {"row": np.array([3, 1]), "column": np.array([2, 0]), "needs_reset": np.array([True, False])}
-    )
+    env.restore_state({"row": np.array([3, 1]), "column": np.array([2, 0]), "needs_reset": np.array([True, False])})
     obs, reward, terminated, _, _ = env.step(np.array([0, 0]))
     assert obs[0].argmax() == 0 and obs[0, 0] == 1 and reward[0] == 0 and not terminated[0]
     assert obs[1].argmax() in (6, 7)

@@ -13,9 +13,7 @@ from rllib_rnd.functional import generalized_advantage_estimation
 Flags = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # terminated, truncated, reset step
 
 
-def episodes(
-    rng: np.random.Generator, num_steps: int, num_envs: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def episodes(rng: np.random.Generator, num_steps: int, num_envs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Random terminations and truncations with the reset step that follows each, also as the first step."""
     terminated = np.zeros((num_steps, num_envs), bool)
     truncated = np.zeros((num_steps, num_envs), bool)

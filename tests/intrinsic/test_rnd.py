@@ -44,11 +44,7 @@ def rollout(frame_shape: tuple[int, ...] = (5,), frame_stack: int = 1, seed: int
     rng = np.random.default_rng(seed)
     shape = (T + frame_stack, N, *frame_shape)
     is_image = len(frame_shape) > 1
-    frames = (
-        rng.integers(0, 256, shape, dtype=np.uint8)
-        if is_image
-        else rng.normal(3, 2, shape).astype(np.float32)
-    )
+    frames = rng.integers(0, 256, shape, dtype=np.uint8) if is_image else rng.normal(3, 2, shape).astype(np.float32)
     is_first = np.zeros((T + 1, N), bool)
     is_first[4, 1] = True
     terminated = np.zeros((T, N), bool)

@@ -29,7 +29,7 @@ def build(inference_only: bool = False, rewards: list[dict[str, Any]] | None = N
     )
 
 
-def count(module: torch.nn.Module) -> int:
+def count(module: Any) -> int:
     return sum(p.numel() for p in module.parameters())
 
 

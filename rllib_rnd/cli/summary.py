@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
-from rllib_rnd.tracking.metrics import STEADY_PATHS, read, short_name, show
+from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, read, short_name, show
 from rllib_rnd.tracking.stopping import reached
 
 _ROWS = (
@@ -70,7 +70,7 @@ def print_report(report: Report, results: Any, crash: Exception | None) -> None:
     for trial in trials:
         if trial.error is not None:
             say(f"failed: {one_line(trial.error)}")
-            say(f"        the whole error: {Path(trial.path) / 'error.txt'}")
+            say(f"        the whole error: {relative(str(Path(trial.path) / 'error.txt'))}")
     failed = crash is not None or any(trial.error is not None for trial in trials)
     _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
 
@@ -117,11 +117,18 @@ def checkpoint_path(trial: Any) -> str | None:
 
 
 def further(report: Report, result: Mapping[str, Any]) -> str:
-    """Returns the option that a finished run needs to go on: its last condition, doubled."""
+    """Returns the command that takes a finished run further, its last condition doubled; "" if there is none."""
     met = reached(result, report.stop)
     if report.interrupted or met is None or met[0] not in STEADY_PATHS:
         return ""
-    return f" --stop {short_name(met[0])}={2 * met[1]:.15g}"
+    words = shlex.split(report.resume_command)
+    old = [i for i, word in enumerate(words) if word == "--stop" and full_path(_key(words[i + 1])) == met[0]]
+    kept = [word for i, word in enumerate(words) if i not in old and i - 1 not in old]
+    return shlex.join([*kept, "--stop", f"{short_name(met[0])}={2 * met[1]:.15g}"])
+
+
+def _key(assignment: str) -> str:
+    return assignment.partition("=")[0].strip()
 
 
 def relative(path: str) -> str:
@@ -134,9 +141,9 @@ def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str,
     say(f"\ncheckpoint   {relative(checkpoint) if checkpoint else 'none was written'}")
     if checkpoint:
         say(f"evaluate     rllib evaluate {shlex.quote(relative(checkpoint))}")
-        more = further(report, result)
-        if more or report.interrupted or failed:
-            say(f"resume       {report.resume_command}{more}")
+        command = further(report, result)
+        if command or report.interrupted or failed:
+            say(f"resume       {command or report.resume_command}")
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite:")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"

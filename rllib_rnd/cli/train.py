@@ -291,7 +291,7 @@ def _param_space(job: Job) -> dict[str, Any]:
     experiment = job.experiment
     extra: dict[str, Any] = {}
     if not experiment.single and getattr(experiment.sample_config(), "torch_threads", 1) is None:
-        # Several trials at a time: if each took all cores they would spend most of their time waiting for them.
+        # Several trials at a time: if each took all cores, they would mostly wait for each other.
         extra["torch_threads"] = 1
     if job.start is not None:
         job.start.before = getattr(experiment.base, "callbacks_on_algorithm_init", None)

@@ -56,11 +56,12 @@ class MLP(Backbone):
         self.feature_dim = options.hidden_sizes[-1]
         space = self.observation_space
         # By the space's own bound and not by 255: a one-hot uint8 vector must stay one-hot.
-        self._scale = 1.0 / max(1.0, float(space.high.max())) if space.dtype == np.uint8 else 1.0
+        self._scale = 1.0 / max(1.0, float(np.max(space.high))) if space.dtype == np.uint8 else 1.0
 
     def forward(self, obs: torch.Tensor, state: State | None = None) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
-        features = self.fc((obs.float() * self._scale).flatten(1))
+        scaled = obs if obs.is_floating_point() else obs.float() * self._scale
+        features = self.fc(scaled.flatten(1))
         return BackboneOutput(features, features, features, {} if state is None else state)
 
     def feature_maps(self) -> list[str]:

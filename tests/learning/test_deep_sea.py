@@ -1,26 +1,40 @@
 """The learning test: deep exploration that dithering cannot do.
 
-DeepSea (Osband et al. 2020, bsuite) with N = 20: a uniformly random policy reaches the goal once in 2^20 episodes.
+DeepSea (Osband et al. 2019, arXiv:1908.03568) with N = 20: a uniformly random policy reaches the goal once in 2^20
+episodes, so plain PPO, which never sees it, stays at the slightly negative return of aimless wandering.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
 
-from rllib_rnd import IntrinsicPPOConfig, RNDConfig
-from rllib_rnd.experiment_file import load_experiments
+from rllib_rnd.experiment_file import Overrides, load_experiments
 
 pytestmark = [pytest.mark.learning, pytest.mark.usefixtures("ray_session")]
+EXAMPLES = Path(__file__).parents[2] / "tuned_examples"
 
 
-def final_return(config: Any, max_agent_steps: int, enough: float) -> float:
-    """Trains until the mean return is enough or the budget is spent; returns the last mean return."""
-    algorithm = config.build_algo()
+def final_return(example: str, max_agent_steps: int, enough: float, settings: tuple[str, ...] = ()) -> float:
+    """Trains a tuned example until its mean return is enough or the budget is spent; returns the last mean return."""
+    (experiment,) = load_experiments(EXAMPLES / f"{example}.yaml", Overrides(settings=settings))
+    algorithm = experiment.sample_config().build_algo()
     mean_return, steps = float("-inf"), 0
     while steps < max_agent_steps and mean_return < enough:
         runner = algorithm.train()["env_runners"]
         mean_return, steps = runner["episode_return_mean"], runner["num_env_steps_sampled_lifetime"]
     algorithm.stop()
     return mean_return
+
+
+def test_rnd_solves_deep_sea() -> None:
+    assert final_return("deep_sea_rnd", max_agent_steps=600_000, enough=0.9) >= 0.9
+
+
+def test_ppo_does_not() -> None:
+    assert final_return("deep_sea_ppo", max_agent_steps=300_000, enough=0.9) < 0.1
+
+
+def test_ppo_learns_cartpole() -> None:
+    assert final_return("cartpole_ppo", max_agent_steps=150_000, enough=400.0) >= 400.0

@@ -84,6 +84,12 @@ def test_initial_weights_are_orthogonal_with_gain_and_zero_bias() -> None:
     assert all(p.abs().sum() == 0 for name, p in backbone.named_parameters() if name.endswith("bias"))
 
 
+def test_one_hot_bytes_stay_one_hot() -> None:
+    space = gym.spaces.Box(0, 1, (6,), np.uint8)
+    backbone, obs = build_backbone("mlp", space), torch.eye(6, dtype=torch.uint8)
+    torch.testing.assert_close(backbone(obs).policy, backbone(obs.float()).policy)
+
+
 def test_byte_images_are_scaled_to_one() -> None:
     for name, space in (("nature_cnn", image_space(4, 48, 48)), ("mlp", image_space(7, 7, 3))):
         backbone, obs = build_backbone(name, space), sample(space)

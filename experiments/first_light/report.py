@@ -1,0 +1,109 @@
+"""Turns the CSV files of run.py into ``results.md`` and one picture per study.
+
+python experiments/first_light/report.py
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+
+HERE = Path(__file__).parent
+COLORS = {"rnd": "#0b6e99", "ppo": "#b3541e"}
+
+
+def runs_table(frame: pd.DataFrame) -> list[str]:
+    """One Markdown row per run: the state in which it ended."""
+    lines = [
+        "| variant | N | seed | agent steps | mean return (last 100 episodes) | seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (variant, size, seed), rows in frame.groupby(["variant", "size", "seed"]):
+        last = rows.iloc[-1]
+        shown = size if size else "-"
+        lines.append(
+            f"| {variant} | {shown} | {seed} | {last.agent_steps:,} | {last.return_mean:.3f} | {last.seconds:.0f} |"
+        )
+    return lines
+
+
+def draw_returns(frame: pd.DataFrame, path: Path, title: str) -> None:
+    """Mean return against agent steps, one line per run."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for (variant, _), rows in frame.groupby(["variant", "seed"]):
+        axes.plot(rows.agent_steps, rows.return_mean, color=COLORS[variant], alpha=0.8, lw=1.4)
+    for variant in frame.variant.unique():
+        axes.plot([], [], color=COLORS[variant], label=f"{variant.upper()} ({frame.seed.nunique()} seeds)")
+    axes.set(xlabel="agent steps", ylabel="mean return", title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
+    """Agent steps until solved against the size of DeepSea; unsolved runs are open marks at their budget."""
+    last = frame.groupby(["size", "seed"], as_index=False).last()
+    solved = last.return_mean >= 0.9
+    figure, axes = plt.subplots(figsize=(7, 4))
+    axes.plot(last[solved]["size"], last[solved].agent_steps, "o", color=COLORS["rnd"], label="solved")
+    if (~solved).any():
+        axes.plot(last[~solved]["size"], last[~solved].agent_steps, "o", mfc="none", color="grey", label="not solved")
+    median = last.groupby("size").agent_steps.median()
+    axes.plot(median.index, median, color=COLORS["rnd"], lw=1, alpha=0.5, label="median")
+    axes.set(xlabel="N (DeepSea is N x N)", ylabel="agent steps to a mean return of 0.9", title="RND on DeepSea")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Writes results.md and the pictures."""
+    commit = subprocess.run(
+        ["git", "log", "-1", "--format=%h", "--", "rllib_rnd"],
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    lines = [
+        "# First light: results",
+        "",
+        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; code at commit {commit}.",
+        "Other work shared the machine, so the seconds are upper bounds. Command: see README.md.",
+        "",
+    ]
+    titles = {
+        "cartpole": "CartPole-v1",
+        "deep_sea": "DeepSea, N = 20",
+        "deep_sea_size": "DeepSea, steps to solve against N",
+        "minigrid": "MiniGrid-MultiRoom-N6 (fixed layout)",
+    }
+    for study, title in titles.items():
+        path = HERE / f"{study}.csv"
+        if not path.exists():
+            continue
+        frame = pd.read_csv(path)
+        lines += [f"## {title}", "", *runs_table(frame), "", f"![{title}]({study}.png)", ""]
+        if study == "deep_sea_size":
+            base = pd.read_csv(HERE / "deep_sea.csv")
+            draw_sizes(pd.concat([frame, base[base.variant == "rnd"]]), HERE / f"{study}.png")
+        else:
+            draw_returns(frame, HERE / f"{study}.png", title)
+    (HERE / "results.md").write_text("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Commands and options: names, help, errors in one line with exit code 2."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rllib_rnd.cli import app
+from rllib_rnd.cli.listing import KINDS
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "nearest"),
+    [
+        (["trian"], "train"),
+        (["train", "fil"], "file"),
+        (["train", "file", "deep_sea_rnd", "--storag", "x"], "--storage"),
+        (["evaluat", "x"], "evaluate"),
+        (["list", "backbone"], "backbones"),
+        (["train", "file", "deep_sea_rdn"], "deep_sea_rnd"),
+        (["train", "file", "deep_sea_rnd", "--set", "intrinsic_reward.gama=1"], "gamma"),
+        (["train", "file", "deep_sea_rnd", "--stop", "agent_step=1"], "agent_steps"),
+        (["check", "tuned_examples/cartpole_pop.yaml"], "cartpole_ppo"),
+    ],
+)
+def test_a_typing_error_exits_2_and_names_what_was_meant(arguments: list[str], nearest: str) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert nearest in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "file", "no/such/*.yaml"], "matches no file"),
+        (["train", "file", "deep_sea_rnd", "--resume", "--checkpoint", "x"], "exclude each other"),
+        (["train", "file", "deep_sea_rnd", "--checkpoint", "/no/such/folder"], "there is no such folder"),
+        (["evaluate", "/no/such/folder"], "there is no such folder"),
+        (["evaluate", ".", "--seeds", "a"], "allowed are whole numbers"),
+        (["evaluate", ".", "--episodes", "0"], "--episodes"),
+    ],
+)
+def test_other_mistakes_exit_2(arguments: list[str], message: str) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_resume_of_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    result = runner.invoke(app, ["train", "file", "deep_sea_rnd", "--resume", "--storage", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "no run 'deep_sea_rnd'" in result.output and "other" in result.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("algorithms", ["IntrinsicPPO", "RND", "PPO"]),
+        ("backbones", ["nature_cnn", "mlp", "hidden_sizes"]),
+        ("rewards", ["rnd", "update_proportion"]),
+        ("losses", ["import path"]),
+        ("environments", ["rllib_rnd/DeepSea-v0", "sticky_action_prob"]),
+        ("examples", ["montezuma_rnd_quick.yaml", "sweeps/deep_sea_rnd.yaml"]),
+    ],
+)
+def test_lists(kind: str, expected: list[str]) -> None:
+    result = runner.invoke(app, ["list", kind])
+    assert result.exit_code == 0
+    for word in expected:
+        assert word in result.output
+
+
+def test_list_without_a_kind_shows_all() -> None:
+    result = runner.invoke(app, ["list"])
+    assert result.exit_code == 0
+    assert all(kind in result.output for kind in KINDS)
+
+
+def test_help_says_that_the_command_is_not_rays() -> None:
+    result = runner.invoke(app, ["--help"])
+    assert "Not part of Ray" in " ".join(result.output.split())

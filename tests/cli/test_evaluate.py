@@ -1,0 +1,91 @@
+"""The evaluation loop: raw returns, every episode whole, a fixed share for each environment."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, choose, play
+from rllib_rnd.errors import ConfigError
+
+
+class Counting(gym.Env):
+    """Episode e of an environment lasts ``3 + (e % 2)`` steps; the action is the reward; rooms are step numbers."""
+
+    observation_space = gym.spaces.Box(0, 100, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self) -> None:
+        self.episode = -1
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.episode, self.t = self.episode + 1, 0
+        return self._obs(), {"room": 0}
+
+    def step(self, action: Any) -> Any:
+        self.t += 1
+        done = self.t == 3 + self.episode % 2
+        return self._obs(), float(action), done, False, {"room": self.t}
+
+    def _obs(self) -> np.ndarray:
+        return np.array([self.t], dtype=np.float32)
+
+
+class AlwaysOne:
+    action_space = gym.spaces.Discrete(2)
+
+    def forward_inference(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        assert batch["obs"].dtype == torch.float32
+        return {"action_dist_inputs": torch.tensor([[-50.0, 50.0]]).repeat(len(batch["obs"]), 1)}
+
+
+@pytest.fixture
+def config() -> Iterator[Any]:
+    # The tests are imported without a package, so the class is reached through a gymnasium id.
+    gym.register("Counting-v0", entry_point=Counting)
+    yield SimpleNamespace(env="Counting-v0", env_config={})
+    del gym.registry["Counting-v0"]
+
+
+@pytest.mark.parametrize("num_envs", [1, 2, 8])
+def test_episodes_are_whole_and_shared_out(config: Any, num_envs: int) -> None:
+    episodes = play(AlwaysOne(), config, EvaluateOptions(episodes=5, num_envs=num_envs), seed=0)
+    assert len(episodes) == 5
+    for episode in episodes:
+        # Every action pays 1 and reset steps pay nothing, so return = length; rooms 0..length.
+        assert episode.episode_return == episode.length
+        assert episode.rooms == list(range(episode.length + 1))
+    lengths = {1: [3, 4, 3, 4, 3], 2: [3, 4, 3, 3, 4], 8: [3] * 5}[num_envs]
+    assert [e.length for e in episodes] == lengths
+
+
+def test_summary() -> None:
+    episodes = [Episode(0, 1.0, 10, [1, 2]), Episode(0, 3.0, 20, [2, 3, 4])]
+    values = Evaluation("c", "e", False, episodes).summary()
+    assert values["return_mean"] == 2.0 and values["return_std"] == 1.0 and values["episode_len_mean"] == 15.0
+    assert values["rooms_per_episode_mean"] == 2.5 and values["rooms_visited"] == 4.0
+
+
+class EvenOdds(AlwaysOne):
+    def forward_inference(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"action_dist_inputs": torch.tensor([[0.0, 0.1]]).repeat(len(batch["obs"]), 1)}
+
+
+def test_actions_are_drawn_or_the_most_likely() -> None:
+    obs = np.zeros((1000, 1), dtype=np.float32)
+    assert (choose(EvenOdds(), obs, True, None) == 1).all()
+    drawn = choose(EvenOdds(), obs, False, torch.Generator().manual_seed(0))
+    again = choose(EvenOdds(), obs, False, torch.Generator().manual_seed(0))
+    assert 0.4 < drawn.mean() < 0.65
+    assert (drawn == again).all()
+
+
+def test_continuous_actions_are_refused() -> None:
+    module = SimpleNamespace(action_space=gym.spaces.Box(-1, 1, (2,)))
+    with pytest.raises(ConfigError, match="plays discrete actions"):
+        choose(module, np.zeros((1, 1)), True, None)

@@ -1,0 +1,39 @@
+"""The commands that the end of a run suggests."""
+
+from pathlib import Path
+
+import pytest
+
+from rllib_rnd.cli.summary import Report, further, one_line, relative
+
+STEPS = "env_runners/num_env_steps_sampled_lifetime"
+RETURN = "env_runners/episode_return_mean"
+
+
+def report(command: str, stop: dict[str, float], interrupted: bool = False) -> Report:
+    return Report("x", "/r/x", command, None, interrupted, stop)
+
+
+def test_a_finished_run_goes_on_with_its_condition_doubled() -> None:
+    result = {STEPS: 1000}
+    command = "rllib train file x.yaml --stop agent_steps=1e3 --stop iteration=9 --resume"
+    expected = "rllib train file x.yaml --stop iteration=9 --resume --stop agent_steps=2000"
+    assert further(report(command, {STEPS: 1000.0}), result) == expected
+
+
+def test_nothing_is_suggested_where_nothing_can_be_doubled() -> None:
+    assert further(report("c", {RETURN: 5.0}), {RETURN: 6.0}) == ""
+    assert further(report("c", {STEPS: 5.0}), {STEPS: 4}) == ""
+    assert further(report("c", {STEPS: 5.0}, interrupted=True), {STEPS: 6}) == ""
+
+
+def test_the_cause_of_a_remote_failure_is_one_line() -> None:
+    text = "ray::RND.train() (pid=1)\n  File 'x.py', line 2\nValueError: lr: -1 is out of range\n"
+    assert one_line(RuntimeError(text)) == "ValueError: lr: -1 is out of range"
+    assert one_line(RuntimeError("")) == "RuntimeError"
+
+
+def test_paths_are_shortened_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert relative(str(tmp_path / "results" / "c")) == "results/c"
+    assert relative("/elsewhere/c") == "/elsewhere/c"

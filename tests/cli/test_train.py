@@ -1,0 +1,203 @@
+"""Training through the command line, in real processes: run, Ctrl-C, resume, evaluate, sweep, failure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from rllib_rnd.cli.checkpoints import find_checkpoint, result_at, results_of
+from rllib_rnd.cli.train import TrainOptions, new_folder, newest_folder, resume_command
+from rllib_rnd.experiment_file import Overrides, load_experiments
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-c", "from rllib_rnd.cli import main; main()"]
+
+DEEP_SEA = """\
+deep_sea:
+  run: RND
+  env: rllib_rnd/DeepSea-v0
+  stop: {iteration: %s}
+  checkpoint_config: {checkpoint_frequency: 0, checkpoint_at_end: %s}
+  config:
+    seed: 0
+    env_config: {size: 5}
+    num_envs_per_env_runner: 4
+    rollout_fragment_length: 16
+    warmup_steps: 16
+    torch_threads: 1
+    %s
+"""
+
+
+def environment() -> dict[str, str]:
+    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
+    clean = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    return {**clean, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "200"}
+
+
+def run(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+    )
+
+
+def run_and_interrupt(arguments: Sequence[str], folder: Path, times: int = 1) -> tuple[int, str]:
+    """Sends SIGINT to the whole process group, as a terminal does, once the first result is shown."""
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    lines, sent = [], 0
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            expected = " agent steps/s" if sent == 0 else "then writing a checkpoint"
+            if sent < times and expected in line:
+                sent += 1
+                os.killpg(process.pid, signal.SIGINT)
+        return process.wait(timeout=120), "".join(lines)
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+def statuses(folder: Path) -> list[str]:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder / 'results' / 'mlruns.db'}")
+    found = [r for e in client.search_experiments() for r in client.search_runs([e.experiment_id])]
+    return sorted(r.info.status for r in found)
+
+
+def test_interrupt_resume_and_evaluate(tmp_path: Path) -> None:
+    # No checkpoint is asked for at the end: Ctrl-C writes one all the same.
+    (tmp_path / "x.yaml").write_text(DEEP_SEA % (100000, "false", "lr: 1e-4"), encoding="utf-8")
+    code, output = run_and_interrupt(["train", "file", "x.yaml", "--set", "gamma=0.9"], tmp_path)
+    assert code == 130, output
+    assert "Traceback" not in output
+    assert "rllib train file x.yaml --set gamma=0.9 --resume" in output
+    first = find_checkpoint(tmp_path / "results")
+    reached = result_at(first)
+    assert reached["training_iteration"] >= 1
+    assert statuses(tmp_path) == ["KILLED"]
+
+    target = reached["training_iteration"] + 2
+    resumed = run(
+        ["train", "file", "x.yaml", "--set", "gamma=0.9", "--resume", "--stop", f"iteration={target}"], tmp_path
+    )
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert statuses(tmp_path) == ["FINISHED", "KILLED"]
+    trials = sorted((tmp_path / "results" / "deep_sea").glob("RND_*"), key=lambda p: p.name[-19:])
+    assert len(trials) == 2  # same experiment folder, a trial of its own
+    results = results_of(trials[1])
+    # Goes on exactly where it stopped: iteration, agent steps and seconds.
+    assert [r["training_iteration"] for r in results] == [target - 1, target]
+    steps = "num_env_steps_sampled_lifetime"
+    assert results[0]["env_runners"][steps] > reached["env_runners"][steps]
+    assert results[0]["time_total_s"] > reached["time_total_s"]
+
+    played = run(
+        ["evaluate", str(first), "--episodes", "3", "--seeds", "0,7", "--deterministic", "--json", "out.json"], tmp_path
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    data = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert [e["seed"] for e in data["episodes"]] == [0] * 3 + [7] * 3
+    assert all(e["length"] == 5 for e in data["episodes"])
+    assert data["env"] == "rllib_rnd/DeepSea-v0" and data["deterministic"] is True
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(DEEP_SEA % (100000, "true", "num_epochs: 200"), encoding="utf-8")
+    code, output = run_and_interrupt(["train", "file", "x.yaml"], tmp_path, times=2)
+    assert code == 130, output
+    assert "Stopped at once" in output
+    assert statuses(tmp_path) == ["KILLED"]
+
+
+def test_a_sweep_runs_all_trials_and_a_checkpoint_starts_another_run(tmp_path: Path) -> None:
+    draws = "lr: {grid_search: [1e-4, 1e-3]}"
+    (tmp_path / "x.yaml").write_text(DEEP_SEA % (2, "true", draws), encoding="utf-8")
+    done = run(["train", "file", "x.yaml", "--storage", "results", "--name", "study", "--quiet"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 trials, best return first" in done.stdout
+    assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
+    assert " agent steps/s (" not in done.stdout  # --quiet
+    assert statuses(tmp_path) == ["FINISHED", "FINISHED"]
+    trials = list((tmp_path / "results" / "study").glob("RND_*"))
+    assert sorted(results_of(t)[-1]["config"]["lr"] for t in trials) == [1e-4, 1e-3]
+
+    again = run(["train", "file", "x.yaml", "--checkpoint", "results/study", "--set", "lr=1e-4", "--quiet"], tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    (trial,) = (tmp_path / "results" / "deep_sea").glob("RND_*")
+    assert results_of(trial)[0]["training_iteration"] == 3
+
+
+def test_a_failing_trial_exits_1_with_its_cause(tmp_path: Path) -> None:
+    text = """\
+from rllib_rnd import RNDConfig
+
+def fail(**kwargs):
+    raise RuntimeError("the disk is full")
+
+config = RNDConfig().environment("CartPole-v1").training(warmup_steps=0).callbacks(on_train_result=fail)
+stop = {"training_iteration": 1}
+"""
+    (tmp_path / "x.py").write_text(text, encoding="utf-8")
+    done = run(["train", "file", "x.py"], tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "failed: RuntimeError: the disk is full" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert statuses(tmp_path) == ["FAILED"]
+
+
+def test_a_mistake_in_one_file_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(DEEP_SEA % (1, "true", "lr: 1e-4"), encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(DEEP_SEA % (1, "true", "lrr: 1e-4"), encoding="utf-8")
+    done = run(["train", "file", "*.yaml"], tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("rllib: b.yaml:13: deep_sea.config.lrr: unknown key 'lrr'. Did you mean 'lr'?")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_check_builds_and_trains_small(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(DEEP_SEA % (1, "true", "num_env_runners: 7"), encoding="utf-8")
+    done = run(["check", "x.yaml"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for text in ("Box(0, 1, (25,), uint8)", "intrinsic_rewards.0.predictor", "one tiny iteration", "448 agent steps"):
+        assert text in done.stdout
+
+
+def test_folders_are_not_shared_between_runs(tmp_path: Path) -> None:
+    assert new_folder(str(tmp_path), "a", set()) == "a"
+    assert newest_folder(str(tmp_path), "a") is None
+    (tmp_path / "a").mkdir()
+    assert new_folder(str(tmp_path), "a", {"a_2"}) == "a_3"
+    (tmp_path / "a_2").mkdir()
+    assert newest_folder(str(tmp_path), "a") == tmp_path / "a_2"
+
+
+@pytest.mark.parametrize(
+    ("folder", "total", "name", "expected"),
+    [
+        ("deep_sea", 1, None, "rllib train file x.yaml --set 'a=[1, 2]' --seed 3 --resume"),
+        ("deep_sea_2", 1, None, "rllib train file x.yaml --set 'a=[1, 2]' --seed 3 --name deep_sea_2 --resume"),
+        ("mine_deep_sea", 2, "mine", "rllib train file x.yaml --set 'a=[1, 2]' --seed 3 --name mine --resume"),
+    ],
+)
+def test_resume_commands(tmp_path: Path, folder: str, total: int, name: str | None, expected: str) -> None:
+    (tmp_path / "x.yaml").write_text(DEEP_SEA % (1, "true", "lr: 1e-4"), encoding="utf-8")
+    (experiment,) = load_experiments(tmp_path / "x.yaml")
+    options = TrainOptions(overrides=Overrides(settings=["a=[1, 2]"], seed=3), name=name)
+    assert resume_command(["x.yaml"], options, folder, experiment, total) == expected

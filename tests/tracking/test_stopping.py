@@ -1,0 +1,104 @@
+"""Stop conditions, progress, and what Ctrl-C does to trials."""
+
+import os
+import pickle
+import signal
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, progress, reached
+
+STEPS = "env_runners/num_env_steps_sampled_lifetime"
+RETURN = "env_runners/episode_return_mean"
+
+
+def result(steps: int, episode_return: float | None = None) -> dict:
+    runners = {"num_env_steps_sampled_lifetime": steps}
+    return {"env_runners": runners | ({} if episode_return is None else {"episode_return_mean": episode_return})}
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Interrupt]:
+    with Interrupt() as flag:
+        yield flag
+
+
+def test_conditions() -> None:
+    stop = {STEPS: 100.0, RETURN: 5.0}
+    assert reached(result(99), stop) is None  # a return that is absent is not reached
+    assert reached(result(100), stop) == (STEPS, 100.0)
+    assert reached(result(10, 5.0), stop) == (RETURN, 5.0)
+    assert reached(result(10), {}) is None
+
+
+def test_progress_follows_steady_quantities_only() -> None:
+    state = progress(result(25, 4.9), {STEPS: 100.0, RETURN: 5.0})
+    assert state is not None and (state.path, state.share) == (STEPS, 0.25)
+    assert progress(result(25, 4.9), {RETURN: 5.0}) is None
+    nearest = progress({"training_iteration": 5} | result(10), {STEPS: 100.0, "training_iteration": 10.0})
+    assert nearest is not None and nearest.path == "training_iteration"
+
+
+def test_first_signal_sets_a_flag_and_the_second_raises(interrupt: Interrupt, capfd: pytest.CaptureFixture) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert interrupt.requested
+    assert "then writing a checkpoint" in capfd.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt():
+        assert signal.getsignal(signal.SIGINT) != before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_lone_trial_ends_at_its_next_result(interrupt: Interrupt) -> None:
+    stopper = RunStopper({STEPS: 100.0}, interrupt, sweep=False)
+    assert not stopper("a", result(50))
+    assert stopper("a", result(100))
+    interrupt.requested = True
+    assert stopper("a", result(50))
+    assert not stopper.stop_all()
+
+
+def test_a_sweeps_trials_are_not_ended_by_the_stopper(interrupt: Interrupt) -> None:
+    stopper = RunStopper({STEPS: 100.0}, interrupt, sweep=True)
+    interrupt.requested = True
+    assert not stopper("a", result(50))
+
+
+def test_pickling_forgets_the_interrupt(interrupt: Interrupt) -> None:
+    interrupt.requested = True
+    stopper = pickle.loads(pickle.dumps(RunStopper({STEPS: 100.0}, interrupt, sweep=False)))
+    assert not stopper("a", result(50)) and stopper("a", result(100))
+    saver = pickle.loads(pickle.dumps(SaveOnInterrupt(interrupt, sweep=True)))
+    assert not saver.interrupted
+
+
+def test_a_sweep_ends_when_the_last_running_trial_is_saved(interrupt: Interrupt) -> None:
+    signals: list[int] = []
+    previous = signal.signal(signal.SIGUSR1, lambda number, frame: signals.append(number))
+    try:
+        saver = SaveOnInterrupt(interrupt, sweep=True)
+        a, b, late = (SimpleNamespace(trial_id=name) for name in ("a", "b", "late"))
+        saver.on_trial_start(0, [], a)
+        saver.on_trial_start(0, [], b)
+        saver.on_checkpoint(0, [], a, None)  # an ordinary checkpoint
+        plain: dict = {}
+        saver.on_trial_result(0, [], a, plain)
+        assert plain == {}
+        interrupt.requested = True
+        saver.on_trial_start(0, [], late)
+        asked: dict = {}
+        saver.on_trial_result(0, [], a, asked)
+        assert asked == {"should_checkpoint": True}
+        saver.on_checkpoint(0, [], a, None)
+        assert signals == []
+        saver.on_trial_complete(0, [], b)
+        assert signals == [signal.SIGUSR1]
+    finally:
+        signal.signal(signal.SIGUSR1, previous)

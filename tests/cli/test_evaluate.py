@@ -17,7 +17,7 @@ class Counting(gym.Env):
     """Episode e of an environment lasts ``3 + (e % 2)`` steps; the action is the reward; rooms are step numbers."""
 
     observation_space = gym.spaces.Box(0, 100, (1,), np.float32)
-    action_space = gym.spaces.Discrete(2)
+    action_space: gym.Space = gym.spaces.Discrete(2)
 
     def __init__(self) -> None:
         self.episode = -1
@@ -37,7 +37,7 @@ class Counting(gym.Env):
 
 
 class AlwaysOne:
-    action_space = gym.spaces.Discrete(2)
+    action_space: gym.Space = gym.spaces.Discrete(2)
 
     def forward_inference(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         assert batch["obs"].dtype == torch.float32
@@ -47,7 +47,8 @@ class AlwaysOne:
 @pytest.fixture
 def config() -> Iterator[Any]:
     # The tests are imported without a package, so the class is reached through a gymnasium id.
-    gym.register("Counting-v0", entry_point=Counting)
+    make: Any = lambda **kwargs: Counting()  # noqa: E731
+    gym.register("Counting-v0", entry_point=make)
     yield SimpleNamespace(env="Counting-v0", env_config={})
     del gym.registry["Counting-v0"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,22 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
-from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    EPISODE_LEN_MAX,
+    EPISODE_LEN_MEAN,
+    EPISODE_LEN_MIN,
+    EPISODE_RETURN_MAX,
+    EPISODE_RETURN_MEAN,
+    EPISODE_RETURN_MIN,
+    LEARNER_RESULTS,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+)
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.env_runner import RolloutEnvRunner
 from rllib_rnd.envs import frame_stack
+from rllib_rnd.episode_tracker import EpisodeSummary
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.learner import IntrinsicPPOLearner
@@ -263,6 +275,7 @@ class IntrinsicPPO(PPO):
         """Builds runners and learners."""
         self._warmed_up = False
         self._rooms_visited: set[int] = set()
+        self._recent: deque[EpisodeSummary] = deque(maxlen=config.metrics_num_episodes_for_smoothing)
         super().setup(config)
 
     @override(PPO)
@@ -287,17 +300,40 @@ class IntrinsicPPO(PPO):
     def _sample(self) -> list[Any]:
         """Rollouts (local runner) or references to them (remote runners); metrics are aggregated."""
         if self.env_runner_group.num_remote_env_runners() == 0:
-            rollout = self.env_runner.sample()
-            results = [(rollout, self.env_runner.get_metrics(), self.env_runner.rooms_visited())]
+            results = [self.env_runner.sample_all()]
         else:
             results = self.env_runner_group.foreach_env_runner("sample_ref", local_env_runner=False)
         if results:
-            self.metrics.aggregate([metrics for _, metrics, _ in results], key=ENV_RUNNER_RESULTS)
-        for _, _, rooms in results:
-            self._rooms_visited |= rooms
+            self.metrics.aggregate([result.metrics for result in results], key=ENV_RUNNER_RESULTS)
+        for result in results:
+            self._rooms_visited |= result.rooms
+        self._log_episodes([episode for result in results for episode in result.episodes])
+        return [result.rollout for result in results]
+
+    def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
+        """Means over the last ``metrics_num_episodes_for_smoothing`` training episodes of all runners.
+
+        RLlib's own window means would cover the episodes of the newest iteration only: its loggers forget the
+        window whenever a runner's metrics are collected.
+        """
+        self._recent.extend(finished)
         if self._rooms_visited:
             self.metrics.log_value((ENV_RUNNER_RESULTS, "rooms_visited"), len(self._rooms_visited), window=1)
-        return [rollout for rollout, _, _ in results]
+        if not self._recent:
+            return
+        returns, lengths = [e.get_return() for e in self._recent], [len(e) for e in self._recent]
+        values = {
+            EPISODE_RETURN_MEAN: sum(returns) / len(returns),
+            EPISODE_RETURN_MIN: min(returns),
+            EPISODE_RETURN_MAX: max(returns),
+            EPISODE_LEN_MEAN: sum(lengths) / len(lengths),
+            EPISODE_LEN_MIN: min(lengths),
+            EPISODE_LEN_MAX: max(lengths),
+        }
+        if self._rooms_visited:
+            values["rooms_per_episode_mean"] = sum(len(e.rooms) for e in self._recent) / len(self._recent)
+        for name, value in values.items():
+            self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
     def _foreach_learner(self, method: str, *args: Any) -> list[Any]:
         """Calls a method of every learner with the same arguments.
@@ -337,7 +373,11 @@ class IntrinsicPPO(PPO):
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib's algorithm state plus warm-up flag and rooms visited."""
         state = super().get_state(*args, **kwargs)
-        state["intrinsic_ppo"] = {"warmed_up": self._warmed_up, "rooms_visited": sorted(self._rooms_visited)}
+        state["intrinsic_ppo"] = {
+            "warmed_up": self._warmed_up,
+            "rooms_visited": sorted(self._rooms_visited),
+            "recent_episodes": list(self._recent),
+        }
         return state
 
     @override(PPO)
@@ -347,6 +387,7 @@ class IntrinsicPPO(PPO):
         own = state.get("intrinsic_ppo", {})
         self._warmed_up = own.get("warmed_up", self._warmed_up)
         self._rooms_visited = set(own.get("rooms_visited", self._rooms_visited))
+        self._recent.extend(own.get("recent_episodes", []))
 
 
 def _raise(error: Exception) -> Any:

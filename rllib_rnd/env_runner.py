@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -39,6 +39,22 @@ class _Position:
     stack: np.ndarray | None  # [K, N, *frame_shape]: the last K frames, None if K = 1
 
 
+class RunnerSample(NamedTuple):
+    """What a runner hands to the algorithm each iteration.
+
+    Attributes:
+        rollout: a `Rollout` or a reference to one.
+        metrics: the runner's reduced metrics.
+        episodes: the training episodes finished since the last sample.
+        rooms: rooms seen by this runner since it started.
+    """
+
+    rollout: Any
+    metrics: Any
+    episodes: list[EpisodeSummary]
+    rooms: set[int]
+
+
 def runner_seed(seed: int | None, worker_index: int, in_evaluation: bool) -> int | None:
     """Derives a runner's own seed, so that no two runners (nor training and evaluation) share environments."""
     if seed is None:
@@ -57,6 +73,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._episodes: Any = None
         self._position: Any = None
         self._random_play: Any = None
+        self._finished: list[EpisodeSummary] = []
         super().__init__(config=config, **kwargs)
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self._seed = runner_seed(config.seed, self.worker_index, config.in_evaluation)
@@ -99,11 +116,6 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._run_callback("on_sample_end", env_runner=self, samples=rollout)
         return rollout
 
-    def sample_ref(self) -> tuple[Any, Any, set[int]]:
-        """Samples one rollout: ``(object reference, metrics, rooms visited)``; the arrays stay on this node."""
-        rollout = self.sample()
-        return ray.put(rollout), self.get_metrics(), self.rooms_visited()
-
     def sample_rollout(self) -> Rollout:
         """Samples T agent steps of each of the N environments under the current policy.
 
@@ -115,16 +127,12 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             if rollout is not None:
                 finished = self._episodes.take_finished()
                 self._increase_sampled_metrics(int(rollout.valid.sum()), len(finished))
-                self._log_episodes(finished)
+                self._end_episodes(finished)
                 return rollout
 
-    def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
+    def _end_episodes(self, finished: list[EpisodeSummary]) -> None:
+        self._finished += finished
         for episode in finished:
-            # Wall seconds of one environment of a vector are not defined; RLlib's column for them stays 0.
-            self._log_episode_metrics(len(episode), episode.get_return(), 0.0)
-            if episode.rooms:
-                window = self.config.metrics_num_episodes_for_smoothing
-                self.metrics.log_value("rooms_per_episode_mean", len(episode.rooms), window=window)
             self._run_callback(
                 "on_episode_end",
                 episode=episode,
@@ -134,9 +142,20 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                 rl_module=self.module,
             )
 
-    def rooms_visited(self) -> set[int]:
-        """Rooms seen by this runner's training environments since it started."""
-        return set(self._episodes.rooms_visited)
+    def take_episodes(self) -> list[EpisodeSummary]:
+        """Returns the training episodes that finished since the last call."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    def sample_all(self) -> RunnerSample:
+        """Samples one rollout, with all that belongs to it."""
+        rollout = self.sample()
+        return RunnerSample(rollout, self.get_metrics(), self.take_episodes(), set(self._episodes.rooms_visited))
+
+    def sample_ref(self) -> RunnerSample:
+        """As `sample_all`, but the arrays stay on this node and only their reference travels."""
+        result = self.sample_all()
+        return result._replace(rollout=ray.put(result.rollout))
 
     def random_play(self, num_steps: int, seed_offset: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random in separate environments (for the first statistics).

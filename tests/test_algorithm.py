@@ -233,3 +233,16 @@ def test_presets_are_registered() -> None:
     assert rllib_rnd.RND.get_default_config().intrinsic_reward == {"type": "rnd"}
     assert rllib_rnd.IntrinsicPPO.get_default_config().intrinsic_reward is None
     assert torch.get_num_threads() >= 1
+
+
+def test_means_are_over_the_last_episodes_not_over_the_newest_iteration() -> None:
+    """CartPole's returns differ: the reported mean must be that of every episode seen so far (fewer than 100)."""
+    algorithm = small_config("IntrinsicPPO", env="CartPole-v1").build_algo()
+    lengths: list[int] = []
+    for _ in range(4):
+        result = algorithm.train()
+        lengths = [len(episode) for episode in algorithm._recent]
+    algorithm.stop()
+    assert len(lengths) > result["env_runners"]["num_episodes"]  # more than one iteration's
+    assert result["env_runners"]["episode_return_mean"] == pytest.approx(sum(lengths) / len(lengths))
+    assert result["env_runners"]["episode_len_max"] == max(lengths)

@@ -27,6 +27,7 @@ from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
+from ray.util import log_once
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.env_runner import RolloutEnvRunner
@@ -221,6 +222,8 @@ class IntrinsicPPOConfig(PPOConfig):
                 f"num_minibatches: {self.minibatches_per_epoch()} is more than the {samples} samples of an iteration."
             )
         self.train_batch_size_per_learner = samples
+        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
+        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
         super().validate()
 
     def _refuse_unsupported(self) -> None:

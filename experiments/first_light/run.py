@@ -61,7 +61,7 @@ def planned(study: str) -> Iterator[Run]:
     elif study == "minigrid":
         for seed in range(3, 6):  # other seeds than those the settings were found with
             for variant in ("rnd", "ppo"):
-                yield Run(study, variant, f"minigrid_{variant}", seed, 1_200_000, 0.62)
+                yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
     else:
         raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid")
 

@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 COLORS = {"rnd": "#0b6e99", "ppo": "#b3541e"}
@@ -46,9 +47,7 @@ def draw_returns(frame: pd.DataFrame, path: Path, title: str) -> None:
     axes.set(xlabel="agent steps", ylabel="mean return", title=title)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    save(figure, path)
 
 
 def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
@@ -64,6 +63,43 @@ def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
     axes.set(xlabel="N (DeepSea is N x N)", ylabel="agent steps to a mean return of 0.9", title="RND on DeepSea")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
+    save(figure, path)
+
+
+def montezuma(frame: pd.DataFrame) -> list[str]:
+    """The table of the Montezuma run (ten rows and the first key), and its picture."""
+    picked = frame.iloc[[round(i * (len(frame) - 1) / 9) for i in range(10)]]
+    lines = [
+        "One run, seed 0, 32 environments, one core; 1 agent step = 4 frames. Returns: raw, of the last 100 episodes.",
+        "",
+        "| agent steps | mean return | best return | rooms visited | intrinsic reward | after scaling | entropy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in picked.itertuples():
+        lines.append(
+            f"| {row.agent_steps:,.0f} | {row.return_mean:.1f} | {row.return_max:.0f} | {row.rooms_visited:.0f} "
+            f"| {row.intrinsic_reward_mean:.4f} | {row.intrinsic_reward_normalized_mean:.4f} | {row.entropy:.2f} |"
+        )
+    keys = frame[frame.return_max >= 100]
+    first = f"first at {keys.iloc[0].agent_steps:,.0f} agent steps" if len(keys) else "not once"
+    lines += ["", f"The first key (100 points) was taken {first}. {frame.time_total_s.max() / 60:.0f} minutes in all."]
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
+    top.semilogy(frame.agent_steps, frame.intrinsic_reward_mean, color=COLORS["rnd"], lw=1.2)
+    top.set(ylabel="intrinsic reward (raw)", title="RND on Montezuma's Revenge")
+    bottom.plot(frame.agent_steps, frame.return_mean, color=COLORS["rnd"], lw=1.4)
+    bottom.set(xlabel="agent steps", ylabel="mean return")
+    rooms = bottom.twinx()
+    rooms.plot(frame.agent_steps, frame.rooms_visited, color=COLORS["ppo"], lw=1.4)
+    rooms.set_ylabel("rooms visited", color=COLORS["ppo"])
+    rooms.yaxis.get_major_locator().set_params(integer=True)
+    for axes in (top, bottom):
+        axes.grid(alpha=0.25)
+    save(figure, HERE / "montezuma.png")
+    return lines
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes and closes a figure."""
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -89,18 +125,20 @@ def main() -> None:
         "cartpole": "CartPole-v1",
         "deep_sea": "DeepSea, N = 20",
         "deep_sea_size": "DeepSea, steps to solve against N",
-        "minigrid": "MiniGrid-MultiRoom-N6 (fixed layout)",
+        "minigrid": "MiniGrid-MultiRoom-N6, 80 steps (fixed layout)",
+        "montezuma": "Montezuma's Revenge",
     }
     for study, title in titles.items():
         path = HERE / f"{study}.csv"
         if not path.exists():
             continue
         frame = pd.read_csv(path)
-        lines += [f"## {title}", "", *runs_table(frame), "", f"![{title}]({study}.png)", ""]
+        table = montezuma(frame) if study == "montezuma" else runs_table(frame)
+        lines += [f"## {title}", "", *table, "", f"![{title}]({study}.png)", ""]
         if study == "deep_sea_size":
             base = pd.read_csv(HERE / "deep_sea.csv")
             draw_sizes(pd.concat([frame, base[base.variant == "rnd"]]), HERE / f"{study}.png")
-        else:
+        elif study != "montezuma":
             draw_returns(frame, HERE / f"{study}.png", title)
     (HERE / "results.md").write_text("\n".join(lines))
 

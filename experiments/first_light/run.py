@@ -1,6 +1,6 @@
 """First light: does it learn? Runs tuned examples over seeds and writes one CSV row per training iteration.
 
-    python experiments/first_light/run.py cartpole deep_sea deep_sea_size minigrid
+    python experiments/first_light/run.py cartpole deep_sea deep_sea_size minigrid montezuma
     python experiments/first_light/report.py
 
 A study goes on where it was cut: runs that are already in the CSV are left out.
@@ -9,6 +9,8 @@ A study goes on where it was cut: runs that are already in the CSV are left out.
 from __future__ import annotations
 
 import csv
+import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ import ray
 
 import rllib_rnd  # noqa: F401 - registers algorithms and environments
 from rllib_rnd.experiment_file import Overrides, load_experiments
+from rllib_rnd.tracking.metrics import curated
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "tuned_examples"
@@ -63,7 +66,7 @@ def planned(study: str) -> Iterator[Run]:
             for variant in ("rnd", "ppo"):
                 yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
     else:
-        raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid")
+        raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, montezuma")
 
 
 def deep_sea(study: str, variant: str, size: int, seed: int, budget: int) -> Run:
@@ -97,8 +100,28 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
     algorithm.stop()
 
 
+def montezuma() -> None:
+    """Trains on Montezuma's Revenge through the command line, or goes on with it, and keeps the metrics as a CSV."""
+    settings = ("num_env_runners=0", "num_envs_per_env_runner=32", "torch_threads=1")
+    storage, name = HERE / "results", "montezuma"
+    command = [Path(sys.executable).with_name("rllib"), "train", "file", EXAMPLES / "montezuma_rnd_32envs.yaml"]
+    command += ["--stop", "agent_steps=1000000", "--seed", "0", "--storage", storage, "--name", name]
+    command += [word for setting in settings for word in ("--set", f"config.{setting}")]
+    command += ["--resume"] if (storage / name).exists() else []
+    subprocess.run([str(word) for word in command], check=True)
+    (results,) = (storage / name).glob("*/result.json")
+    rows = [curated(json.loads(line)) for line in results.read_text().splitlines()]
+    with (HERE / "montezuma.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, sorted({key for row in rows for key in row}))
+        writer.writeheader()
+        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+
+
 def main(studies: list[str]) -> None:
     """Runs what is missing of the named studies."""
+    if "montezuma" in studies:
+        studies.remove("montezuma")
+        montezuma()
     ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
     for study in studies:
         path = HERE / f"{study}.csv"

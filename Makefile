@@ -53,8 +53,8 @@ setup-dev: .venv/.installed-dev
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed-torch setup.py constraints.txt
-	@echo "[3/3] installing rllib_rnd[minigrid,plots,dev], at the versions in constraints.txt"
-	@$(PIP) -e '.[minigrid,plots,dev]'
+	@echo "[3/3] installing rllib_rnd[minigrid,envpool,plots,dev], at the versions in constraints.txt"
+	@$(PIP) -e '.[minigrid,envpool,plots,dev]'
 	@touch $@ .venv/.installed-base
 
 clean:

@@ -23,6 +23,7 @@ BASE = [
 
 EXTRAS = {
     "minigrid": ["minigrid>=3,<4"],
+    "envpool": ["envpool>=1.2.5,<1.3"],  # 770 MB with its assets; 1.2.5 is the first that tells the console's memory
     "plots": ["matplotlib>=3.9,<4", "rliable>=1.2,<2", "pandas<3"],  # rliable 1.2 fails to import on pandas 3
     "dev": [
         "pytest>=8,<10",

@@ -44,6 +44,7 @@ if __name__ == "__main__":
     algorithm = paper_config(args.env, args.envs, args.runners, args.proportion, args.threads).build_algo()
 
     def iterate() -> dict[str, float]:
+        """One iteration."""
         result = algorithm.train()
         timers = result["timers"]
         return {

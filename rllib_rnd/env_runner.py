@@ -91,7 +91,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                 self.env.close()
         num_envs = self.config.num_envs_per_env_runner
         env_config = dict(self.config.env_config)
-        vector_env = make_vector_env(self.config.env, num_envs, env_config)
+        vector_env = make_vector_env(self.config.env, num_envs, env_config, self._env_threads())
         self.frame_stack = frame_stack(self.config.env, env_config)
         self.env = DictInfoToList(vector_env) if self.config.in_evaluation else vector_env
         self.num_envs = num_envs
@@ -100,6 +100,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._episodes = self._episodes or EpisodeTracker(num_envs)
         context = EnvContext(env_config, worker_index=self.worker_index, num_workers=self.num_workers)
         self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
+
+    def _env_threads(self) -> int | None:
+        """Threads for environments in C++: a remote runner's own cores, all cores for the local one."""
+        return max(1, int(self.config.num_cpus_per_env_runner)) if self.worker_index > 0 else None
 
     @override(SingleAgentEnvRunner)
     def sample(self, **kwargs: Any) -> Any:
@@ -167,7 +171,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         state = self.env, self._position, self._episodes
         try:
             if seed_offset == 0 or self._random_play is None:
-                env = make_vector_env(self.config.env, self.num_envs, dict(self.config.env_config))
+                env_config = dict(self.config.env_config)
+                env = make_vector_env(self.config.env, self.num_envs, env_config, self._env_threads())
                 self._random_play = (env, None, EpisodeTracker(self.num_envs))
                 env.action_space.seed(None if self._seed is None else self._seed + 1)
             self.env, self._position, self._episodes = self._random_play

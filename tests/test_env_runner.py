@@ -29,9 +29,10 @@ def make_runner(config: Any, worker_index: int = 0) -> RolloutEnvRunner:
     return RolloutEnvRunner(config=config, worker_index=worker_index, num_workers=0, tune_trial_id=None)
 
 
-def test_rebuilt_stacks_equal_the_environments_stacks_across_resets_and_rollouts() -> None:
-    runner = make_runner(atari_config())
-    twin = make_vector_env("ALE/MontezumaRevenge-v5", 2, ATARI_OPTIONS)
+@pytest.mark.parametrize("backend", ["gymnasium", "ale", "envpool"])
+def test_rebuilt_stacks_equal_the_environments_stacks_across_resets_and_rollouts(backend: str) -> None:
+    runner = make_runner(atari_config(backend=backend))
+    twin = make_vector_env("ALE/MontezumaRevenge-v5", 2, {**ATARI_OPTIONS, "backend": backend})
     obs, _ = twin.reset(seed=runner_seed(3, 0, False))
     resets = 0
     for _ in range(3):

@@ -66,11 +66,16 @@ def _check_experiment(experiment: Experiment) -> None:
     except Exception as error:  # whatever an environment or a network raises is the answer of the check
         reason = (str(error).strip().splitlines() or [""])[-1]
         raise fail(f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR) from error
+    from rllib_rnd.envs import backend_note
+
     try:
         module = algorithm.get_module()
         learner_module = algorithm.learner_group._learner.module["default_policy"]
         say(f"observations  {module.observation_space}")
         say(f"actions       {module.action_space}")
+        note = backend_note(algorithm.config.env, dict(algorithm.config.env_config))
+        if note:
+            say(f"backend       {note}")
         print_parameters(learner_module)
         print_memory(experiment, module.observation_space, module.action_space)
         result = algorithm.train()

@@ -2,6 +2,7 @@
 
 from rllib_rnd.envs.registry import (
     EnvironmentFamily,
+    backend_note,
     env_config_class,
     frame_stack,
     list_environments,
@@ -12,6 +13,7 @@ from rllib_rnd.envs.registry import (
 
 __all__ = [
     "EnvironmentFamily",
+    "backend_note",
     "env_config_class",
     "frame_stack",
     "list_environments",

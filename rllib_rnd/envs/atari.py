@@ -57,6 +57,12 @@ class AtariOptions:
         "how frames are shrunk; linear is about five times cheaper, area keeps thin lines",
         choices=("area", "linear"),
     )
+    backend: str = option(
+        "auto",
+        "what steps the games: gymnasium (portable; states can be saved), ale or envpool (C++ threads); "
+        "auto: the fastest installed that reports rooms where a game's are known",
+        choices=("auto", "gymnasium", "ale", "envpool"),
+    )
 
 
 def _import_ale() -> Any:

@@ -6,6 +6,7 @@ import difflib
 import functools
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rllib_rnd.envs import minigrid
 from rllib_rnd.envs.atari import AtariEnv, AtariOptions, atari_games
+from rllib_rnd.envs.atari_native import atari_backend, make_native_atari
 from rllib_rnd.envs.deep_sea import DeepSeaEnv, DeepSeaOptions, DeepSeaVectorEnv
 from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions
 from rllib_rnd.envs.vector import LeanVectorEnv
@@ -90,7 +92,9 @@ def frame_stack(env_id: str, env_config: Mapping[str, Any] | None = None) -> int
     return parse_options(AtariOptions, env_config, "env_config").frame_stack
 
 
-def make_vector_env(env_id: str, num_envs: int, env_config: Mapping[str, Any] | None = None) -> VectorEnv:
+def make_vector_env(
+    env_id: str, num_envs: int, env_config: Mapping[str, Any] | None = None, num_threads: int | None = None
+) -> VectorEnv:
     """Makes ``num_envs`` copies of an environment as one vector environment in NEXT_STEP autoreset mode.
 
     ``reset(seed=s)`` gives environment i the seed s + i. Rewards are raw.
@@ -99,11 +103,11 @@ def make_vector_env(env_id: str, num_envs: int, env_config: Mapping[str, Any] | 
         env_id: see `list_environments`.
         num_envs: number of environments, at least 1.
         env_config: options of the family, or keyword arguments of the environment.
+        num_threads: threads for environments written in C++; None for one per core.
 
     Raises:
         ConfigError: unknown name (with the nearest ones), bad options, a missing package, a vector
-        environment in
-            another autoreset mode.
+            environment in another autoreset mode.
     """
     family = _family(env_id)
     if not isinstance(num_envs, int) or num_envs < 1:
@@ -115,7 +119,26 @@ def make_vector_env(env_id: str, num_envs: int, env_config: Mapping[str, Any] | 
         return _make_imported_vector(env_id, num_envs, config)
     if family == "gymnasium":
         return _make_gymnasium_vector(env_id, num_envs, config)
-    return LeanVectorEnv([_env_maker(env_id, config)] * num_envs)
+    maker = _env_maker(env_id, config)
+    if family == "atari":
+        options = parse_options(AtariOptions, config, "env_config")
+        backend, _ = atari_backend(_game(env_id), options)
+        if backend != "gymnasium":
+            threads = min(num_envs, num_threads or os.cpu_count() or 1)
+            return make_native_atari(backend, _game(env_id), num_envs, options, threads)
+    return LeanVectorEnv([maker] * num_envs)
+
+
+def backend_note(env_id: str, env_config: Mapping[str, Any] | None = None) -> str | None:
+    """Which backend steps an Atari game and why, in one line; None for other environments.
+
+    Raises:
+        ConfigError: as `make_vector_env`.
+    """
+    if _family(env_id) != "atari":
+        return None
+    backend, reason = atari_backend(_game(env_id), parse_options(AtariOptions, env_config, "env_config"))
+    return f"{backend} ({reason})"
 
 
 def make_env(env_id: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> gym.Env:

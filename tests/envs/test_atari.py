@@ -70,9 +70,12 @@ def test_frames_are_the_resized_maximum_of_the_last_two_raw_frames() -> None:
         np.testing.assert_array_equal(obs[-1], shrink(np.maximum(screens[2], screens[3])))
 
 
+@pytest.mark.parametrize("backend", ["gymnasium", "ale", "envpool"])
 @pytest.mark.parametrize(("size", "k"), [(84, 4), (96, 3)])
-def test_stacks_rebuilt_from_single_frames_equal_the_environments_across_resets(size: int, k: int) -> None:
-    env_config = {"max_frames": 60, "frame_size": size, "frame_stack": k}
+def test_stacks_rebuilt_from_single_frames_equal_the_environments_across_resets(
+    size: int, k: int, backend: str
+) -> None:
+    env_config = {"max_frames": 60, "frame_size": size, "frame_stack": k, "backend": backend}
     env = make_vector_env("ALE/Breakout-v5", 2, env_config)
     obs, _ = env.reset(seed=1)
     frames, starts = [[obs[i, -1]] for i in range(2)], [[0], [0]]
@@ -253,7 +256,7 @@ def test_returned_observations_stay_as_they_were() -> None:
 
 def test_a_restored_environment_goes_on_bit_for_bit() -> None:
     """In another environment object, in the middle of an episode, with a high chance of a repeated action."""
-    env_config = {"sticky_action_prob": 0.8, "max_frames": 400, "noop_max": 10}
+    env_config = {"sticky_action_prob": 0.8, "max_frames": 400, "noop_max": 10, "backend": "gymnasium"}
     env = make_vector_env("ALE/Breakout-v5", 2, env_config)
     env.reset(seed=0)
     actions = np.random.default_rng(0).integers(4, size=(150, 2))

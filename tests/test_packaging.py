@@ -74,7 +74,7 @@ def test_wheel_brings_the_console_script(wheel: zipfile.ZipFile) -> None:
 
 def test_extras_are_those_of_the_readme(wheel: zipfile.ZipFile) -> None:
     declared = set(message_from_string(metadata(wheel, "METADATA")).get_all("Provides-Extra") or [])
-    assert declared == {"minigrid", "plots", "dev", "all"}
+    assert declared == {"minigrid", "envpool", "plots", "dev", "all"}
     readme = (ROOT / "README.md").read_text()
     for extra in declared:
         assert f"`{extra}`" in readme, f"README does not explain the extra {extra}"

@@ -49,6 +49,7 @@ OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "warmup_steps": (int, {"low": 0}),
     "max_nonfinite_updates": (int, {"low": 1}),
     "torch_threads": (int | None, {"low": 1}),
+    "keep_freed_memory": (bool, {}),
     "adam_epsilon": (float, {"low": 0.0}),
 }
 # RLlib's settings that this algorithm uses, with the limits RLlib itself does not check.
@@ -97,6 +98,7 @@ class IntrinsicPPOConfig(PPOConfig):
         self.warmup_steps = 0
         self.max_nonfinite_updates = 20
         self.torch_threads: int | None = None
+        self.keep_freed_memory = True
         self.adam_epsilon = 1e-8
 
     @override(PPOConfig)
@@ -113,6 +115,7 @@ class IntrinsicPPOConfig(PPOConfig):
         warmup_steps: int = NotProvided,
         max_nonfinite_updates: int = NotProvided,
         torch_threads: int | None = NotProvided,
+        keep_freed_memory: bool = NotProvided,
         adam_epsilon: float = NotProvided,
         **kwargs: Any,
     ) -> IntrinsicPPOConfig:
@@ -130,6 +133,7 @@ class IntrinsicPPOConfig(PPOConfig):
             warmup_steps: vector steps of random play, in separate environments, for the first statistics.
             max_nonfinite_updates: skipped non-finite updates in a row after which training stops.
             torch_threads: threads of the learner; None takes all cores (shared between learners).
+            keep_freed_memory: on the CPU, keep freed blocks for the next step instead of returning them to the kernel.
             adam_epsilon: Adam's epsilon.
             **kwargs: PPO's and RLlib's own training settings.
         """

@@ -21,6 +21,7 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
 from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
+from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import (
     approx_kl,
@@ -68,6 +69,8 @@ class IntrinsicPPOLearner(TorchLearner):
         threads = self.config.torch_threads or max(1, (os.cpu_count() or 1) // max(1, self.config.num_learners))
         torch.set_num_threads(threads)
         super().build()
+        if self.config.keep_freed_memory and self._device.type == "cpu":
+            keep_freed_memory()
         self._generator = torch.Generator(device=self._device)
         if self.config.seed is None:
             self._generator.seed()

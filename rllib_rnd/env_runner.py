@@ -196,6 +196,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         if self._position is None:
             self._reset()
         position, arrays = self._position, self._allocate(steps)
+        self.module.eval()
         k = self.frame_stack
         if k > 1:
             arrays.frames[:k] = position.stack
@@ -262,7 +263,9 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def _forward(self, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         batch = {Columns.OBS: torch.from_numpy(obs).to(self._device)}
-        out = self.module.forward_exploration(batch)
+        # RLlib's forward_exploration without its switch to eval mode and back around every call (a tenth of the time).
+        with torch.inference_mode():
+            out = self.module._forward_exploration(batch)
         return out[Columns.ACTION_DIST_INPUTS].float().cpu(), out[VALUES].float().cpu().numpy()
 
     def _run_callback(self, name: str, **kwargs: Any) -> None:

@@ -1,0 +1,98 @@
+"""Learner only: samples per second on a rollout of random frames, and the share of the machine's arithmetic.
+
+    python benchmarks/learner.py --envs 32 128 --rounds 3
+
+The limit is the number of multiply-adds of all passes (counted by torch's FLOP counter on one update) over the rate of
+large matrix products, measured in the same call. Compares the allocator that keeps freed memory with glibc's default.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _harness import Contender, arguments, matmul_rate, publish, race, serve
+from product import paper_config
+
+from rllib_rnd.rollout import Rollout
+
+T, K, ACTIONS = 128, 4, 18
+
+
+def random_rollout(num_envs: int) -> Rollout:
+    """A rollout of noise with the shapes of Montezuma's Revenge."""
+    rng = np.random.default_rng(0)
+    none = np.zeros((T, num_envs), bool)
+    return Rollout(
+        frames=rng.integers(0, 256, (T + K, num_envs, 84, 84), dtype=np.uint8),
+        is_first=np.zeros((T + 1, num_envs), bool),
+        action=rng.integers(0, ACTIONS, (T, num_envs)),
+        logp=np.full((T, num_envs), -np.log(ACTIONS), np.float32),
+        value=np.zeros((T + 1, num_envs, 2), np.float32),
+        reward=np.zeros((T, num_envs), np.float32),
+        terminated=none,
+        truncated=none.copy(),
+        frame_stack=K,
+    )
+
+
+def contend(keep: bool, num_envs: int, threads: int) -> None:
+    """Serves one update per round; the first also counts its floating point operations."""
+    import gymnasium as gym
+
+    config = paper_config("ALE/MontezumaRevenge-v5", num_envs, 0, 0.25, threads).training(keep_freed_memory=keep)
+    config.validate()
+    spaces = (gym.spaces.Box(0, 255, (K, 84, 84), np.uint8), gym.spaces.Discrete(ACTIONS))
+    learner = config.build_learner(spaces={"__env__": spaces, "__env_single__": spaces, "default_policy": spaces})
+    rollout, steps = random_rollout(num_envs), {"num_env_steps_sampled_lifetime": 0}
+    counted: dict[str, float] = {}
+
+    def iterate() -> dict[str, float]:
+        """One update."""
+        if not counted:
+            with FlopCounterMode(display=False) as counter:
+                learner.update_from_rollouts([rollout], steps)
+            counted["flop"] = float(counter.get_total_flops())
+        started = time.perf_counter()
+        learner.update_from_rollouts([rollout], steps)
+        return {"seconds": time.perf_counter() - started, **counted}
+
+    serve(iterate)
+
+
+if __name__ == "__main__":
+    args = arguments(__doc__, envs=[32, 128], rounds=3, threads=0, allocator="")
+    if args.allocator:
+        contend(args.allocator == "keep", args.envs[0], args.threads)
+        sys.exit()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows: list[dict[str, Any]] = []
+    for num_envs in args.envs:
+        flags = ["--envs", str(num_envs), "--threads", str(args.threads)]
+        contenders = [
+            Contender(name, ["benchmarks/learner.py", "--allocator", name, *flags]) for name in ("default", "keep")
+        ]
+        race(contenders, args.rounds)
+        rate = matmul_rate(2.0)
+        for c in contenders:
+            gflops = c.median("flop") / c.median("seconds") / 1e9
+            rows.append(
+                {
+                    "environments": num_envs,
+                    "freed memory": c.name,
+                    "samples/s (each 4 times)": num_envs * T / c.median("seconds"),
+                    "GFLOP per update": c.median("flop") / 1e9,
+                    "GFLOP/s": gflops,
+                    "share of matmul rate %": 100.0 * gflops / rate,
+                    "peak MiB": c.median("peak_mib"),
+                }
+            )
+    publish("learner", "Learner only", rows)

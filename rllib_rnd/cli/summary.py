@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,12 +97,12 @@ def _print_several(report: Report, trials: list[Any]) -> str | None:
     ranked = sorted(trials, key=score, reverse=True)
     names = ("return_mean", "return_max", "intrinsic_reward_mean", "agent_steps", "time_total_s")
     table = Table(box=None, title=f"{report.name}: {len(trials)} trials, best return first", title_justify="left")
-    table.add_column("trial")
+    table.add_column("trial", no_wrap=True, overflow="ignore", min_width=max(map(len, map(trial_label, ranked))))
     for name in names:
         table.add_column(name, justify="right")
     for trial in ranked[:_SHOWN_TRIALS]:
         table.add_row(
-            str((trial.metrics or {}).get("experiment_tag") or Path(trial.path).name),
+            trial_label(trial),
             *(show(name, read(trial.metrics or {}, name)) for name in names),
         )
     console().print()
@@ -109,6 +110,13 @@ def _print_several(report: Report, trials: list[Any]) -> str | None:
     if len(ranked) > _SHOWN_TRIALS:
         say(f"... and {len(ranked) - _SHOWN_TRIALS} more")
     return next((path for path in map(checkpoint_path, ranked) if path), None)
+
+
+def trial_label(trial: Any) -> str:
+    """Returns what tells a trial from the others: its draws, out of the name of its folder; else that name."""
+    name = Path(trial.path).name
+    draws = re.search(r"_\d{5}_\d+_(.+)_\d{4}-\d{2}-\d{2}_", name)
+    return draws[1].replace(",", ", ") if draws else name
 
 
 def checkpoint_path(trial: Any) -> str | None:

@@ -1,10 +1,11 @@
 """The commands that the end of a run suggests."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from rllib_rnd.cli.summary import Report, further, one_line, relative
+from rllib_rnd.cli.summary import Report, further, one_line, relative, trial_label
 
 STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
@@ -37,3 +38,10 @@ def test_paths_are_shortened_in_the_working_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert relative(str(tmp_path / "results" / "c")) == "results/c"
     assert relative("/elsewhere/c") == "/elsewhere/c"
+
+
+def test_trials_are_told_apart_by_their_draws() -> None:
+    folder = "/r/sweep/RND_rllib_rnd_DeepSea-v0_83cf0_00003_3_coeff=0.5000,lr=0.0013_2026-11-21_17-03-46"
+    assert trial_label(SimpleNamespace(path=folder)) == "coeff=0.5000, lr=0.0013"
+    alone = "RND_CartPole-v1_83cf0_00000_0_2026-11-21_17-03-46"
+    assert trial_label(SimpleNamespace(path=f"/r/{alone}")) == alone

@@ -32,7 +32,7 @@ def runs_table(frame: pd.DataFrame) -> list[str]:
         last = rows.iloc[-1]
         shown = size if size else "-"
         lines.append(
-            f"| {variant} | {shown} | {seed} | {last.agent_steps:,} | {last.return_mean:.3f} | {last.seconds:.0f} |"
+            f"| {variant} | {shown} | {seed} | {last.agent_steps:,} | {last.return_mean:.3g} | {last.seconds:.0f} |"
         )
     return lines
 
@@ -59,7 +59,7 @@ def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
     if (~solved).any():
         axes.plot(last[~solved]["size"], last[~solved].agent_steps, "o", mfc="none", color="grey", label="not solved")
     median = last.groupby("size").agent_steps.median()
-    axes.plot(median.index, median, color=COLORS["rnd"], lw=1, alpha=0.5, label="median")
+    axes.plot(median.index, median, color=COLORS["rnd"], lw=1, alpha=0.5, label="median (not solved: its budget)")
     axes.set(xlabel="N (DeepSea is N x N)", ylabel="agent steps to a mean return of 0.9", title="RND on DeepSea")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)

@@ -95,15 +95,21 @@ def _print_several(report: Report, trials: list[Any]) -> str | None:
         return float("-inf") if value is None else value
 
     ranked = sorted(trials, key=score, reverse=True)
-    names = ("return_mean", "return_max", "intrinsic_reward_mean", "agent_steps", "time_total_s")
+    columns = {
+        "return_mean": "return",
+        "return_max": "best",
+        "intrinsic_reward_mean": "intrinsic",
+        "agent_steps": "agent steps",
+        "time_total_s": "time",
+    }
     table = Table(box=None, title=f"{report.name}: {len(trials)} trials, best return first", title_justify="left")
     table.add_column("trial", no_wrap=True, overflow="ignore", min_width=max(map(len, map(trial_label, ranked))))
-    for name in names:
-        table.add_column(name, justify="right")
+    for heading in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for trial in ranked[:_SHOWN_TRIALS]:
         table.add_row(
             trial_label(trial),
-            *(show(name, read(trial.metrics or {}, name)) for name in names),
+            *(show(name, read(trial.metrics or {}, name)) for name in columns),
         )
     console().print()
     console().print(table)

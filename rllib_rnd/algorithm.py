@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
@@ -18,12 +18,6 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
-    EPISODE_LEN_MAX,
-    EPISODE_LEN_MEAN,
-    EPISODE_LEN_MIN,
-    EPISODE_RETURN_MAX,
-    EPISODE_RETURN_MEAN,
-    EPISODE_RETURN_MIN,
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
@@ -32,13 +26,14 @@ from ray.util import log_once
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.env_runner import RolloutEnvRunner
 from rllib_rnd.envs import frame_stack
-from rllib_rnd.episode_tracker import EpisodeSummary
+from rllib_rnd.episode_tracker import EpisodeSummary, RecentEpisodes
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.learner import IntrinsicPPOLearner
 from rllib_rnd.modules.backbone import BACKBONES
 from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.options import check_value
+from rllib_rnd.rollout import Rollout
 
 # Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
 OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -282,7 +277,7 @@ class IntrinsicPPO(PPO):
         """Builds runners and learners."""
         self._warmed_up = False
         self._rooms_visited: set[int] = set()
-        self._recent: deque[EpisodeSummary] = deque(maxlen=config.metrics_num_episodes_for_smoothing)
+        self._recent = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         super().setup(config)
 
     @override(PPO)
@@ -318,29 +313,18 @@ class IntrinsicPPO(PPO):
         return [result.rollout for result in results]
 
     def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
-        """Means over the last ``metrics_num_episodes_for_smoothing`` training episodes of all runners.
-
-        RLlib's own window means would cover the episodes of the newest iteration only: its loggers forget the
-        window whenever a runner's metrics are collected.
-        """
-        self._recent.extend(finished)
+        self._recent.add(finished)
+        values = self._recent.summary()
         if self._rooms_visited:
-            self.metrics.log_value((ENV_RUNNER_RESULTS, "rooms_visited"), len(self._rooms_visited), window=1)
-        if not self._recent:
-            return
-        returns, lengths = [e.get_return() for e in self._recent], [len(e) for e in self._recent]
-        values = {
-            EPISODE_RETURN_MEAN: sum(returns) / len(returns),
-            EPISODE_RETURN_MIN: min(returns),
-            EPISODE_RETURN_MAX: max(returns),
-            EPISODE_LEN_MEAN: sum(lengths) / len(lengths),
-            EPISODE_LEN_MIN: min(lengths),
-            EPISODE_LEN_MAX: max(lengths),
-        }
-        if self._rooms_visited:
-            values["rooms_per_episode_mean"] = sum(len(e.rooms) for e in self._recent) / len(self._recent)
+            values["rooms_visited"] = len(self._rooms_visited)
         for name, value in values.items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
+
+    def _foreach_runner(self, function: Callable[[Any], Any]) -> list[Any]:
+        """Calls a function with every training runner: the remote ones, or the local one if there are none."""
+        local = self.env_runner_group.num_remote_env_runners() == 0
+        results: list[Any] = self.env_runner_group.foreach_env_runner(function, local_env_runner=local)
+        return results
 
     def _foreach_learner(self, method: str, *args: Any) -> list[Any]:
         """Calls a method of every learner with the same arguments.
@@ -360,14 +344,11 @@ class IntrinsicPPO(PPO):
         """Random play in separate environments for the first statistics (Burda et al. 2018, section 2.4)."""
         steps = self.config.get_rollout_fragment_length()
         calls = math.ceil(self.config.warmup_steps / steps) if self.config.intrinsic_reward_specs() else 0
-        remote = self.env_runner_group.num_remote_env_runners() > 0
         for call in range(calls):
             length = min(steps, self.config.warmup_steps - call * steps)
-            rollouts = self.env_runner_group.foreach_env_runner(
-                lambda runner, _n=length, _c=call: runner.random_play(_n, _c), local_env_runner=not remote
-            )
+            rollouts = self._foreach_runner(functools.partial(_random_play, num_steps=length, call=call))
             self._foreach_learner("update_statistics", rollouts)
-        self.env_runner_group.foreach_env_runner(lambda runner: runner.end_random_play(), local_env_runner=not remote)
+        self._foreach_runner(lambda runner: runner.end_random_play())
         self._warmed_up = True
 
     def _log_times(self, sample_s: float, learn_s: float, sync_s: float) -> None:
@@ -378,12 +359,13 @@ class IntrinsicPPO(PPO):
 
     @override(PPO)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's algorithm state plus warm-up flag and rooms visited."""
+        """RLlib's algorithm state plus warm-up flag, rooms visited, and where every runner's play stands."""
         state = super().get_state(*args, **kwargs)
         state["intrinsic_ppo"] = {
             "warmed_up": self._warmed_up,
             "rooms_visited": sorted(self._rooms_visited),
-            "recent_episodes": list(self._recent),
+            "recent_episodes": self._recent.episodes(),
+            "play": dict(self._foreach_runner(lambda runner: (runner.worker_index, runner.play_state()))),
         }
         return state
 
@@ -394,7 +376,17 @@ class IntrinsicPPO(PPO):
         own = state.get("intrinsic_ppo", {})
         self._warmed_up = own.get("warmed_up", self._warmed_up)
         self._rooms_visited = set(own.get("rooms_visited", self._rooms_visited))
-        self._recent.extend(own.get("recent_episodes", []))
+        self._recent.add(own.get("recent_episodes", []))
+        if "play" in own:
+            self._foreach_runner(functools.partial(_restore_play, states=own["play"]))
+
+
+def _random_play(runner: RolloutEnvRunner, num_steps: int, call: int) -> Rollout:
+    return runner.random_play(num_steps, call)
+
+
+def _restore_play(runner: RolloutEnvRunner, states: dict[int, dict[str, Any]]) -> None:
+    runner.restore_play(states)
 
 
 def _raise(error: Exception) -> Any:

@@ -7,6 +7,7 @@ through RLlib's stock episodes, so evaluation settings, callbacks and metrics wo
 from __future__ import annotations
 
 import contextlib
+import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -77,6 +78,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         super().__init__(config=config, **kwargs)
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self._seed = runner_seed(config.seed, self.worker_index, config.in_evaluation)
+        self._resets = 0
         self._generator = torch.Generator()
         if self._seed is not None:
             self._generator.manual_seed(self._seed)
@@ -100,6 +102,39 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._episodes = self._episodes or EpisodeTracker(num_envs)
         context = EnvContext(env_config, worker_index=self.worker_index, num_workers=self.num_workers)
         self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
+
+    def play_state(self) -> dict[str, Any]:
+        """All that decides how play goes on, for checkpoints.
+
+        Environments that cannot save their state (no ``clone_state``) are left out: they begin new episodes after
+        `restore_play`, with seeds that were not used before.
+        """
+        state: dict[str, Any] = {
+            "num_envs": self.num_envs,
+            "generator": self._generator.get_state().numpy(),
+            "resets": self._resets,
+            "env": None,
+        }
+        if self._position is not None and getattr(self.env, "can_clone_state", False):
+            state |= {"env": self.env.clone_state(), "position": self._position, "episodes": self._episodes}
+        return copy.deepcopy(state)
+
+    def restore_play(self, states: dict[int, dict[str, Any]]) -> None:
+        """Goes on where `play_state` was taken.
+
+        Args:
+            states: saved states by worker index; a runner without one, or with another number of environments, begins
+                new episodes.
+        """
+        state = copy.deepcopy(states.get(self.worker_index))  # what comes through Ray is read-only
+        if state is None or state["num_envs"] != self.num_envs:
+            return
+        self._generator.set_state(torch.from_numpy(state["generator"].copy()))
+        self._resets = state["resets"]
+        if state["env"] is not None and getattr(self.env, "can_clone_state", False):
+            self.env.reset(seed=self._seed)  # gymnasium's environments want a first reset, whatever comes after it
+            self.env.restore_state(state["env"])
+            self._position, self._episodes = state["position"], state["episodes"]
 
     def _env_threads(self) -> int | None:
         """Threads for environments in C++: a remote runner's own cores, all cores for the local one."""
@@ -224,14 +259,19 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             arrays.value[steps] = self._forward(position.obs)[1]
         return arrays
 
+    def _reset_seed(self) -> int | None:
+        """The seed of the next reset of all environments; after a restart it must not bring the same episodes again."""
+        if self._seed is None or self._resets == 0:
+            return self._seed
+        return runner_seed(self._seed, self._resets, self.config.in_evaluation)
+
     def _reset(self) -> None:
-        obs, infos = self._try_env_reset(seed=self._seed)
+        obs, infos = self._try_env_reset(seed=self._reset_seed())
         first = np.ones(self.num_envs, dtype=bool)
         stack = np.swapaxes(obs, 0, 1).copy() if self.frame_stack > 1 else None
         self._position = _Position(obs, first, np.zeros(self.num_envs, dtype=bool), stack)
         self._episodes.start(infos.get("room"))
-        # After a restart of failed environments the seed must not bring the same episodes again.
-        self._seed = None if self._seed is None else self._seed + 1
+        self._resets += 1
 
     def _allocate(self, steps: int) -> Rollout:
         n, k = self.num_envs, self.frame_stack

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +31,45 @@ class EpisodeSummary:
 
     def __len__(self) -> int:
         return self.length
+
+
+class RecentEpisodes:
+    """The last training episodes of all runners, and their means.
+
+    RLlib's own window means would cover the episodes of the newest iteration only: its loggers forget the window
+    whenever a runner's metrics are collected.
+
+    Args:
+        size: how many episodes count.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._episodes: deque[EpisodeSummary] = deque(maxlen=size)
+
+    def add(self, finished: Iterable[EpisodeSummary]) -> None:
+        """Adds episodes, oldest first; the oldest of all make room."""
+        self._episodes.extend(finished)
+
+    def episodes(self) -> list[EpisodeSummary]:
+        """Returns the episodes that count now."""
+        return list(self._episodes)
+
+    def summary(self) -> dict[str, float]:
+        """Mean, least and largest return and length, by RLlib's names, and mean rooms; empty without episodes."""
+        if not self._episodes:
+            return {}
+        columns: dict[str, list[float]] = {
+            "episode_return": [e.get_return() for e in self._episodes],
+            "episode_len": [float(len(e)) for e in self._episodes],
+        }
+        values: dict[str, float] = {}
+        for name, numbers in columns.items():
+            values[f"{name}_mean"] = sum(numbers) / len(numbers)
+            values[f"{name}_min"], values[f"{name}_max"] = min(numbers), max(numbers)
+        rooms = [len(e.rooms) for e in self._episodes]
+        if any(rooms):
+            values["rooms_per_episode_mean"] = sum(rooms) / len(rooms)
+        return values
 
 
 class EpisodeTracker:

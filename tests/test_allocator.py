@@ -18,7 +18,7 @@ def use():
     b"x" * 2**26  # 16384 pages of 4 KiB
 use()
 before = faults()
-for _ in range(4):
+for _ in range(2):
     use()
 print(faults() - before)
 """
@@ -32,4 +32,4 @@ def page_faults(mode: str) -> int:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
 def test_freed_blocks_are_kept() -> None:
     assert page_faults("keep") < 20
-    assert page_faults("default") > 100  # 65,536, or 128 where the kernel gives huge pages unasked
+    assert page_faults("default") > 50  # 32,768, or 64 where the kernel gives huge pages unasked

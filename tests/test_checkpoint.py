@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,60 @@ def test_everything_learned_is_in_the_checkpoint(tmp_path: Path) -> None:
     restored.stop()
     assert result["training_iteration"] == 3
     assert result["env_runners"]["num_env_steps_sampled_lifetime"] > 2 * 4 * 10
+
+
+ATARI = {"frame_size": 40, "max_frames": 60, "backend": "gymnasium"}  # episodes of 15 agent steps
+
+
+@pytest.mark.parametrize(
+    ("env", "env_config", "runners"),
+    [
+        ("rllib_rnd/DeepSea-v0", {"size": 7}, 0),
+        ("rllib_rnd/DeepSea-v0", {"size": 7}, 2),
+        ("ALE/MontezumaRevenge-v5", ATARI, 0),
+        ("MiniGrid-MultiRoom-N2-S4-v0", {}, 0),
+    ],
+)
+def test_a_resumed_run_is_the_uninterrupted_one(
+    env: str, env_config: dict[str, Any], runners: int, tmp_path: Path
+) -> None:
+    """Saved in the middle of episodes: the next two iterations have the very same weights, rewards and returns."""
+    config = small_config(env=env).environment(env, env_config=env_config)
+    config.env_runners(num_env_runners=runners, num_envs_per_env_runner=2, rollout_fragment_length=16)
+    algorithm = config.build_algo()
+    algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+
+    def two_more(run: Any) -> tuple[Any, list[tuple[Any, ...]]]:
+        seen = []
+        for _ in range(2):
+            result = run.train()
+            runner, learner = result["env_runners"], result["learners"]["default_policy"]
+            numbers = [runner.get(name) for name in ("episode_return_mean", "episode_len_mean", "rooms_visited")]
+            numbers += [learner[name] for name in ("intrinsic_reward_mean", "total_loss", "grad_norm")]
+            seen.append(tuple(None if n is None else float(n) for n in numbers))
+        return weights(run), seen
+
+    expected_weights, expected = two_more(algorithm)
+    algorithm.stop()
+    restored = rllib_rnd.RND.from_checkpoint(path)
+    got_weights, got = two_more(restored)
+    restored.stop()
+    assert got == expected
+    assert_same(got_weights, expected_weights)
+    assert expected[-1][0] is not None  # episodes ended on the way
+
+
+def test_environments_that_cannot_be_saved_begin_new_episodes(tmp_path: Path) -> None:
+    algorithm = small_config(env="CartPole-v1").build_algo()
+    algorithm.train()
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+    first_seed = algorithm.env_runner._seed
+    algorithm.stop()
+    restored = rllib_rnd.RND.from_checkpoint(path)
+    assert restored.env_runner._reset_seed() != first_seed  # not the first episodes once more
+    assert restored.train()["training_iteration"] == 2
+    restored.stop()
 
 
 CONTINUE = """

@@ -114,16 +114,22 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return self.policy_and_values(batch[Columns.OBS])[1][:, 0]
 
     @override(TorchRLModule)
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Loads `get_state` in the precision it was saved with.
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's module state, arrays by name, in the precision that the module works in.
 
-        RLlib's own version passes through float32, which would round the float64 running statistics.
+        RLlib's own version rounds float64, here the running statistics, to float32.
+        """
+        names, own = super().get_state(*args, **kwargs), self.state_dict()
+        return {name: own[name].cpu().numpy().copy() for name in names}
+
+    @override(TorchRLModule)
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Loads `get_state`, likewise without RLlib's detour through float32.
 
         Raises:
             ValueError: an inference-only module is handed a state that lacks some of its tensors.
         """
         own = self.state_dict()
-        # RLlib hands 0-d arrays over as Python floats: the dtype to restore is this module's own.
         tensors = {n: torch.tensor(value, dtype=own[n].dtype) for n, value in state.items() if n in own}
         missing, _ = self.load_state_dict(tensors, strict=False)
         if self.inference_only and missing:

@@ -117,7 +117,7 @@ class BareLoop:
 
     def image(self, stack: Tensor) -> Tensor:
         """uint8 stacks -> floats in the layout that convolutions want."""
-        return stack.to(torch.float32).contiguous(memory_format=torch.channels_last).div_(255.0)
+        return stack.to(torch.float32, memory_format=torch.channels_last).div_(255.0)
 
     def normal(self, frame: Tensor) -> Tensor:
         """uint8 frames ``[B, 84, 84]`` -> ``[B, 1, 84, 84]`` normalised and clipped."""
@@ -179,7 +179,10 @@ class BareLoop:
             for index in torch.randperm(T * n).chunk(MINIBATCHES):
                 t, env = index // n, index % n
                 wanted = torch.maximum(t[:, None] + torch.arange(K), begun[t, env][:, None])
-                logits, values = self.policy(self.image(frames[wanted, env[:, None]]))
+                stack = torch.empty((len(index), 84, 84, K), dtype=torch.uint8)
+                for k in range(K):
+                    stack[..., k] = frames[wanted[:, k], env]
+                logits, values = self.policy(self.image(stack.movedim(-1, 1)))
                 log_probs = torch.log_softmax(logits, 1)
                 logp = log_probs.gather(1, data["action"].flatten()[index][:, None])[:, 0]
                 ratio = (logp - data["logp"].flatten()[index]).exp()

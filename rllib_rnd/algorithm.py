@@ -45,6 +45,7 @@ OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "max_nonfinite_updates": (int, {"low": 1}),
     "torch_threads": (int | None, {"low": 1}),
     "keep_freed_memory": (bool, {}),
+    "micro_batch_size": (int | None, {"low": 1}),
     "adam_epsilon": (float, {"low": 0.0}),
 }
 # RLlib's settings that this algorithm uses, with the limits RLlib itself does not check.
@@ -94,6 +95,7 @@ class IntrinsicPPOConfig(PPOConfig):
         self.max_nonfinite_updates = 20
         self.torch_threads: int | None = None
         self.keep_freed_memory = True
+        self.micro_batch_size: int | None = None
         self.adam_epsilon = 1e-8
 
     @override(PPOConfig)
@@ -111,6 +113,7 @@ class IntrinsicPPOConfig(PPOConfig):
         max_nonfinite_updates: int = NotProvided,
         torch_threads: int | None = NotProvided,
         keep_freed_memory: bool = NotProvided,
+        micro_batch_size: int | None = NotProvided,
         adam_epsilon: float = NotProvided,
         **kwargs: Any,
     ) -> IntrinsicPPOConfig:
@@ -129,6 +132,8 @@ class IntrinsicPPOConfig(PPOConfig):
             max_nonfinite_updates: skipped non-finite updates in a row after which training stops.
             torch_threads: threads of the learner; None takes all cores (shared between learners).
             keep_freed_memory: on the CPU, keep freed blocks for the next step instead of returning them to the kernel.
+            micro_batch_size: samples per forward and backward pass of policy and critics; gradients are summed over a
+                minibatch. None: 1,024 on the CPU, the whole minibatch on a GPU.
             adam_epsilon: Adam's epsilon.
             **kwargs: PPO's and RLlib's own training settings.
         """

@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
     "warmup_steps": _COUNT_OR_ZERO,
     "max_nonfinite_updates": _COUNT,
     "torch_threads": Rule(int | None, low=1),
+    "micro_batch_size": Rule(int | None, low=1),
     "evaluation_interval": Rule(int | None, low=1),
     "evaluation_duration": Rule(int | str, low=1),
     "evaluation_num_env_runners": _COUNT_OR_ZERO,

@@ -23,17 +23,14 @@ from torch import Tensor
 
 from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.functional.gae import generalized_advantage_estimation
-from rllib_rnd.functional.ppo import (
-    approx_kl,
-    clip_fraction,
-    clipped_surrogate_loss,
-    explained_variance,
-    value_loss,
-)
+from rllib_rnd.functional.ppo import explained_variance, ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
-from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
+from rllib_rnd.modules.distributed import all_reduce_sum, rank, standardize, world_size
 from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.rollout import Rollout, concatenate_envs, shard_bounds
+
+# Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
+_CPU_MICRO_BATCH = 1024
 
 
 class NonFiniteTrainingError(RuntimeError):
@@ -76,6 +73,9 @@ class IntrinsicPPOLearner(TorchLearner):
             self._generator.seed()
         else:
             self._generator.manual_seed(self.config.seed + 7919 * rank())
+        self._micro_batch_size = self.config.micro_batch_size
+        if self._micro_batch_size is None and self._device.type == "cpu":
+            self._micro_batch_size = _CPU_MICRO_BATCH
         self._carries: list[Tensor] = []
         self._nonfinite_updates = 0
         self._nonfinite_in_a_row = 0
@@ -207,7 +207,7 @@ class IntrinsicPPOLearner(TorchLearner):
         mixed = (advantage * torch.tensor(coeffs, device=device)).sum(dim=-1).flatten()
         index = torch.nonzero(valid.flatten())[:, 0]
         if config.normalize_advantages:
-            mixed = _standardize(mixed, index)
+            mixed = standardize(mixed, index)
         return TrainingBatch(rollout, index, mixed, target.flatten(0, 1), features)
 
     def _extrinsic_reward(self, rollout: Rollout) -> Tensor:
@@ -223,47 +223,64 @@ class IntrinsicPPOLearner(TorchLearner):
     # --- one minibatch -----------------------------------------------------------------------------------------------
 
     def _minibatch_step(self, batch: TrainingBatch, index: Tensor) -> dict[str, Tensor]:
-        total, metrics = self._losses(batch, index)
+        """One step of the optimizer. Gradients of policy and critics are summed over micro-batches."""
+        self.trained_module.train()
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        metrics["total_loss"] = total.detach()
+        count = all_reduce_sum(torch.tensor(float(len(index)), device=index.device)).clamp(min=1.0)
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=index.device))
+        for micro in index.split(self._micro_batch_size or len(index)):
+            loss, parts = self._ppo_loss(batch, micro, count)
+            loss.backward()
+            for name, value in parts.items():
+                sums[name] += value
+        loss, parts = self._plugin_loss(batch, index)
+        if parts:
+            loss.backward()
+        metrics = {**sums, **parts}
+        metrics["total_loss"] = sums["total_loss"] + loss.detach()
         metrics["grad_norm"] = self._apply(metrics)
         return metrics
 
-    def _losses(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total loss of one minibatch and its parts; sums are divided by counts over all learners."""
-        module, rollout = self.trained_module, batch.rollout
-        module.train()
-        logits, values = module.policy_and_values(rollout.obs(index))
-        log_probs = torch.log_softmax(logits, dim=1)
-        action = rollout.action.flatten(0, 1)[index].long()
-        logp = log_probs.gather(1, action[:, None])[:, 0]
-        logp_old = rollout.logp.flatten()[index]
-        entropy = -(log_probs.exp() * log_probs).sum(dim=1)
-        clip_param = float(self._schedules["clip_param"].get_current_value())
-        surrogate = clipped_surrogate_loss(logp, logp_old, batch.advantage[index], clip_param)
-        value_old = rollout.value[:-1].flatten(0, 1)[index]
-        vf_clip = self.config.vf_clip_param
-        vf = value_loss(values, batch.value_target[index], value_old if vf_clip is not None else None, vf_clip)
+    def _ppo_loss(self, batch: TrainingBatch, index: Tensor, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The share of ``index`` in a minibatch's PPO loss, and its parts.
 
-        count = all_reduce_sum(torch.tensor(float(len(index)), device=index.device)).clamp(min=1.0)
-        parts = {
-            "policy_loss": surrogate.sum() / count,
-            "vf_loss": vf.sum() / count,
-            "entropy": entropy.sum() / count,
-        }
+        Args:
+            batch: what the iteration trains on.
+            index: ``[B]`` flat indices.
+            count: samples of the whole minibatch over all learners, by which sums are divided.
+        """
+        module, rollout = self.trained_module, batch.rollout
+        logits, values = module.policy_and_values(rollout.obs(index))
+        sums = ppo_sums(
+            logits,
+            values,
+            rollout.action.flatten(0, 1)[index].long(),
+            rollout.logp.flatten()[index],
+            rollout.value[:-1].flatten(0, 1)[index],
+            batch.advantage[index],
+            batch.value_target[index],
+            float(self._schedules["clip_param"].get_current_value()),
+            self.config.vf_clip_param,
+        )
+        parts = {name: value / count for name, value in sums.items()}
         entropy_coeff = float(self._schedules["entropy_coeff"].get_current_value())
         total = parts["policy_loss"] + self.config.vf_loss_coeff * parts["vf_loss"] - entropy_coeff * parts["entropy"]
-        for name, (loss_sum, loss_count), coeff in self._plugin_terms(batch, index):
-            parts[name] = loss_sum / all_reduce_sum(loss_count.detach().float()).clamp(min=1.0)
-            total = total + coeff * parts[name]
-        with torch.no_grad():
-            parts["vf_loss_extrinsic"] = vf[:, 0].sum() / count
-            parts["vf_loss_intrinsic"] = vf[:, 1:].sum() / count
-            parts["approx_kl"] = approx_kl(logp, logp_old).sum() / count
-            parts["clip_fraction"] = clip_fraction(logp, logp_old, clip_param).sum() / count
+        parts["total_loss"] = total
         return total, {name: value.detach() for name, value in parts.items()}
+
+    def _plugin_loss(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses of intrinsic rewards and auxiliary losses, and their parts.
+
+        They see the whole minibatch at once: some are statistics of a batch, and what the predictor trains on is
+        small anyway.
+        """
+        total, parts = torch.zeros((), device=index.device), {}
+        for name, (loss_sum, loss_count), coeff in self._plugin_terms(batch, index):
+            part = loss_sum / all_reduce_sum(loss_count.detach().float()).clamp(min=1.0)
+            total = total + coeff * part
+            parts[name] = part.detach()
+        return total, parts
 
     def _plugin_terms(self, batch: TrainingBatch, index: Tensor) -> list[tuple[str, tuple[Tensor, Tensor], float]]:
         """Named ``(sum, count)`` terms of intrinsic rewards (weight 1) and auxiliary losses (their coefficient)."""
@@ -388,20 +405,3 @@ class IntrinsicPPOLearner(TorchLearner):
 def _numbered(name: str, i: int) -> str:
     """Metric names of the first plug-in are plain; further ones carry their number."""
     return name if i == 0 else f"{name}_{i}"
-
-
-def _standardize(values: Tensor, index: Tensor) -> Tensor:
-    """Zero mean and unit variance over ``values[index]`` of all learners."""
-    chosen = values[index].double()
-    count, total, square = all_reduce_sum(
-        torch.stack(
-            [
-                torch.tensor(float(len(index)), dtype=torch.float64, device=values.device),
-                chosen.sum(),
-                chosen.square().sum(),
-            ]
-        )
-    )
-    mean = total / count
-    std = (square / count - mean.square()).clamp(min=0.0).sqrt()
-    return ((values - mean) / (std + 1e-8)).to(values.dtype)

@@ -99,7 +99,13 @@ class Rollout:
         wanted = time[:, None] + offsets[None, :]
         # Frames of the previous episode are replaced by the reset frame, as the environment's own stack does.
         wanted = torch.maximum(wanted, self._episode_first_frame()[time, env][:, None])
-        return self.frames[wanted, env[:, None]]
+        # Channels-last in memory, as convolutions want it: turning bytes around here is cheaper than floats later.
+        stack = torch.empty(
+            (*index.shape, *self.frames.shape[2:], self.frame_stack), dtype=self.frames.dtype, device=index.device
+        )
+        for k in range(self.frame_stack):
+            stack[..., k] = self.frames[wanted[:, k], env]
+        return stack.movedim(-1, 1)
 
     def newest_frame(self, index: torch.Tensor, offset: int = 0) -> torch.Tensor:
         """Gathers only the newest frame of ``obs_t`` (offset 0) or ``obs_tp1`` (offset 1): ``[B, *frame_shape]``."""

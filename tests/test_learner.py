@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.learner import IntrinsicPPOLearner, NonFiniteTrainingError, _standardize
+from rllib_rnd.learner import IntrinsicPPOLearner, NonFiniteTrainingError
+from rllib_rnd.modules.distributed import standardize
 from rllib_rnd.rollout import Rollout
 from tests.conftest import small_config
 
@@ -51,7 +52,7 @@ def test_reset_steps_are_never_trained_on(pair: tuple[IntrinsicPPOLearner, Rollo
 def test_the_first_minibatch_has_ratio_one(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    _, metrics = learner._losses(batch, batch.index)
+    _, metrics = learner._ppo_loss(batch, batch.index, torch.tensor(float(len(batch.index))))
     assert float(metrics["approx_kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["clip_fraction"]) == 0.0
     values = learner.trained_module.policy_and_values(batch.rollout.obs(batch.index))[1]
@@ -61,8 +62,8 @@ def test_the_first_minibatch_has_ratio_one(pair: tuple[IntrinsicPPOLearner, Roll
 def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    total, _ = learner._losses(batch, batch.index)
-    total.backward()
+    learner._ppo_loss(batch, batch.index, torch.tensor(float(len(batch.index))))[0].backward()
+    learner._plugin_loss(batch, batch.index)[0].backward()
     for name, parameter in learner.trained_module.named_parameters():
         has_gradient = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert has_gradient != (".target." in name), name
@@ -76,6 +77,27 @@ def test_rnd_gradients_do_not_reach_the_policy(pair: tuple[IntrinsicPPOLearner, 
     module = learner.trained_module
     for part in (module.backbone, module.policy_head, module.critics):
         assert all(p.grad is None for p in part.parameters())
+
+
+def test_micro_batches_give_the_gradients_of_the_whole_minibatch(
+    pair: tuple[IntrinsicPPOLearner, Rollout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, rollout = pair
+    batch = learner._prepare(rollout.to_torch())
+    generator, results = learner._generator.get_state(), []
+    monkeypatch.setattr(learner, "_apply", lambda metrics: torch.zeros(()))  # no step: the weights stay
+    for size in (None, 7):
+        learner._micro_batch_size = size
+        learner._generator.set_state(generator)  # the same predictor mask
+        metrics = learner._minibatch_step(batch, batch.index)
+        grads = {n: p.grad.clone() for n, p in learner.trained_module.named_parameters() if p.grad is not None}
+        results.append((metrics, grads))
+    (metrics, grads), (micro_metrics, micro_grads) = results
+    assert len(batch.index) > 14 and grads.keys() == micro_grads.keys()
+    for name in grads:
+        torch.testing.assert_close(micro_grads[name], grads[name], atol=1e-6, rtol=1e-4)
+    for name in metrics:
+        torch.testing.assert_close(micro_metrics[name], metrics[name], atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("where", ["reward", "value", "logp"])
@@ -108,7 +130,7 @@ def test_one_bad_rollout_does_not_poison_what_follows(pair: tuple[IntrinsicPPOLe
         assert bool(torch.isfinite(value).all()), name
 
 
-def test_standardize() -> None:
+def teststandardize() -> None:
     values = torch.tensor([1.0, 100.0, 3.0, 5.0])
-    out = _standardize(values, torch.tensor([0, 2, 3]))[[0, 2, 3]]
+    out = standardize(values, torch.tensor([0, 2, 3]))[[0, 2, 3]]
     torch.testing.assert_close(out, torch.tensor([-1.2247, 0.0, 1.2247]), atol=1e-3, rtol=0.0)

@@ -9,6 +9,7 @@ from rllib_rnd.functional.ppo import (
     clipped_surrogate_loss,
     explained_variance,
     masked_mean,
+    ppo_sums,
     value_loss,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "explained_variance",
     "generalized_advantage_estimation",
     "masked_mean",
+    "ppo_sums",
     "value_loss",
 ]

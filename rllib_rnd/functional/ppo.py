@@ -135,3 +135,50 @@ def masked_mean(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def _masked_variance(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return masked_mean((x - masked_mean(x, mask)).square(), mask)
+
+
+def ppo_sums(
+    logits: torch.Tensor,
+    values: torch.Tensor,
+    action: torch.Tensor,
+    logp_old: torch.Tensor,
+    v_old: torch.Tensor,
+    advantage: torch.Tensor,
+    v_target: torch.Tensor,
+    clip_param: float,
+    vf_clip_param: float | None,
+) -> dict[str, torch.Tensor]:
+    """All terms of PPO with several value streams, summed over samples; the caller divides by its own count.
+
+    Args:
+        logits: ``[B, A]`` of the policy being trained.
+        values: ``[B, S]`` of the critics being trained, stream 0 extrinsic.
+        action: ``[B]`` int64.
+        logp_old: ``[B]`` log-probability of the action at acting time.
+        v_old: ``[B, S]`` values at acting time.
+        advantage: ``[B]``, mixed over the streams.
+        v_target: ``[B, S]``.
+        clip_param: eps of the clipped surrogate.
+        vf_clip_param: largest trusted change of a value, or None.
+
+    Returns:
+        ``policy_loss``, ``vf_loss`` (all streams), ``entropy``; and without gradient ``vf_loss_extrinsic``,
+        ``vf_loss_intrinsic``, ``approx_kl``, ``clip_fraction``. Each ``[]``.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    log_probs = torch.log_softmax(logits, dim=1)
+    logp = log_probs.gather(1, action[:, None])[:, 0]
+    vf = value_loss(values, v_target, v_old, vf_clip_param)
+    sums = {
+        "policy_loss": clipped_surrogate_loss(logp, logp_old, advantage, clip_param).sum(),
+        "vf_loss": vf.sum(),
+        "entropy": -(log_probs.exp() * log_probs).sum(),
+    }
+    with torch.no_grad():
+        sums["vf_loss_extrinsic"] = vf[:, 0].sum()
+        sums["vf_loss_intrinsic"] = vf[:, 1:].sum()
+        sums["approx_kl"] = approx_kl(logp, logp_old).sum()
+        sums["clip_fraction"] = clip_fraction(logp, logp_old, clip_param).sum()
+    return sums

@@ -61,7 +61,7 @@ def conv_output_size(convs: Sequence[tuple[int, int, int, int]], height: int, wi
 
 def to_channels_last_float(image: torch.Tensor) -> torch.Tensor:
     """``[B, C, H, W]`` of any dtype -> float32 in channels-last memory, in one pass; values unchanged."""
-    return image.to(torch.float32).contiguous(memory_format=torch.channels_last)
+    return image.to(torch.float32, memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True)

@@ -28,3 +28,20 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total, op=dist.ReduceOp.SUM)
     return total
+
+
+def standardize(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Zero mean and unit variance over ``values[index]`` of all learners."""
+    chosen = values[index].double()
+    count, total, square = all_reduce_sum(
+        torch.stack(
+            [
+                torch.tensor(float(len(index)), dtype=torch.float64, device=values.device),
+                chosen.sum(),
+                chosen.square().sum(),
+            ]
+        )
+    )
+    mean = total / count
+    std = (square / count - mean.square()).clamp(min=0.0).sqrt()
+    return ((values - mean) / (std + 1e-8)).to(values.dtype)

@@ -13,6 +13,7 @@ from rllib_rnd.functional import (
     clipped_surrogate_loss,
     explained_variance,
     masked_mean,
+    ppo_sums,
     value_loss,
 )
 
@@ -101,3 +102,29 @@ def test_masked_mean_ignores_masked_values_even_if_not_finite() -> None:
 def test_shapes_that_would_broadcast_are_errors(call) -> None:
     with pytest.raises(ValueError, match="expected shape"):
         call()
+
+
+def test_ppo_sums_by_hand() -> None:
+    """Two samples, two equally likely actions, ratio 1: -1 + 2; values off by 1 and by 2."""
+    zeros = torch.zeros(2, 2)
+    sums = ppo_sums(
+        zeros,
+        torch.tensor([[1.0, 0.0], [0.0, 2.0]]),
+        torch.tensor([0, 1]),
+        torch.full((2,), math.log(0.5)),
+        zeros,
+        torch.tensor([1.0, -2.0]),
+        zeros,
+        0.1,
+        None,
+    )
+    expected = {
+        "policy_loss": 1.0,
+        "vf_loss": 2.5,
+        "entropy": 2 * math.log(2.0),
+        "vf_loss_extrinsic": 0.5,
+        "vf_loss_intrinsic": 2.0,
+        "approx_kl": 0.0,
+        "clip_fraction": 0.0,
+    }
+    assert {name: float(value) for name, value in sums.items()} == pytest.approx(expected)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from pathlib import Path
 
 import matplotlib
@@ -107,17 +106,10 @@ def save(figure: Figure, path: Path) -> None:
 
 def main() -> None:
     """Writes results.md and the pictures."""
-    commit = subprocess.run(
-        ["git", "log", "-1", "--format=%h", "--", "rllib_rnd"],
-        cwd=HERE.parents[1],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
     lines = [
         "# First light: results",
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; code at commit {commit}.",
+        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}.",
         "Other work shared the machine, so the seconds are upper bounds. Command: see README.md.",
         "",
     ]
@@ -134,7 +126,8 @@ def main() -> None:
             continue
         frame = pd.read_csv(path)
         table = montezuma(frame) if study == "montezuma" else runs_table(frame)
-        lines += [f"## {title}", "", *table, "", f"![{title}]({study}.png)", ""]
+        commits = ", ".join(sorted(set(frame.commit)))
+        lines += [f"## {title}", "", *table, "", f"Code: commit {commits}.", "", f"![{title}]({study}.png)", ""]
         if study == "deep_sea_size":
             base = pd.read_csv(HERE / "deep_sea.csv")
             draw_sizes(pd.concat([frame, base[base.variant == "rnd"]]), HERE / f"{study}.png")

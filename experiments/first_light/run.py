@@ -9,6 +9,7 @@ A study goes on where it was cut: runs that are already in the CSV are left out.
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import subprocess
 import sys
@@ -26,7 +27,18 @@ from rllib_rnd.tracking.metrics import curated
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "tuned_examples"
-FIELDS = ["study", "variant", "size", "seed", "agent_steps", "seconds", "return_mean", "intrinsic_reward", "done"]
+FIELDS = [
+    "study",
+    "variant",
+    "size",
+    "seed",
+    "agent_steps",
+    "seconds",
+    "return_mean",
+    "intrinsic_reward",
+    "done",
+    "commit",
+]
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,13 @@ def deep_sea(study: str, variant: str, size: int, seed: int, budget: int) -> Run
     return Run(study, variant, f"deep_sea_{variant}", seed, budget, 0.9, size, settings)
 
 
+@functools.cache
+def commit() -> str:
+    """The version of the code, as git names it."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def train(run: Run) -> Iterator[dict[str, Any]]:
     """Trains and yields one row per iteration."""
     overrides = Overrides(settings=run.settings, seed=run.seed)
@@ -96,6 +115,7 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
             "return_mean": "" if mean_return is None else round(float(mean_return), 5),
             "intrinsic_reward": round(float(learner.get("intrinsic_reward_mean", 0.0)), 6),
             "done": int(done),
+            "commit": commit(),
         }
     algorithm.stop()
 
@@ -110,11 +130,12 @@ def montezuma() -> None:
     command += ["--resume"] if (storage / name).exists() else []
     subprocess.run([str(word) for word in command], check=True)
     (results,) = (storage / name).glob("*/result.json")
-    rows = [curated(json.loads(line)) for line in results.read_text().splitlines()]
+    found = [curated(json.loads(line)) for line in results.read_text().splitlines()]
+    rows = [{**{key: f"{value:.6g}" for key, value in row.items()}, "commit": commit()} for row in found]
     with (HERE / "montezuma.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, sorted({key for row in rows for key in row}))
         writer.writeheader()
-        writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in rows)
+        writer.writerows(rows)
 
 
 def main(studies: list[str]) -> None:

@@ -74,7 +74,7 @@ def montezuma(frame: pd.DataFrame) -> list[str]:
         "| agent steps | mean return | best return | rooms visited | intrinsic reward | after scaling | entropy |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row in picked.itertuples():
+    for row in picked.fillna(0.0).itertuples():  # no episode has ended in the first rollouts
         lines.append(
             f"| {row.agent_steps:,.0f} | {row.return_mean:.1f} | {row.return_max:.0f} | {row.rooms_visited:.0f} "
             f"| {row.intrinsic_reward_mean:.4f} | {row.intrinsic_reward_normalized_mean:.4f} | {row.entropy:.2f} |"
@@ -90,6 +90,7 @@ def montezuma(frame: pd.DataFrame) -> list[str]:
     rooms = bottom.twinx()
     rooms.plot(frame.agent_steps, frame.rooms_visited, color=COLORS["ppo"], lw=1.4)
     rooms.set_ylabel("rooms visited", color=COLORS["ppo"])
+    rooms.set_ylim(0, frame.rooms_visited.max() + 1)
     rooms.yaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.25)

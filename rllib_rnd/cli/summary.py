@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,17 +153,27 @@ def relative(path: str) -> str:
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
+def typed(command: str) -> str:
+    """Returns a command as it must be typed here: with a path where this environment's programs are not on PATH."""
+    name, _, rest = command.partition(" ")
+    program = Path(sys.executable).with_name(name)
+    on_path = shutil.which(name)
+    if not program.exists() or (on_path and Path(on_path).resolve() == program.resolve()):
+        return command
+    return f"{shlex.quote(relative(str(program)))} {rest}"
+
+
 def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str, Any], failed: bool) -> None:
     say(f"\ncheckpoint   {relative(checkpoint) if checkpoint else 'none was written'}")
     if checkpoint:
-        say(f"evaluate     rllib evaluate {shlex.quote(relative(checkpoint))}")
+        say(f"evaluate     {typed(f'rllib evaluate {shlex.quote(relative(checkpoint))}')}")
         command = further(report, result)
         if command or report.interrupted or failed:
-            say(f"resume       {command or report.resume_command}")
+            say(f"resume       {typed(command or report.resume_command)}")
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite:")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"
-        say(f"compare      {command if local else report.mlflow_uri}")
+        say(f"compare      {typed(command) if local else report.mlflow_uri}")
 
 
 def one_line(error: BaseException) -> str:

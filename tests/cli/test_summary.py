@@ -1,11 +1,12 @@
 """The commands that the end of a run suggests."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from rllib_rnd.cli.summary import Report, further, one_line, relative, trial_label
+from rllib_rnd.cli.summary import Report, further, one_line, relative, trial_label, typed
 
 STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
@@ -45,3 +46,17 @@ def test_trials_are_told_apart_by_their_draws() -> None:
     assert trial_label(SimpleNamespace(path=folder)) == "coeff=0.5000, lr=0.0013"
     alone = "RND_CartPole-v1_83cf0_00000_0_2026-11-21_17-03-46"
     assert trial_label(SimpleNamespace(path=f"/r/{alone}")) == alone
+
+
+def test_commands_can_be_typed_as_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bin_folder = tmp_path / ".venv" / "bin"
+    bin_folder.mkdir(parents=True)
+    for name in ("python", "rllib"):
+        (bin_folder / name).touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(bin_folder / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert typed("rllib evaluate c") == ".venv/bin/rllib evaluate c"
+    assert typed("mlflow ui") == "mlflow ui"  # not installed here: nothing better is known
+    monkeypatch.setenv("PATH", str(bin_folder))
+    assert typed("rllib evaluate c") == "rllib evaluate c"

@@ -2,7 +2,7 @@
 
 The same networks, environment and arithmetic as the package with the paper's settings, in one process, one thread
 pool, one file: channels-last convolutions, single uint8 frames, target features once per rollout, predictor on kept
-samples only, an allocator that keeps freed memory. No masks of other learners, plug-ins, metrics, checks,
+samples only, micro-batches, an allocator that keeps freed memory. No masks of other learners, plug-ins, metrics, checks,
 checkpoints: what the package adds to this is its overhead.
 """
 
@@ -24,6 +24,7 @@ from _harness import arguments, serve
 from rllib_rnd.envs import make_vector_env
 
 T, K, EPOCHS, MINIBATCHES = 128, 4, 4, 4
+MICRO_BATCH = 1024
 GAMMA_EXT, GAMMA_INT, LAMBDA = 0.999, 0.99, 0.95
 
 
@@ -177,30 +178,36 @@ class BareLoop:
         begun = torch.where(data["first"], torch.arange(T + 1)[:, None] + K - 1, 0).cummax(0).values
         for _ in range(EPOCHS):
             for index in torch.randperm(T * n).chunk(MINIBATCHES):
-                t, env = index // n, index % n
-                wanted = torch.maximum(t[:, None] + torch.arange(K), begun[t, env][:, None])
-                stack = torch.empty((len(index), 84, 84, K), dtype=torch.uint8)
-                for k in range(K):
-                    stack[..., k] = frames[wanted[:, k], env]
-                logits, values = self.policy(self.image(stack.movedim(-1, 1)))
-                log_probs = torch.log_softmax(logits, 1)
-                logp = log_probs.gather(1, data["action"].flatten()[index][:, None])[:, 0]
-                ratio = (logp - data["logp"].flatten()[index]).exp()
-                advantage = data["advantage"][index]
-                surrogate = -torch.min(ratio * advantage, ratio.clamp(0.9, 1.1) * advantage).mean()
-                value_loss = 0.5 * (values - data["target"][index]).square().sum(1).mean()
-                entropy = -(log_probs.exp() * log_probs).sum(1).mean()
+                self.optimizer.zero_grad(set_to_none=True)
+                for micro in index.split(MICRO_BATCH):
+                    self.policy_loss(data, begun, micro, len(index)).backward()
                 kept = index[torch.rand(len(index)) < self.proportion]
                 newest = frames[kept // n + K, kept % n]
-                predicted = (self.predictor(self.normal(newest)) - data["features"][kept]).square().mean()
-                self.optimizer.zero_grad(set_to_none=True)
-                (surrogate + value_loss - 0.001 * entropy + predicted).backward()
+                (self.predictor(self.normal(newest)) - data["features"][kept]).square().mean().backward()
                 self.optimizer.step()
         with torch.no_grad():
             newest = frames[K:].flatten(0, 1)
             for part in newest.split(1024):
                 x = part.float()
                 self.pixels.update(x.mean(0), x.var(0, correction=0), len(x))
+
+    def policy_loss(self, data: dict[str, Tensor], begun: Tensor, index: Tensor, count: int) -> Tensor:
+        """The share of ``index`` in the PPO loss of a minibatch of ``count`` samples."""
+        n = self.n
+        t, env = index // n, index % n
+        wanted = torch.maximum(t[:, None] + torch.arange(K), begun[t, env][:, None])
+        stack = torch.empty((len(index), 84, 84, K), dtype=torch.uint8)
+        for k in range(K):
+            stack[..., k] = data["frames"][wanted[:, k], env]
+        logits, values = self.policy(self.image(stack.movedim(-1, 1)))
+        log_probs = torch.log_softmax(logits, 1)
+        logp = log_probs.gather(1, data["action"].flatten()[index][:, None])[:, 0]
+        ratio = (logp - data["logp"].flatten()[index]).exp()
+        advantage = data["advantage"][index]
+        surrogate = -torch.min(ratio * advantage, ratio.clamp(0.9, 1.1) * advantage).sum()
+        value_loss = 0.5 * (values - data["target"][index]).square().sum()
+        entropy = -(log_probs.exp() * log_probs).sum()
+        return (surrogate + value_loss - 0.001 * entropy) / count
 
     def iterate(self) -> dict[str, float]:
         """One iteration."""

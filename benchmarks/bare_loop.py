@@ -2,7 +2,7 @@
 
 The same networks, environment and arithmetic as the package with the paper's settings, in one process, one thread
 pool, one file: channels-last convolutions, single uint8 frames, target features once per rollout, predictor on kept
-samples only, micro-batches, an allocator that keeps freed memory. No masks of other learners, plug-ins, metrics, checks,
+samples only, micro-batches, an allocator that keeps freed memory. No other learners, plug-ins, metrics, checks,
 checkpoints: what the package adds to this is its overhead.
 """
 

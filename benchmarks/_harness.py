@@ -64,7 +64,6 @@ class Contender:
             [sys.executable, *self.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if "BENCH_QUIET" in os.environ else None,
             text=True,
             cwd=HERE.parent,
             env={**os.environ, **self.environment},

@@ -8,7 +8,6 @@ checkpoints: what the package adds to this is its overhead.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from _harness import arguments, serve
 
+from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.envs import make_vector_env
 
 T, K, EPOCHS, MINIBATCHES = 128, 4, 4, 4
@@ -218,13 +218,6 @@ class BareLoop:
         self.learn(data)
         now = time.perf_counter()
         return {"agent_steps": float(T * self.n), "sample_s": sampled - started, "learn_s": now - sampled}
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed blocks rather than to give them back and fault them in again."""
-    libc = ctypes.CDLL(None)
-    libc.mallopt(-4, 0)  # M_MMAP_MAX: large blocks too come from the heap
-    libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: which never shrinks
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         state = copy.deepcopy(states.get(self.worker_index))  # what comes through Ray is read-only
         if state is None or state["num_envs"] != self.num_envs:
             return
-        self._generator.set_state(torch.from_numpy(state["generator"].copy()))
+        self._generator.set_state(torch.from_numpy(state["generator"]))
         self._resets = state["resets"]
         if state["env"] is not None and getattr(self.env, "can_clone_state", False):
             self.env.reset(seed=self._seed)  # gymnasium's environments want a first reset, whatever comes after it
@@ -303,7 +303,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def _forward(self, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         batch = {Columns.OBS: torch.from_numpy(obs).to(self._device)}
-        # RLlib's forward_exploration without its switch to eval mode and back around every call (a tenth of the time).
+        # RLlib's forward_exploration without its walk through all submodules, to eval mode and back, around every call.
         with torch.inference_mode():
             out = self.module._forward_exploration(batch)
         return out[Columns.ACTION_DIST_INPUTS].float().cpu(), out[VALUES].float().cpu().numpy()

@@ -235,7 +235,7 @@ class IntrinsicPPOLearner(TorchLearner):
             for name, value in parts.items():
                 sums[name] += value
         loss, parts = self._plugin_loss(batch, index)
-        if parts:
+        if loss.requires_grad:  # not with plug-ins that have nothing to learn, such as counts
             loss.backward()
         metrics = {**sums, **parts}
         metrics["total_loss"] = sums["total_loss"] + loss.detach()

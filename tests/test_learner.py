@@ -100,6 +100,18 @@ def test_micro_batches_give_the_gradients_of_the_whole_minibatch(
         torch.testing.assert_close(micro_metrics[name], metrics[name], atol=1e-6, rtol=1e-4)
 
 
+def test_a_plugin_may_have_nothing_to_learn(
+    pair: tuple[IntrinsicPPOLearner, Rollout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner, rollout = pair
+    batch = learner._prepare(rollout.to_torch())
+    term = (torch.tensor(6.0), torch.tensor(3.0))
+    monkeypatch.setattr(learner, "_plugin_terms", lambda *_: [("count_error", term, 1.0)])
+    metrics = learner._minibatch_step(batch, batch.index)
+    assert float(metrics["count_error"]) == 2.0
+    assert float(metrics["grad_norm"]) > 0.0
+
+
 @pytest.mark.parametrize("where", ["reward", "value", "logp"])
 def test_a_nonfinite_update_is_skipped_counted_and_finally_stops_with_its_cause(
     pair: tuple[IntrinsicPPOLearner, Rollout], where: str

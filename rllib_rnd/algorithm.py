@@ -8,264 +8,25 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
-from ray.util import log_once
 
-from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
-from rllib_rnd.env_runner import RolloutEnvRunner
-from rllib_rnd.envs import frame_stack
+from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig
+from rllib_rnd.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.episode_tracker import EpisodeSummary, RecentEpisodes
-from rllib_rnd.errors import ConfigError
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.learner import IntrinsicPPOLearner
-from rllib_rnd.modules.backbone import BACKBONES
-from rllib_rnd.modules.dual_critic import DualCriticModule
-from rllib_rnd.options import check_value
 from rllib_rnd.rollout import Rollout
 
-# Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
-OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "extrinsic_coeff": (float, {"low": 0.0}),
-    "extrinsic_reward": (str, {"choices": ["raw", "sign", "clip", "none"]}),
-    "num_minibatches": (int, {"low": 1}),
-    "normalize_advantages": (bool, {}),
-    "warmup_steps": (int, {"low": 0}),
-    "max_nonfinite_updates": (int, {"low": 1}),
-    "torch_threads": (int | None, {"low": 1}),
-    "keep_freed_memory": (bool, {}),
-    "micro_batch_size": (int | None, {"low": 1}),
-    "adam_epsilon": (float, {"low": 0.0}),
-}
-# RLlib's settings that this algorithm uses, with the limits RLlib itself does not check.
-LIMITED_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "gamma": (float, {"low": 0.0, "high": 1.0}),
-    "lambda_": (float, {"low": 0.0, "high": 1.0}),
-    "vf_loss_coeff": (float, {"low": 0.0}),
-    "vf_clip_param": (float | None, {"low": 0.0}),
-    "grad_clip": (float | None, {"low": 0.0}),
-    "num_epochs": (int, {"low": 1}),
-    "minibatch_size": (int | None, {"low": 1}),
-    "num_envs_per_env_runner": (int, {"low": 1}),
-    "num_env_runners": (int, {"low": 0}),
-    "num_learners": (int, {"low": 0}),
-}
-
-
-class IntrinsicPPOConfig(PPOConfig):
-    """Configuration of `IntrinsicPPO`; defaults are the RND lineage's with the intrinsic part off."""
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or IntrinsicPPO)
-        self.env_runner_cls = RolloutEnvRunner
-        self.num_env_runners = 0
-        self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = 128
-        self.lr = 1e-4
-        self.gamma = 0.999
-        self.lambda_ = 0.95
-        self.clip_param = 0.1
-        self.entropy_coeff = 0.001
-        self.vf_loss_coeff = 1.0
-        self.vf_clip_param = None
-        self.grad_clip = None
-        self.num_epochs = 4
-        self.minibatch_size = None
-        self.use_kl_loss = False
-        # Ours.
-        self.num_minibatches = 4
-        self.extrinsic_coeff = 2.0
-        self.extrinsic_reward = "raw"
-        self.normalize_advantages = False
-        self.backbone: Any = {"type": "auto"}
-        self.intrinsic_reward: Any = None
-        self.auxiliary_loss: Any = None
-        self.warmup_steps = 0
-        self.max_nonfinite_updates = 20
-        self.torch_threads: int | None = None
-        self.keep_freed_memory = True
-        self.micro_batch_size: int | None = None
-        self.adam_epsilon = 1e-8
-
-    @override(PPOConfig)
-    def training(
-        self,
-        *,
-        extrinsic_coeff: float = NotProvided,
-        extrinsic_reward: str = NotProvided,
-        num_minibatches: int = NotProvided,
-        normalize_advantages: bool = NotProvided,
-        backbone: Mapping[str, Any] | str = NotProvided,
-        intrinsic_reward: Any = NotProvided,
-        auxiliary_loss: Any = NotProvided,
-        warmup_steps: int = NotProvided,
-        max_nonfinite_updates: int = NotProvided,
-        torch_threads: int | None = NotProvided,
-        keep_freed_memory: bool = NotProvided,
-        micro_batch_size: int | None = NotProvided,
-        adam_epsilon: float = NotProvided,
-        **kwargs: Any,
-    ) -> IntrinsicPPOConfig:
-        """Sets training settings; PPO's own (lr, gamma, lambda_, clip_param, ...) are accepted as well.
-
-        Args:
-            extrinsic_coeff: weight of the extrinsic advantage (RND: 2; each intrinsic reward has its own ``coeff``).
-            extrinsic_reward: what the learner trains on: "raw", "sign", "clip" (to [-1, 1]) or "none" (zero).
-                Reported returns are always raw.
-            num_minibatches: minibatches per epoch (RND: 4); ``minibatch_size`` (samples), if set, decides instead.
-            normalize_advantages: standardise the mixed advantage over the rollout (off in RND).
-            backbone: ``{type: name, **options}``; "auto" picks by observation space.
-            intrinsic_reward: None, one mapping ``{type: rnd, ...}`` or a list of them (one value stream each).
-            auxiliary_loss: None, one mapping or a list.
-            warmup_steps: vector steps of random play, in separate environments, for the first statistics.
-            max_nonfinite_updates: skipped non-finite updates in a row after which training stops.
-            torch_threads: threads of the learner; None takes all cores (shared between learners).
-            keep_freed_memory: on the CPU, keep freed blocks for the next step instead of returning them to the kernel.
-            micro_batch_size: samples per forward and backward pass of policy and critics; gradients are summed over a
-                minibatch. None: 1,024 on the CPU, the whole minibatch on a GPU.
-            adam_epsilon: Adam's epsilon.
-            **kwargs: PPO's and RLlib's own training settings.
-        """
-        super().training(**kwargs)
-        given = {k: v for k, v in locals().items() if k in vars(self) and v is not NotProvided}
-        for name, value in given.items():
-            setattr(self, name, value)
-        return self
-
-    def intrinsic_reward_specs(self) -> list[dict[str, Any]]:
-        """The intrinsic rewards as a list of mappings, one per intrinsic value stream."""
-        return _as_list(self.intrinsic_reward)
-
-    def auxiliary_loss_specs(self) -> list[dict[str, Any]]:
-        """The auxiliary losses as a list of mappings."""
-        return _as_list(self.auxiliary_loss)
-
-    def backbone_spec(self) -> dict[str, Any]:
-        """The backbone as a mapping."""
-        return {"type": self.backbone} if isinstance(self.backbone, str) else dict(self.backbone)
-
-    def samples_per_iteration(self) -> int:
-        """Agent steps per training iteration (all runners)."""
-        return self.get_rollout_fragment_length() * self.num_envs_per_env_runner * max(1, self.num_env_runners)
-
-    def minibatches_per_epoch(self) -> int:
-        """Minibatches per epoch, the same number on every learner."""
-        if self.minibatch_size is None:
-            return self.num_minibatches
-        return max(1, math.ceil(self.samples_per_iteration() / self.minibatch_size))
-
-    @override(AlgorithmConfig)
-    def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
-        """T, agent steps per environment and iteration."""
-        return 128 if self.rollout_fragment_length == "auto" else int(self.rollout_fragment_length)
-
-    @override(AlgorithmConfig)
-    def validate_train_batch_size_vs_rollout_fragment_length(self) -> None:
-        """The batch is what the runners deliver; there is nothing to compare."""
-
-    @override(AlgorithmConfig)
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """The dual-critic module."""
-        return RLModuleSpec(module_class=DualCriticModule)
-
-    @override(AlgorithmConfig)
-    def get_default_learner_class(self) -> type:
-        """The learner over rollouts."""
-        return IntrinsicPPOLearner
-
-    @property
-    @override(PPOConfig)
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {
-            "backbone": self.backbone_spec(),
-            "intrinsic_rewards": self.intrinsic_reward_specs(),
-            "auxiliary_losses": self.auxiliary_loss_specs(),
-            "frame_stack": frame_stack(self.env, dict(self.env_config)) if self.env else 1,
-        }
-
-    @override(PPOConfig)
-    def validate(self) -> None:
-        """Checks everything at build time.
-
-        Raises:
-            ConfigError: naming the field, the value and what is allowed.
-        """
-        self._refuse_unsupported()
-        for name, (hint, limits) in (OWN_SETTINGS | LIMITED_SETTINGS).items():
-            setattr(self, name, check_value(getattr(self, name), hint, name, limits))
-        for name in ("lr", "clip_param", "entropy_coeff"):
-            _check_schedule(name, getattr(self, name))
-        if self.rollout_fragment_length != "auto":
-            check_value(self.rollout_fragment_length, int, "rollout_fragment_length", {"low": 1})
-        if self.backbone_spec().get("type") != "auto":
-            BACKBONES.parse(self.backbone_spec(), "backbone")
-        for i, spec in enumerate(self.intrinsic_reward_specs()):
-            INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
-        for i, spec in enumerate(self.auxiliary_loss_specs()):
-            AUXILIARY_LOSSES.parse(spec, f"auxiliary_loss[{i}]")
-        learners, envs = (
-            max(1, self.num_learners),
-            self.num_envs_per_env_runner * max(1, self.num_env_runners),
-        )
-        if learners > envs:
-            raise ConfigError(f"num_learners: {learners} learners cannot share {envs} environments; allowed is {envs}.")
-        samples = self.samples_per_iteration() // learners
-        if self.minibatches_per_epoch() > samples:
-            raise ConfigError(
-                f"num_minibatches: {self.minibatches_per_epoch()} is more than the {samples} samples of an iteration."
-            )
-        self.train_batch_size_per_learner = samples
-        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
-        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
-        super().validate()
-
-    def _refuse_unsupported(self) -> None:
-        if not (self.enable_rl_module_and_learner and self.enable_env_runner_and_connector_v2):
-            raise ConfigError("enable_rl_module_and_learner: RLlib's old API stack is not supported; leave it True.")
-        if self.is_multi_agent:
-            raise ConfigError("multi_agent: multi-agent environments are not supported; use a single-agent one.")
-        if self.input_ not in (None, "sampler"):
-            raise ConfigError(f"input_: offline data ({self.input_!r}) is not supported; allowed is 'sampler'.")
-        if self.use_kl_loss:
-            raise ConfigError("use_kl_loss: True is not supported (the lineage has no KL term); allowed is False.")
-        if self.torch_skip_nan_gradients:
-            raise ConfigError(
-                "torch_skip_nan_gradients: True is not supported; non-finite updates are always skipped "
-                "(see max_nonfinite_updates)."
-            )
-
-
-def _as_list(spec: Any) -> list[dict[str, Any]]:
-    if spec is None:
-        return []
-    specs = spec if isinstance(spec, (list, tuple)) else [spec]
-    return [{"type": s} if isinstance(s, str) else dict(s) if isinstance(s, Mapping) else s for s in specs]
-
-
-def _check_schedule(name: str, value: Any) -> None:
-    """Checks a number >= 0 or a schedule ``[[agent_step, value], ...]`` that starts at step 0."""
-    if not isinstance(value, (list, tuple)):
-        check_value(value, float, name, {"low": 0.0})
-        return
-    steps = [point[0] for point in value if isinstance(point, (list, tuple)) and len(point) == 2]
-    if len(steps) != len(value) or len(value) < 2 or steps[0] != 0 or steps != sorted(set(steps)):
-        raise ConfigError(
-            f"{name}: {value!r} is no schedule; allowed is a number or [[0, value], [agent_step, value], ...] "
-            "with rising agent steps."
-        )
-    for i, point in enumerate(value):
-        check_value(point[1], float, f"{name}[{i}]", {"low": 0.0})
+_ROLLOUTS = "rollouts"  # the tag of requests for them
 
 
 class IntrinsicPPO(PPO):
@@ -306,16 +67,28 @@ class IntrinsicPPO(PPO):
 
     def _sample(self) -> list[Any]:
         """Rollouts (local runner) or references to them (remote runners); metrics are aggregated."""
-        if self.env_runner_group.num_remote_env_runners() == 0:
-            results = [self.env_runner.sample_all()]
-        else:
-            results = self.env_runner_group.foreach_env_runner("sample_ref", local_env_runner=False)
+        results = self._collect()
         if results:
             self.metrics.aggregate([result.metrics for result in results], key=ENV_RUNNER_RESULTS)
         for result in results:
             self._rooms_visited |= result.rooms
         self._log_episodes([episode for result in results for episode in result.episodes])
         return [result.rollout for result in results]
+
+    def _collect(self) -> list[RunnerSample]:
+        """What the runners played, in their order; with ``overlap_sampling`` they then play on at once."""
+        runners = self.env_runner_group
+        if runners.num_remote_env_runners() == 0:
+            return [self.env_runner.sample_all()]
+        if not self.config.overlap_sampling:
+            results: list[RunnerSample] = runners.foreach_env_runner("sample_ref", local_env_runner=False)
+            return results
+        # A runner with a rollout under way gets no second request: this starts those that have none (all of them the
+        # first time, later a restarted one).
+        runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+        finished = runners.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=None)
+        runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+        return [result for _, result in sorted(finished, key=lambda pair: pair[0])]
 
     def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
         self._recent.add(finished)
@@ -386,6 +159,16 @@ class IntrinsicPPO(PPO):
             self._foreach_runner(functools.partial(_restore_play, states=own["play"]))
 
 
+class RND(IntrinsicPPO):
+    """Preset: IntrinsicPPO whose intrinsic reward is RND."""
+
+    @classmethod
+    @override(IntrinsicPPO)
+    def get_default_config(cls) -> RNDConfig:
+        """The defaults."""
+        return RNDConfig()
+
+
 def _random_play(runner: RolloutEnvRunner, num_steps: int, call: int) -> Rollout:
     return runner.random_play(num_steps, call)
 
@@ -396,22 +179,3 @@ def _restore_play(runner: RolloutEnvRunner, states: dict[int, dict[str, Any]]) -
 
 def _raise(error: Exception) -> Any:
     raise error
-
-
-class RNDConfig(IntrinsicPPOConfig):
-    """IntrinsicPPO with Random Network Distillation (Burda et al. 2018, arXiv 1810.12894)."""
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or RND)
-        self.intrinsic_reward = {"type": "rnd"}
-        self.warmup_steps = 6400
-
-
-class RND(IntrinsicPPO):
-    """Preset: IntrinsicPPO whose intrinsic reward is RND."""
-
-    @classmethod
-    @override(IntrinsicPPO)
-    def get_default_config(cls) -> RNDConfig:
-        """The defaults."""
-        return RNDConfig()

@@ -17,17 +17,18 @@ import ray
 import torch
 from gymnasium.wrappers.vector import DictInfoToList
 from ray.rllib.callbacks.utils import make_callback
-from ray.rllib.core.columns import Columns
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_runner import ENV_STEP_FAILURE
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.annotations import override
+from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import SAMPLE_TIMER, WEIGHTS_SEQ_NO
 
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.episode_tracker import EpisodeSummary, EpisodeTracker
-from rllib_rnd.modules.dual_critic import VALUES
+from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.threads import plan_threads
 
 
 @dataclass
@@ -74,8 +75,16 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._episodes: Any = None
         self._position: Any = None
         self._random_play: Any = None
+        self._num_threads = plan_threads(config).runner
         self._finished: list[EpisodeSummary] = []
         super().__init__(config=config, **kwargs)
+        if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
+            # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
+            self._device = get_device(config, config.num_gpus_per_learner)
+            self.module.to(self._device)
+        self._policy_and_values = accelerate(
+            self.module.policy_and_values, self._device, config.autocast, worker_compile_options(config, self._device)
+        )
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self._seed = runner_seed(config.seed, self.worker_index, config.in_evaluation)
         self._resets = 0
@@ -93,7 +102,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                 self.env.close()
         num_envs = self.config.num_envs_per_env_runner
         env_config = dict(self.config.env_config)
-        vector_env = make_vector_env(self.config.env, num_envs, env_config, self._env_threads())
+        vector_env = make_vector_env(self.config.env, num_envs, env_config, self._num_threads)
         self.frame_stack = frame_stack(self.config.env, env_config)
         self.env = DictInfoToList(vector_env) if self.config.in_evaluation else vector_env
         self.num_envs = num_envs
@@ -135,10 +144,6 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             self.env.reset(seed=self._seed)  # gymnasium's environments want a first reset, whatever comes after it
             self.env.restore_state(state["env"])
             self._position, self._episodes = state["position"], state["episodes"]
-
-    def _env_threads(self) -> int | None:
-        """Threads for environments in C++: a remote runner's own cores, all cores for the local one."""
-        return max(1, int(self.config.num_cpus_per_env_runner)) if self.worker_index > 0 else None
 
     @override(SingleAgentEnvRunner)
     def sample(self, **kwargs: Any) -> Any:
@@ -207,7 +212,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         try:
             if seed_offset == 0 or self._random_play is None:
                 env_config = dict(self.config.env_config)
-                env = make_vector_env(self.config.env, self.num_envs, env_config, self._env_threads())
+                env = make_vector_env(self.config.env, self.num_envs, env_config, self._num_threads)
                 self._random_play = (env, None, EpisodeTracker(self.num_envs))
                 env.action_space.seed(None if self._seed is None else self._seed + 1)
             self.env, self._position, self._episodes = self._random_play
@@ -278,8 +283,12 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         obs_space, act_space = self.env.single_observation_space, self.env.single_action_space
         frame_shape = obs_space.shape[1:] if k > 1 else obs_space.shape
         streams = 1 + len(self.config.intrinsic_reward_specs())
+        frames = np.empty((steps + (k if k > 1 else 1), n, *frame_shape), dtype=obs_space.dtype)
+        if self._device.type == "cuda" and self.worker_index == 0:
+            # The learner is in this process and copies from page-locked memory while it does other things.
+            frames = torch.from_numpy(frames).pin_memory().numpy()
         return Rollout(
-            frames=np.empty((steps + (k if k > 1 else 1), n, *frame_shape), dtype=obs_space.dtype),
+            frames=frames,
             is_first=np.empty((steps + 1, n), dtype=bool),
             action=np.empty((steps, n, *act_space.shape), dtype=act_space.dtype),
             logp=np.zeros((steps, n), dtype=np.float32),
@@ -302,11 +311,11 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         return arrays.action[t]
 
     def _forward(self, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-        batch = {Columns.OBS: torch.from_numpy(obs).to(self._device)}
-        # RLlib's forward_exploration without its walk through all submodules, to eval mode and back, around every call.
+        # Not RLlib's forward_exploration: that walks through all submodules, to eval mode and back, around every call.
         with torch.inference_mode():
-            out = self.module._forward_exploration(batch)
-        return out[Columns.ACTION_DIST_INPUTS].float().cpu(), out[VALUES].float().cpu().numpy()
+            logits, values = self._policy_and_values(torch.from_numpy(obs).to(self._device))
+            both = torch.cat([logits, values], dim=1).float().cpu()  # one transfer
+        return both[:, : logits.shape[1]], both[:, logits.shape[1] :].numpy()
 
     def _run_callback(self, name: str, **kwargs: Any) -> None:
         make_callback(

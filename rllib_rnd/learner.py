@@ -7,7 +7,7 @@ are summed explicitly: wrapping the module in DDP would overwrite the running st
 
 from __future__ import annotations
 
-import os
+import time
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +25,11 @@ from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import explained_variance, ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
+from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import all_reduce_sum, rank, standardize, world_size
 from rllib_rnd.modules.dual_critic import DualCriticModule
-from rllib_rnd.rollout import Rollout, concatenate_envs, shard_bounds
+from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
+from rllib_rnd.threads import plan_threads
 
 # Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
 _CPU_MICRO_BATCH = 1024
@@ -63,9 +65,14 @@ class IntrinsicPPOLearner(TorchLearner):
     def build(self) -> None:
         """Builds module and optimizer, and the generators of minibatch order and masks."""
         # Under Ray a process is limited to one thread unless told otherwise.
-        threads = self.config.torch_threads or max(1, (os.cpu_count() or 1) // max(1, self.config.num_learners))
-        torch.set_num_threads(threads)
+        torch.set_num_threads(plan_threads(self.config).learner)
         super().build()
+        self._policy_and_values = accelerate(
+            self.trained_module.policy_and_values,
+            self._device,
+            self.config.autocast,
+            learner_compile_options(self.config),
+        )
         if self.config.keep_freed_memory and self._device.type == "cpu":
             keep_freed_memory()
         self._generator = torch.Generator(device=self._device)
@@ -83,6 +90,7 @@ class IntrinsicPPOLearner(TorchLearner):
             name: Scheduler(getattr(self.config, name), framework="torch", device=self._device)
             for name in ("entropy_coeff", "clip_param")
         }
+        self._scheduled = {name: float(schedule.get_current_value()) for name, schedule in self._schedules.items()}
 
     @property
     def trained_module(self) -> DualCriticModule:
@@ -125,9 +133,12 @@ class IntrinsicPPOLearner(TorchLearner):
         """
         self.before_gradient_based_update(timesteps=timesteps)
         self._weights_seq_no += 1
-        for schedule in self._schedules.values():
-            schedule.update(timestep=timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        for name, schedule in self._schedules.items():
+            # As numbers, once: reading a tensor in every minibatch would wait for the device each time.
+            self._scheduled[name] = float(schedule.update(timestep=timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME]))
+        started = time.perf_counter()
         rollout = self._own_share(rollouts)
+        self._log({"transfer_s": time.perf_counter() - started})
         if self._is_usable(rollout):
             batch = self._prepare(rollout)
             sums: dict[str, list[Tensor]] = defaultdict(list)
@@ -161,10 +172,10 @@ class IntrinsicPPOLearner(TorchLearner):
     def _own_share(self, rollouts: list[Any]) -> Rollout:
         """This learner's environments, fetching only the rollouts they are in."""
         resolved = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in rollouts]
-        joined = concatenate_envs(resolved)
-        start, stop = shard_bounds(joined.num_envs, world_size(), rank())
-        self._share = (joined.num_envs, start, stop)
-        return joined.select_envs(start, stop).to_torch(self._device)
+        num_envs = sum(rollout.num_envs for rollout in resolved)
+        start, stop = shard_bounds(num_envs, world_size(), rank())
+        self._share = (num_envs, start, stop)
+        return select_and_join(resolved, start, stop, self._device)
 
     def _is_usable(self, rollout: Rollout) -> bool:
         """False (and counted) if the environment delivered a non-finite observation or reward."""
@@ -250,8 +261,8 @@ class IntrinsicPPOLearner(TorchLearner):
             index: ``[B]`` flat indices.
             count: samples of the whole minibatch over all learners, by which sums are divided.
         """
-        module, rollout = self.trained_module, batch.rollout
-        logits, values = module.policy_and_values(rollout.obs(index))
+        rollout = batch.rollout
+        logits, values = self._policy_and_values(rollout.obs(index))
         sums = ppo_sums(
             logits,
             values,
@@ -260,11 +271,11 @@ class IntrinsicPPOLearner(TorchLearner):
             rollout.value[:-1].flatten(0, 1)[index],
             batch.advantage[index],
             batch.value_target[index],
-            float(self._schedules["clip_param"].get_current_value()),
+            self._scheduled["clip_param"],
             self.config.vf_clip_param,
         )
         parts = {name: value / count for name, value in sums.items()}
-        entropy_coeff = float(self._schedules["entropy_coeff"].get_current_value())
+        entropy_coeff = self._scheduled["entropy_coeff"]
         total = parts["policy_loss"] + self.config.vf_loss_coeff * parts["vf_loss"] - entropy_coeff * parts["entropy"]
         parts["total_loss"] = total
         return total, {name: value.detach() for name, value in parts.items()}

@@ -9,6 +9,7 @@ stacks that the networks see are gathered on the learner's device by index.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -72,14 +73,17 @@ class Rollout:
         return replace(self, **{name: getattr(self, name)[:, start:stop] for name in ARRAYS})
 
     def to_torch(self, device: torch.device | str = "cpu") -> Rollout:
-        """Returns the rollout as torch tensors on ``device`` (no copy on the CPU where numpy allows it)."""
-        tensors = {}
-        for name in ARRAYS:
-            array = getattr(self, name)
-            if isinstance(array, np.ndarray):
-                # Arrays out of Ray's object store are read-only views; torch warns about those, so copy them.
-                array = torch.from_numpy(array if array.flags.writeable else array.copy())
-            tensors[name] = array.to(device, non_blocking=True)
+        """Returns the rollout as torch tensors on ``device``, on the CPU over the same memory.
+
+        Arrays out of Ray's object store are read-only, and so must these tensors be treated.
+        """
+        tensors: dict[str, Any] = {}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            for name in ARRAYS:
+                array = getattr(self, name)
+                tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
+                tensors[name] = tensor.to(device, non_blocking=True)
         return replace(self, **tensors)
 
     def obs(self, index: torch.Tensor) -> torch.Tensor:
@@ -127,19 +131,27 @@ class Rollout:
 ARRAYS = [f.name for f in fields(Rollout) if f.name != "frame_stack"]
 
 
-def concatenate_envs(rollouts: Sequence[Rollout]) -> Rollout:
-    """Joins rollouts of equal length along the environment axis.
+def select_and_join(rollouts: Sequence[Rollout], start: int, stop: int, device: torch.device | str = "cpu") -> Rollout:
+    """Puts the environments ``start .. stop - 1`` of several rollouts, counted through, on a device as one.
+
+    A single rollout is not copied on the CPU; several are copied once, on the device.
 
     Raises:
         ValueError: the rollouts differ in T or K.
     """
-    if len(rollouts) == 1:
-        return rollouts[0]
     shapes = {(r.num_steps, r.frame_stack) for r in rollouts}
     if len(shapes) != 1:
         raise ValueError(f"Rollouts to join differ in (num_steps, frame_stack): {sorted(shapes)}.")
-    joined: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in rollouts], axis=1) for name in ARRAYS}
-    return replace(rollouts[0], **joined)
+    parts, first = [], 0
+    for rollout in rollouts:
+        low, high = max(start - first, 0), min(stop - first, rollout.num_envs)
+        if low < high:
+            parts.append(rollout.select_envs(low, high).to_torch(device))
+        first += rollout.num_envs
+    if len(parts) == 1:
+        return parts[0]
+    joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts], dim=1) for name in ARRAYS}
+    return replace(parts[0], **joined)
 
 
 def shard_bounds(num_envs: int, num_shards: int, shard: int) -> tuple[int, int]:

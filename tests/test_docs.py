@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rllib_rnd import IntrinsicPPOConfig, RNDConfig
-from rllib_rnd.algorithm import OWN_SETTINGS
+from rllib_rnd.config import OWN_SETTINGS
 from rllib_rnd.envs.atari import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
 from rllib_rnd.envs.minigrid import MiniGridOptions

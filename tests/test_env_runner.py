@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import gymnasium as gym
@@ -48,6 +49,20 @@ def test_rebuilt_stacks_equal_the_environments_stacks_across_resets_and_rollouts
         resets += int(rollout.is_first[1:].sum())
     assert resets >= 2, "the comparison must cross episode starts"
     assert rollout.frames.nbytes <= 1.2 * (30 + 3) * 2 * 84 * 84
+
+
+def test_sampling_needs_little_more_memory_than_its_single_frames() -> None:
+    steps, envs, stack = 128, 4, 4
+    config = atari_config(backend="ale").env_runners(num_envs_per_env_runner=envs, rollout_fragment_length=steps)
+    runner = make_runner(config)
+    runner.sample()  # what is allocated once
+    tracemalloc.start()
+    rollout = runner.sample()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    limit = 1.2 * (steps + stack - 1) * envs * 84 * 84
+    assert rollout.frames.nbytes < rollout.num_bytes < limit
+    assert rollout.num_bytes < peak < limit
 
 
 def test_values_and_log_probabilities_are_those_of_the_module() -> None:

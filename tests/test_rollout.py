@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.rollout import ARRAYS, Rollout, concatenate_envs, shard_bounds
+from rllib_rnd.rollout import ARRAYS, Rollout, select_and_join, shard_bounds
 
 
 def make_rollout(num_steps: int, num_envs: int, k: int, is_first: np.ndarray) -> Rollout:
@@ -61,15 +63,32 @@ def test_shares_of_learners_cover_all_environments_once() -> None:
     rollout = make_rollout(3, 7, 1, np.zeros((4, 7), dtype=bool))
     shares = [rollout.select_envs(*shard_bounds(7, 3, shard)) for shard in range(3)]
     assert sorted(s.num_envs for s in shares) == [2, 2, 3]
-    joined = concatenate_envs(shares)
+    joined = select_and_join(shares, 0, 7)
     for name in ARRAYS:
         assert np.array_equal(getattr(joined, name), getattr(rollout, name))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (2, 6), (3, 4), (6, 7)])
+def test_a_learners_share_may_lie_across_rollouts(start: int, stop: int) -> None:
+    whole = make_rollout(3, 7, 1, np.zeros((4, 7), dtype=bool))
+    parts = [whole.select_envs(0, 3), whole.select_envs(3, 4), whole.select_envs(4, 7)]
+    share = select_and_join(parts, start, stop)
+    assert np.array_equal(share.frames, whole.frames[:, start:stop])
+
+
+def test_one_rollout_is_not_copied_even_if_it_is_read_only() -> None:
+    rollout = make_rollout(3, 2, 1, np.zeros((4, 2), dtype=bool))
+    rollout.frames.setflags(write=False)  # as everything out of Ray's object store
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tensor = select_and_join([rollout], 0, 2).frames
+    assert tensor.data_ptr() == rollout.frames.ctypes.data
 
 
 def test_rollouts_of_unequal_length_do_not_join() -> None:
     long, short = (make_rollout(t, 1, 1, np.zeros((t + 1, 1), dtype=bool)) for t in (4, 3))
     with pytest.raises(ValueError, match="num_steps"):
-        concatenate_envs([long, short])
+        select_and_join([long, short], 0, 2)
 
 
 def test_frames_are_stored_once() -> None:

@@ -67,6 +67,7 @@ def _check_experiment(experiment: Experiment) -> None:
         reason = (str(error).strip().splitlines() or [""])[-1]
         raise fail(f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR) from error
     from rllib_rnd.envs import backend_note
+    from rllib_rnd.threads import describe_processes
 
     try:
         module = algorithm.get_module()
@@ -76,6 +77,8 @@ def _check_experiment(experiment: Experiment) -> None:
         note = backend_note(algorithm.config.env, dict(algorithm.config.env_config))
         if note:
             say(f"backend       {note}")
+        if hasattr(algorithm.config, "overlap_sampling"):
+            say(f"processes     {describe_processes(experiment.sample_config())}")
         print_parameters(learner_module)
         print_memory(experiment, module.observation_space, module.action_space)
         result = algorithm.train()

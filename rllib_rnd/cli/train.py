@@ -13,6 +13,7 @@ from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment_search import build_scheduler, build_search
+from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger, store_uri
@@ -189,6 +190,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     mlflow = _mlflow(job, options, interrupt)
     callbacks = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
     tuner = _tuner(job, options, stopper, callbacks)
+    config = experiment.sample_config()
+    if not (sweep or options.quiet) and hasattr(config, "overlap_sampling"):  # RLlib's own algorithms have other rules
+        say(f"Processes: {describe_processes(config)}.")
     display.start()
     results, crash = None, None
     try:

@@ -1,0 +1,84 @@
+"""How the networks of policy and critics are run: in bfloat16, compiled, as CUDA graphs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rllib_rnd.errors import ConfigError
+
+AutocastType = Literal["none", "bfloat16"]
+PolicyAndValues = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def accelerate(
+    function: PolicyAndValues,
+    device: torch.device,
+    autocast: AutocastType = "none",
+    compile_options: dict[str, Any] | None = None,
+) -> PolicyAndValues:
+    """Wraps ``obs -> (logits, values)``; what comes out is float32 whatever happens inside.
+
+    Args:
+        function: the networks.
+        device: where they run.
+        autocast: "bfloat16" runs matrix products and convolutions in 8 bits of mantissa, on float32 weights.
+        compile_options: arguments of ``torch.compile``, or None to run as written.
+    """
+    if compile_options is not None:
+        check_compiler(device, str(compile_options.get("backend", "inductor")))
+        function = torch.compile(function, **compile_options)
+    if autocast == "none":
+        return function
+
+    def in_low_precision(obs: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(device.type, torch.bfloat16):
+            logits, values = function(obs)
+        return logits.float(), values.float()
+
+    return in_low_precision
+
+
+def check_compiler(device: torch.device, backend: str) -> None:
+    """Refuses early what torch would fail at in the middle of the first update.
+
+    Raises:
+        ConfigError: inductor is to compile for the CPU and there is no C++ compiler.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if device.type == "cpu" and backend == "inductor" and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"torch_compile_learner / torch_compile_worker: True needs a C++ compiler on the CPU, and {compiler!r} is "
+            "not installed; allowed is False, or install one (the package g++)."
+        )
+
+
+def learner_compile_options(config: Any) -> dict[str, Any] | None:
+    """``torch.compile`` arguments of RLlib's settings ``torch_compile_learner*``; None if off.
+
+    Minibatches differ in size from rollout to rollout (reset steps are no samples), so shapes are dynamic.
+    """
+    if not config.torch_compile_learner:
+        return None
+    return {
+        "backend": config.torch_compile_learner_dynamo_backend,
+        "mode": config.torch_compile_learner_dynamo_mode,
+        "dynamic": True,
+    }
+
+
+def worker_compile_options(config: Any, device: torch.device) -> dict[str, Any] | None:
+    """``torch.compile`` arguments of RLlib's settings ``torch_compile_worker*``; None if off.
+
+    A runner's batches all have one size, so on a GPU the default mode records CUDA graphs: at that size launching
+    kernels one by one takes longer than running them.
+    """
+    if not config.torch_compile_worker:
+        return None
+    mode = config.torch_compile_worker_dynamo_mode or ("reduce-overhead" if device.type == "cuda" else None)
+    return {"backend": config.torch_compile_worker_dynamo_backend, "mode": mode, "dynamic": False}

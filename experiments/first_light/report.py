@@ -7,46 +7,17 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from studies import COLORS, draw_returns, runs_table, save
 
 HERE = Path(__file__).parent
-COLORS = {"rnd": "#0b6e99", "ppo": "#b3541e"}
-
-
-def runs_table(frame: pd.DataFrame) -> list[str]:
-    """One Markdown row per run: the state in which it ended."""
-    lines = [
-        "| variant | N | seed | agent steps | mean return (last 100 episodes) | seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for (variant, size, seed), rows in frame.groupby(["variant", "size", "seed"]):
-        last = rows.iloc[-1]
-        shown = size if size else "-"
-        lines.append(
-            f"| {variant} | {shown} | {seed} | {last.agent_steps:,} | {last.return_mean:.3g} | {last.seconds:.0f} |"
-        )
-    return lines
-
-
-def draw_returns(frame: pd.DataFrame, path: Path, title: str) -> None:
-    """Mean return against agent steps, one line per run."""
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for (variant, _), rows in frame.groupby(["variant", "seed"]):
-        axes.plot(rows.agent_steps, rows.return_mean, color=COLORS[variant], alpha=0.8, lw=1.4)
-    for variant in frame.variant.unique():
-        axes.plot([], [], color=COLORS[variant], label=f"{variant.upper()} ({frame.seed.nunique()} seeds)")
-    axes.set(xlabel="agent steps", ylabel="mean return", title=title)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    save(figure, path)
 
 
 def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
@@ -54,11 +25,11 @@ def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
     last = frame.groupby(["size", "seed"], as_index=False).last()
     solved = last.return_mean >= 0.9
     figure, axes = plt.subplots(figsize=(7, 4))
-    axes.plot(last[solved]["size"], last[solved].agent_steps, "o", color=COLORS["rnd"], label="solved")
+    axes.plot(last[solved]["size"], last[solved].agent_steps, "o", color=COLORS[0], label="solved")
     if (~solved).any():
         axes.plot(last[~solved]["size"], last[~solved].agent_steps, "o", mfc="none", color="grey", label="not solved")
     median = last.groupby("size").agent_steps.median()
-    axes.plot(median.index, median, color=COLORS["rnd"], lw=1, alpha=0.5, label="median (not solved: its budget)")
+    axes.plot(median.index, median, color=COLORS[0], lw=1, alpha=0.5, label="median (not solved: its budget)")
     axes.set(xlabel="N (DeepSea is N x N)", ylabel="agent steps to a mean return of 0.9", title="RND on DeepSea")
     axes.grid(alpha=0.25)
     axes.legend(frameon=False)
@@ -83,26 +54,19 @@ def montezuma(frame: pd.DataFrame) -> list[str]:
     first = f"first at {keys.iloc[0].agent_steps:,.0f} agent steps" if len(keys) else "not once"
     lines += ["", f"The first key (100 points) was taken {first}. {frame.time_total_s.max() / 60:.0f} minutes in all."]
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
-    top.semilogy(frame.agent_steps, frame.intrinsic_reward_mean, color=COLORS["rnd"], lw=1.2)
+    top.semilogy(frame.agent_steps, frame.intrinsic_reward_mean, color=COLORS[0], lw=1.2)
     top.set(ylabel="intrinsic reward (raw)", title="RND on Montezuma's Revenge")
-    bottom.plot(frame.agent_steps, frame.return_mean, color=COLORS["rnd"], lw=1.4)
+    bottom.plot(frame.agent_steps, frame.return_mean, color=COLORS[0], lw=1.4)
     bottom.set(xlabel="agent steps", ylabel="mean return")
     rooms = bottom.twinx()
-    rooms.plot(frame.agent_steps, frame.rooms_visited, color=COLORS["ppo"], lw=1.4)
-    rooms.set_ylabel("rooms visited", color=COLORS["ppo"])
+    rooms.plot(frame.agent_steps, frame.rooms_visited, color=COLORS[1], lw=1.4)
+    rooms.set_ylabel("rooms visited", color=COLORS[1])
     rooms.set_ylim(0, frame.rooms_visited.max() + 1)
     rooms.yaxis.get_major_locator().set_params(integer=True)
     for axes in (top, bottom):
         axes.grid(alpha=0.25)
     save(figure, HERE / "montezuma.png")
     return lines
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes and closes a figure."""
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
 
 
 def main() -> None:

@@ -9,54 +9,20 @@ A study goes on where it was cut: runs that are already in the CSV are left out.
 from __future__ import annotations
 
 import csv
-import functools
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 
-import rllib_rnd  # noqa: F401 - registers algorithms and environments
-from rllib_rnd.experiment_file import Overrides, load_experiments
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from studies import EXAMPLES, Run, commit, deep_sea, run_missing
+
 from rllib_rnd.tracking.metrics import curated
 
 HERE = Path(__file__).parent
-EXAMPLES = HERE.parents[1] / "tuned_examples"
-FIELDS = [
-    "study",
-    "variant",
-    "size",
-    "seed",
-    "agent_steps",
-    "seconds",
-    "return_mean",
-    "intrinsic_reward",
-    "done",
-    "commit",
-]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training run: an example with a seed, ended by its budget or by a mean return that is enough."""
-
-    study: str
-    variant: str
-    example: str
-    seed: int
-    budget: int
-    enough: float
-    size: int = 0
-    settings: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.study, self.variant, str(self.size), str(self.seed)
 
 
 def planned(study: str) -> Iterator[Run]:
@@ -79,45 +45,6 @@ def planned(study: str) -> Iterator[Run]:
                 yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
     else:
         raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, montezuma")
-
-
-def deep_sea(study: str, variant: str, size: int, seed: int, budget: int) -> Run:
-    """DeepSea: every seed also draws its own action mapping; a rollout is two episodes long."""
-    settings = (f"env_config.size={size}", f"env_config.mapping_seed={seed}", f"rollout_fragment_length={2 * size}")
-    return Run(study, variant, f"deep_sea_{variant}", seed, budget, 0.9, size, settings)
-
-
-@functools.cache
-def commit() -> str:
-    """The version of the code, as git names it."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def train(run: Run) -> Iterator[dict[str, Any]]:
-    """Trains and yields one row per iteration."""
-    overrides = Overrides(settings=run.settings, seed=run.seed)
-    (experiment,) = load_experiments(EXAMPLES / f"{run.example}.yaml", overrides)
-    algorithm = experiment.sample_config().build_algo()
-    started, done = time.time(), False
-    while not done:
-        result = algorithm.train()
-        runner, learner = result["env_runners"], result["learners"]["default_policy"]
-        steps, mean_return = int(runner["num_env_steps_sampled_lifetime"]), runner.get("episode_return_mean")
-        done = steps >= run.budget or (mean_return is not None and mean_return >= run.enough)
-        yield {
-            "study": run.study,
-            "variant": run.variant,
-            "size": run.size,
-            "seed": run.seed,
-            "agent_steps": steps,
-            "seconds": round(time.time() - started, 2),
-            "return_mean": "" if mean_return is None else round(float(mean_return), 5),
-            "intrinsic_reward": round(float(learner.get("intrinsic_reward_mean", 0.0)), 6),
-            "done": int(done),
-            "commit": commit(),
-        }
-    algorithm.stop()
 
 
 def montezuma() -> None:
@@ -145,23 +72,7 @@ def main(studies: list[str]) -> None:
         montezuma()
     ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
     for study in studies:
-        path = HERE / f"{study}.csv"
-        finished = set()
-        if path.exists():
-            with path.open() as file:
-                finished = {tuple(r[k] for k in FIELDS[:4]) for r in csv.DictReader(file) if r["done"] == "1"}
-        for run in planned(study):
-            if run.key in finished:
-                continue
-            rows = list(train(run))  # written at once: a cut run leaves nothing behind
-            new = not path.exists()
-            with path.open("a", newline="") as file:
-                writer = csv.DictWriter(file, FIELDS)
-                if new:
-                    writer.writeheader()
-                writer.writerows(rows)
-            last = rows[-1]
-            print(*run.key, last["agent_steps"], last["return_mean"], f"{last['seconds']} s", flush=True)
+        run_missing(planned(study), HERE / f"{study}.csv")
     ray.shutdown()
 
 

@@ -30,7 +30,8 @@ PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "numpy", "opencv-python")
 def serve(iterate: Callable[[], dict[str, float]]) -> None:
     """Runs ``iterate`` once for each line on standard input and answers with its numbers as JSON.
 
-    Peak memory of the process (MiB) is added. Everything else the process prints goes to standard error.
+    Peak memory of the process, and on the GPU if it uses one (MiB), is added. Everything else that the process prints
+    goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -39,6 +40,8 @@ def serve(iterate: Callable[[], dict[str, float]]) -> None:
         numbers = iterate()
         numbers.setdefault("seconds", time.perf_counter() - started)
         numbers["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if torch.cuda.is_initialized():
+            numbers["gpu_peak_mib"] = torch.cuda.max_memory_allocated() / 2**20
         answers.write(json.dumps(numbers) + "\n")
         answers.flush()
 
@@ -111,13 +114,14 @@ def race(contenders: Sequence[Contender], rounds: int, warmup: int = 1) -> None:
             contender.stop()
 
 
-def matmul_rate(seconds: float = 1.0, size: int = 1024) -> float:
-    """GFLOP/s of float32 matrix products on this machine now."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    torch.mm(a, b)
+def matmul_rate(seconds: float = 1.0, device: str = "cpu") -> float:
+    """GFLOP/s of large float32 matrix products on a device now."""
+    size = 1024 if device == "cpu" else 8192
+    a, b = torch.randn(2, size, size, device=device)
+    torch.mm(a, b)[0, 0].item()
     started, count = time.perf_counter(), 0
     while time.perf_counter() - started < seconds:
-        torch.mm(a, b)
+        torch.mm(a, b)[0, 0].item()  # waits for the device
         count += 1
     return count * 2 * size**3 / (time.perf_counter() - started) / 1e9
 
@@ -160,7 +164,10 @@ def _cell(value: Any) -> str:
 
 
 def publish(name: str, title: str, rows: Sequence[dict[str, Any]], notes: str = "") -> None:
-    """Prints the table and keeps it as ``results/<name>.md`` and ``.json`` with hardware and versions."""
+    """Prints the table and keeps it as ``results/<name>.md`` and ``.json`` with hardware and versions.
+
+    The variable ``BENCHMARK_RESULTS`` names another folder.
+    """
     facts = machine()
     versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
     text = (
@@ -168,8 +175,8 @@ def publish(name: str, title: str, rows: Sequence[dict[str, Any]], notes: str = 
         f"{facts['cores']} cores ({facts['processor']}), GPU: {facts['gpu']}, matmul {facts['matmul_gflops']} GFLOP/s; "
         f"Python {facts['python']}, {versions}; commit {facts['commit']}.\n\n    {facts['command']}\n"
     )
-    folder = HERE / "results"
-    folder.mkdir(exist_ok=True)
+    folder = Path(os.environ.get("BENCHMARK_RESULTS", HERE / "results"))
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text)
     (folder / f"{name}.json").write_text(json.dumps({"machine": facts, "rows": list(rows)}, indent=1) + "\n")
     print(text)

@@ -43,11 +43,12 @@ def random_rollout(num_envs: int) -> Rollout:
     )
 
 
-def contend(keep: bool, num_envs: int, threads: int) -> None:
+def contend(keep: bool, num_envs: int, threads: int, gpu: bool) -> None:
     """Serves one update per round; the first also counts its floating point operations."""
     import gymnasium as gym
 
-    config = paper_config("ALE/MontezumaRevenge-v5", num_envs, 0, 0.25, threads).training(keep_freed_memory=keep)
+    config = paper_config("ALE/MontezumaRevenge-v5", num_envs, threads=threads).training(keep_freed_memory=keep)
+    config.learners(num_gpus_per_learner=int(gpu))
     config.validate()
     spaces = (gym.spaces.Box(0, 255, (K, 84, 84), np.uint8), gym.spaces.Discrete(ACTIONS))
     learner = config.build_learner(spaces={"__env__": spaces, "__env_single__": spaces, "default_policy": spaces})
@@ -62,26 +63,26 @@ def contend(keep: bool, num_envs: int, threads: int) -> None:
             counted["flop"] = float(counter.get_total_flops())
         started = time.perf_counter()
         learner.update_from_rollouts([rollout], steps)
+        # Its metrics are numbers by now, so a GPU has finished too.
         return {"seconds": time.perf_counter() - started, **counted}
 
     serve(iterate)
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__, envs=[32, 128], rounds=3, threads=0, allocator="")
+    args = arguments(__doc__, envs=[32, 128], rounds=3, threads=0, allocator="", gpu=False)
     if args.allocator:
-        contend(args.allocator == "keep", args.envs[0], args.threads)
+        contend(args.allocator == "keep", args.envs[0], args.threads, args.gpu)
         sys.exit()
     if args.threads:
         torch.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = []
     for num_envs in args.envs:
-        flags = ["--envs", str(num_envs), "--threads", str(args.threads)]
-        contenders = [
-            Contender(name, ["benchmarks/learner.py", "--allocator", name, *flags]) for name in ("default", "keep")
-        ]
+        flags = ["--envs", str(num_envs), "--threads", str(args.threads), *(["--gpu"] * args.gpu)]
+        allocators = ("keep",) if args.gpu else ("default", "keep")
+        contenders = [Contender(a, ["benchmarks/learner.py", "--allocator", a, *flags]) for a in allocators]
         race(contenders, args.rounds)
-        rate = matmul_rate(2.0)
+        rate = matmul_rate(2.0, "cuda" if args.gpu else "cpu")
         for c in contenders:
             gflops = c.median("flop") / c.median("seconds") / 1e9
             rows.append(
@@ -93,6 +94,7 @@ if __name__ == "__main__":
                     "GFLOP/s": gflops,
                     "share of matmul rate %": 100.0 * gflops / rate,
                     "peak MiB": c.median("peak_mib"),
+                    **({"GPU peak MiB": c.median("gpu_peak_mib")} if args.gpu else {}),
                 }
             )
-    publish("learner", "Learner only", rows)
+    publish("learner_gpu" if args.gpu else "learner", "Learner only", rows)

@@ -26,7 +26,7 @@ ENV = "ALE/MontezumaRevenge-v5"
 def contend(kind: str, num_envs: int, backend: str) -> None:
     """Serves one rollout per round."""
     torch.set_num_threads(1)
-    config = paper_config(ENV, num_envs, 0, 0.25, 1).environment(env_config={"backend": backend})
+    config = paper_config(ENV, num_envs, threads=1).environment(env_config={"backend": backend})
     config.validate()
     runner = config.env_runner_cls(config=config, worker_index=0, num_workers=0, tune_trial_id=None)
     if kind == "rllib_rnd":

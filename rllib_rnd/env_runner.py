@@ -27,6 +27,7 @@ from ray.rllib.utils.metrics import SAMPLE_TIMER, WEIGHTS_SEQ_NO
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.episode_tracker import EpisodeSummary, EpisodeTracker
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
+from rllib_rnd.modules.actions import to_environment
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.threads import plan_threads
 
@@ -106,6 +107,9 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self.frame_stack = frame_stack(self.config.env, env_config)
         self.env = DictInfoToList(vector_env) if self.config.in_evaluation else vector_env
         self.num_envs = num_envs
+        self._to_environment = to_environment(
+            vector_env.single_action_space, self.config.normalize_actions, self.config.clip_actions
+        )
         self._needs_initial_reset = True
         self._position = None
         self._episodes = self._episodes or EpisodeTracker(num_envs)
@@ -282,6 +286,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         n, k = self.num_envs, self.frame_stack
         obs_space, act_space = self.env.single_observation_space, self.env.single_action_space
         frame_shape = obs_space.shape[1:] if k > 1 else obs_space.shape
+        act_dtype = np.float32 if np.issubdtype(act_space.dtype, np.floating) else act_space.dtype
         streams = 1 + len(self.config.intrinsic_reward_specs())
         frames = np.empty((steps + (k if k > 1 else 1), n, *frame_shape), dtype=obs_space.dtype)
         if self._device.type == "cuda" and self.worker_index == 0:
@@ -290,7 +295,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         return Rollout(
             frames=frames,
             is_first=np.empty((steps + 1, n), dtype=bool),
-            action=np.empty((steps, n, *act_space.shape), dtype=act_space.dtype),
+            action=np.empty((steps, n, *act_space.shape), dtype=act_dtype),
             logp=np.zeros((steps, n), dtype=np.float32),
             value=np.zeros((steps + 1, n, streams), dtype=np.float32),
             reward=np.empty((steps, n), dtype=np.float32),
@@ -303,19 +308,18 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         if random_actions:
             arrays.action[t] = self.env.action_space.sample()
             return arrays.action[t]
-        logits, arrays.value[t] = self._forward(obs)
-        log_probs = torch.log_softmax(logits, dim=1)
-        action = torch.multinomial(log_probs.exp(), 1, generator=self._generator)
-        arrays.logp[t] = log_probs.gather(1, action)[:, 0].numpy()
-        arrays.action[t] = action[:, 0].numpy()
-        return arrays.action[t]
+        dist_inputs, arrays.value[t] = self._forward(obs)
+        action, logp = self.module.distribution.sample(dist_inputs, self._generator)
+        arrays.action[t], arrays.logp[t] = action.numpy(), logp.numpy()
+        return self._to_environment(arrays.action[t])
 
     def _forward(self, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
         # Not RLlib's forward_exploration: that walks through all submodules, to eval mode and back, around every call.
         with torch.inference_mode():
-            logits, values = self._policy_and_values(torch.from_numpy(obs).to(self._device))
-            both = torch.cat([logits, values], dim=1).float().cpu()  # one transfer
-        return both[:, : logits.shape[1]], both[:, logits.shape[1] :].numpy()
+            dist_inputs, values = self._policy_and_values(torch.from_numpy(obs).to(self._device))
+            both = torch.cat([dist_inputs, values], dim=1).float().cpu()  # one transfer
+        num_inputs = dist_inputs.shape[1]
+        return both[:, :num_inputs], both[:, num_inputs:].numpy()
 
     def _run_callback(self, name: str, **kwargs: Any) -> None:
         make_callback(

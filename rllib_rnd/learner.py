@@ -262,11 +262,13 @@ class IntrinsicPPOLearner(TorchLearner):
             count: samples of the whole minibatch over all learners, by which sums are divided.
         """
         rollout = batch.rollout
-        logits, values = self._policy_and_values(rollout.obs(index))
+        dist_inputs, values = self._policy_and_values(rollout.obs(index))
+        action = rollout.action.flatten(0, 1)[index]
+        logp, entropy = self.trained_module.distribution.logp_and_entropy(dist_inputs, action)
         sums = ppo_sums(
-            logits,
+            logp,
+            entropy,
             values,
-            rollout.action.flatten(0, 1)[index].long(),
             rollout.logp.flatten()[index],
             rollout.value[:-1].flatten(0, 1)[index],
             batch.advantage[index],

@@ -129,10 +129,12 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
     import torch
 
     from rllib_rnd.envs import make_vector_env
+    from rllib_rnd.modules.actions import to_environment
 
     count = min(options.num_envs, options.episodes)
     share = [options.episodes // count + (i < options.episodes % count) for i in range(count)]
     env = make_vector_env(config.env, count, dict(config.env_config))
+    to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     generator = torch.Generator().manual_seed(seed)
     returns, lengths = np.zeros(count), np.zeros(count, dtype=int)
     rooms: list[set[int]] = [set() for _ in range(count)]
@@ -143,7 +145,7 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
         add_rooms(rooms, infos, np.ones(count, dtype=bool))
         while any(len(f) < s for f, s in zip(found, share, strict=True)):
             action = choose(module, obs, options.deterministic, generator)
-            obs, reward, terminated, truncated, infos = env.step(action)
+            obs, reward, terminated, truncated, infos = env.step(to_env(action))
             # NEXT_STEP autoreset: after an end, the next step only resets and is not part of any episode.
             playing = ~done
             returns[playing] += np.asarray(reward)[playing]
@@ -168,23 +170,18 @@ def add_rooms(rooms: list[set[int]], infos: dict[str, Any], where: np.ndarray) -
 
 
 def choose(module: Any, obs: np.ndarray, deterministic: bool, generator: Any) -> np.ndarray:
-    """Returns one action per environment, ``[N]``, from the module's logits.
-
-    Raises:
-        ConfigError: the action space is not discrete.
-    """
+    """Returns one action per environment, ``[N, ...]``, most likely or drawn, before any scaling to bounds."""
     import torch
-    from gymnasium.spaces import Discrete
     from ray.rllib.core.columns import Columns
 
-    if not isinstance(module.action_space, Discrete):
-        raise ConfigError(f"action space {module.action_space}: `rllib evaluate` plays discrete actions.")
+    from rllib_rnd.modules.actions import distribution_for_space
+
     with torch.no_grad():
         output = module.forward_inference({Columns.OBS: torch.as_tensor(np.asarray(obs))})
-        logits = output[Columns.ACTION_DIST_INPUTS].float()
-        if deterministic:
-            return logits.argmax(dim=1).numpy()
-        return torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0].numpy()
+        dist_inputs = output[Columns.ACTION_DIST_INPUTS].float()
+        distribution = distribution_for_space(module.action_space)
+        action = distribution.mode(dist_inputs) if deterministic else distribution.sample(dist_inputs, generator)[0]
+    return action.numpy()
 
 
 def print_evaluation(result: Evaluation, options: EvaluateOptions) -> None:

@@ -138,9 +138,9 @@ def _masked_variance(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def ppo_sums(
-    logits: torch.Tensor,
+    logp: torch.Tensor,
+    entropy: torch.Tensor,
     values: torch.Tensor,
-    action: torch.Tensor,
     logp_old: torch.Tensor,
     v_old: torch.Tensor,
     advantage: torch.Tensor,
@@ -151,9 +151,9 @@ def ppo_sums(
     """All terms of PPO with several value streams, summed over samples; the caller divides by its own count.
 
     Args:
-        logits: ``[B, A]`` of the policy being trained.
+        logp: ``[B]`` log-probability of the action under the policy being trained.
+        entropy: ``[B]`` of that policy.
         values: ``[B, S]`` of the critics being trained, stream 0 extrinsic.
-        action: ``[B]`` int64.
         logp_old: ``[B]`` log-probability of the action at acting time.
         v_old: ``[B, S]`` values at acting time.
         advantage: ``[B]``, mixed over the streams.
@@ -168,13 +168,12 @@ def ppo_sums(
     Raises:
         ValueError: shapes that do not fit.
     """
-    log_probs = torch.log_softmax(logits, dim=1)
-    logp = log_probs.gather(1, action[:, None])[:, 0]
+    check_shape("entropy", entropy, tuple(logp.shape))
     vf = value_loss(values, v_target, v_old, vf_clip_param)
     sums = {
         "policy_loss": clipped_surrogate_loss(logp, logp_old, advantage, clip_param).sum(),
         "vf_loss": vf.sum(),
-        "entropy": -(log_probs.exp() * log_probs).sum(),
+        "entropy": entropy.sum(),
     }
     with torch.no_grad():
         sums["vf_loss_extrinsic"] = vf[:, 0].sum()

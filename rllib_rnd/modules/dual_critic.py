@@ -1,7 +1,8 @@
 """The RLModule: one backbone, one policy head, one value head per return stream, and the learner-only plug-ins.
 
 Heads as in the RND lineage (Burda et al. 2018, arXiv 1810.12894; widths of the PyTorch lineage): the policy is
-FC E ReLU -> logits; the critics share one residual layer y = x + relu(FC(x)), then one linear value per stream.
+FC E ReLU -> logits, or the means of continuous actions; the critics share one residual layer y = x + relu(FC(x)),
+then one linear value per stream.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss
+from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
+from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import BACKBONES, Backbone, backbone_for_space, orthogonal_init
 
 VALUES = "values"  # [B, S] values of every stream; RLlib's own column holds only the extrinsic one.
@@ -70,12 +73,17 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         backbone_class, options = BACKBONES.parse(spec, "backbone")
         self.backbone: Backbone = backbone_class(self.observation_space, options)
         num_streams = 1 + len(config["intrinsic_rewards"])
+        self.distribution: ActionDistribution = distribution_for_space(self.action_space)
+        continuous = isinstance(self.distribution, DiagonalGaussian)
+        num_outputs = self.distribution.num_inputs // (2 if continuous else 1)
         dim = self.backbone.feature_dim
         self.policy_head = nn.Sequential(
             orthogonal_init(nn.Linear(dim, dim), gain=0.01),
             nn.ReLU(),
-            orthogonal_init(nn.Linear(dim, int(self.action_space.n)), gain=0.01),
+            orthogonal_init(nn.Linear(dim, num_outputs), gain=0.01),
         )
+        # Continuous actions: standard deviations that do not depend on the observation (Schulman et al. 2017, 6.1).
+        self.log_std = nn.Parameter(torch.zeros(num_outputs)) if continuous else None
         self.critics = ResidualCritics(dim, num_streams)
         if self.inference_only:
             return
@@ -99,14 +107,17 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return cast("list[AuxiliaryLoss]", list(self.auxiliary_losses))
 
     def policy_and_values(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps raw observations ``[B, ...]`` to action logits ``[B, A]`` and values ``[B, S]``."""
+        """Maps raw observations ``[B, ...]`` to inputs of the action distribution ``[B, P]`` and values ``[B, S]``."""
         features = self.backbone(obs, None)
-        return self.policy_head(features.policy), self.critics(features.extrinsic, features.intrinsic)
+        dist_inputs = self.policy_head(features.policy)
+        if self.log_std is not None:
+            dist_inputs = torch.cat([dist_inputs, self.log_std.expand_as(dist_inputs)], dim=1)
+        return dist_inputs, self.critics(features.extrinsic, features.intrinsic)
 
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        logits, values = self.policy_and_values(batch[Columns.OBS])
-        return {Columns.ACTION_DIST_INPUTS: logits, VALUES: values}
+        dist_inputs, values = self.policy_and_values(batch[Columns.OBS])
+        return {Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values}
 
     @override(ValueFunctionAPI)
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:

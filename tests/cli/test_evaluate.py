@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, choose, play
-from rllib_rnd.errors import ConfigError
 
 
 class Counting(gym.Env):
@@ -49,7 +48,7 @@ def config() -> Iterator[Any]:
     # The tests are imported without a package, so the class is reached through a gymnasium id.
     make: Any = lambda **kwargs: Counting()  # noqa: E731
     gym.register("Counting-v0", entry_point=make)
-    yield SimpleNamespace(env="Counting-v0", env_config={})
+    yield SimpleNamespace(env="Counting-v0", env_config={}, normalize_actions=True, clip_actions=False)
     del gym.registry["Counting-v0"]
 
 
@@ -86,7 +85,12 @@ def test_actions_are_drawn_or_the_most_likely() -> None:
     assert (drawn == again).all()
 
 
-def test_continuous_actions_are_refused() -> None:
-    module = SimpleNamespace(action_space=gym.spaces.Box(-1, 1, (2,)))
-    with pytest.raises(ConfigError, match="plays discrete actions"):
-        choose(module, np.zeros((1, 1)), True, None)
+def test_continuous_actions_are_means_or_draws() -> None:
+    inputs = torch.tensor([[0.5, -1.0, 0.0, 0.0]])
+    module = SimpleNamespace(
+        action_space=gym.spaces.Box(-1, 1, (2,)), forward_inference=lambda batch: {"action_dist_inputs": inputs}
+    )
+    generator = torch.Generator().manual_seed(0)
+    assert choose(module, np.zeros((1, 3)), True, generator).tolist() == [[0.5, -1.0]]
+    drawn = choose(module, np.zeros((1, 3)), False, generator)
+    assert drawn.shape == (1, 2) and drawn.tolist() != [[0.5, -1.0]]

@@ -108,9 +108,9 @@ def test_ppo_sums_by_hand() -> None:
     """Two samples, two equally likely actions, ratio 1: -1 + 2; values off by 1 and by 2."""
     zeros = torch.zeros(2, 2)
     sums = ppo_sums(
-        zeros,
+        torch.full((2,), math.log(0.5)),
+        torch.full((2,), math.log(2.0)),
         torch.tensor([[1.0, 0.0], [0.0, 2.0]]),
-        torch.tensor([0, 1]),
         torch.full((2,), math.log(0.5)),
         zeros,
         torch.tensor([1.0, -2.0]),

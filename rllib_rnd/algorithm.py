@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from ray.rllib.utils.metrics import (
 
 from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.env_runner import RolloutEnvRunner, RunnerSample
-from rllib_rnd.episode_tracker import EpisodeSummary, RecentEpisodes
+from rllib_rnd.episode_tracker import EpisodeSummary, PlaceHistory, RecentEpisodes
 from rllib_rnd.rollout import Rollout
+
+logger = logging.getLogger(__name__)
 
 _ROLLOUTS = "rollouts"  # the tag of requests for them
 
@@ -42,7 +45,8 @@ class IntrinsicPPO(PPO):
     def setup(self, config: AlgorithmConfig) -> None:
         """Builds runners and learners."""
         self._warmed_up = False
-        self._rooms_visited: set[int] = set()
+        self._hanging_runners = 0
+        self.places: dict[str, PlaceHistory] = {}
         self._recent = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         super().setup(config)
 
@@ -56,9 +60,7 @@ class IntrinsicPPO(PPO):
         if not rollouts:
             return
         sampled = time.perf_counter()
-        timesteps = {
-            NUM_ENV_STEPS_SAMPLED_LIFETIME: self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME))
-        }
+        timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._agent_steps()}
         results = self._foreach_learner("update_from_rollouts", rollouts, timesteps)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
@@ -70,31 +72,64 @@ class IntrinsicPPO(PPO):
         results = self._collect()
         if results:
             self.metrics.aggregate([result.metrics for result in results], key=ENV_RUNNER_RESULTS)
+        agent_steps = self._agent_steps() if results else 0
         for result in results:
-            self._rooms_visited |= result.rooms
+            for kind, visits in result.visits.items():
+                self.places.setdefault(kind, PlaceHistory()).add(visits, agent_steps)
         self._log_episodes([episode for result in results for episode in result.episodes])
         return [result.rollout for result in results]
+
+    def _agent_steps(self) -> int:
+        """Agent steps of all runners since the start of the run."""
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)))
 
     def _collect(self) -> list[RunnerSample]:
         """What the runners played, in their order; with ``overlap_sampling`` they then play on at once."""
         runners = self.env_runner_group
         if runners.num_remote_env_runners() == 0:
             return [self.env_runner.sample_all()]
-        if not self.config.overlap_sampling:
-            results: list[RunnerSample] = runners.foreach_env_runner("sample_ref", local_env_runner=False)
-            return results
-        # A runner with a rollout under way gets no second request: this starts those that have none (all of them the
-        # first time, later a restarted one).
+        # A runner with a rollout under way gets no second request: with overlap this starts only those that have none,
+        # all of them the first time and later a restarted one.
         runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
-        finished = runners.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=None)
-        runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
-        return [result for _, result in sorted(finished, key=lambda pair: pair[0])]
+        limit = self.config.sample_timeout_s
+        finished = dict(runners.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=limit))
+        self._replace_hanging_runners(finished)
+        if self.config.overlap_sampling:
+            runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+        return [finished[runner] for runner in sorted(finished)]
+
+    def _replace_hanging_runners(self, finished: dict[int, RunnerSample]) -> None:
+        """Starts runners anew that are alive but did not answer in time; the others' rollouts are used.
+
+        Raises:
+            RuntimeError: there are such runners and ``restart_failed_env_runners`` is off.
+        """
+        manager = self.env_runner_group._worker_manager
+        late = [runner for runner in manager.healthy_actor_ids() if runner not in finished]
+        if not late:
+            return
+        message = (
+            f"Env runners {late} have not finished a rollout within sample_timeout_s = "
+            f"{self.config.sample_timeout_s} s: the environment {self.config.env!r} hangs in reset() or step(), or the "
+            "limit is too short."
+        )
+        restart = self.config.restart_failed_env_runners
+        for runner in late:  # also if training ends here: else stopping would wait for them
+            ray.kill(manager.actors()[runner], no_restart=not restart)
+        if not restart:
+            raise RuntimeError(message)
+        logger.error("%s They are started anew.", message)
+        # Their requests now end with an error, which takes them out of service until RLlib has restored them.
+        self.env_runner_group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=10.0)
+        self._hanging_runners += len(late)
 
     def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
         self._recent.add(finished)
         values = self._recent.summary()
-        if self._rooms_visited:
-            values["rooms_visited"] = len(self._rooms_visited)
+        for kind, history in self.places.items():
+            values[f"{kind}s_visited"] = len(history.visits)
+        if self._hanging_runners:
+            values["hanging_env_runners"] = self._hanging_runners
         for name, value in values.items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
@@ -137,11 +172,11 @@ class IntrinsicPPO(PPO):
 
     @override(PPO)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """RLlib's algorithm state plus warm-up flag, rooms visited, and where every runner's play stands."""
+        """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
         state = super().get_state(*args, **kwargs)
         state["intrinsic_ppo"] = {
             "warmed_up": self._warmed_up,
-            "rooms_visited": sorted(self._rooms_visited),
+            "places": {kind: vars(history) for kind, history in self.places.items()},
             "recent_episodes": self._recent.episodes(),
             "play": dict(self._foreach_runner(lambda runner: (runner.worker_index, runner.play_state()))),
         }
@@ -153,7 +188,7 @@ class IntrinsicPPO(PPO):
         super().set_state(state)
         own = state.get("intrinsic_ppo", {})
         self._warmed_up = own.get("warmed_up", self._warmed_up)
-        self._rooms_visited = set(own.get("rooms_visited", self._rooms_visited))
+        self.places = {kind: PlaceHistory(**history) for kind, history in own.get("places", {}).items()}
         self._recent.add(own.get("recent_episodes", []))
         if "play" in own:
             self._foreach_runner(functools.partial(_restore_play, states=own["play"]))

@@ -49,6 +49,7 @@ LIMITED_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "num_envs_per_env_runner": (int, {"low": 1}),
     "num_env_runners": (int, {"low": 0}),
     "num_learners": (int, {"low": 0}),
+    "sample_timeout_s": (float | None, {"low": 0.0}),
 }
 
 
@@ -63,6 +64,8 @@ class IntrinsicPPOConfig(PPOConfig):
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 8
         self.rollout_fragment_length = 128
+        # RLlib's 60 s are less than a long rollout of many environments takes on a small machine.
+        self.sample_timeout_s = 600.0
         self.lr = 1e-4
         self.gamma = 0.999
         self.lambda_ = 0.95
@@ -192,7 +195,7 @@ class IntrinsicPPOConfig(PPOConfig):
             "backbone": self.backbone_spec(),
             "intrinsic_rewards": self.intrinsic_reward_specs(),
             "auxiliary_losses": self.auxiliary_loss_specs(),
-            "frame_stack": frame_stack(self.env, dict(self.env_config)) if self.env else 1,
+            "frame_stack": frame_stack(self.env, dict(self.env_config)).size if self.env else 1,
         }
 
     @override(PPOConfig)
@@ -222,7 +225,7 @@ class IntrinsicPPOConfig(PPOConfig):
         if learners > envs:
             raise ConfigError(f"num_learners: {learners} learners cannot share {envs} environments; allowed is {envs}.")
         samples = self.samples_per_iteration() // learners
-        if self.minibatches_per_epoch() > samples:
+        if self.minibatches_per_epoch() > samples and not self.in_evaluation:  # whose fragments are single steps
             raise ConfigError(
                 f"num_minibatches: {self.minibatches_per_epoch()} is more than the {samples} samples of an iteration."
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,18 +19,22 @@ import torch
 from gymnasium.wrappers.vector import DictInfoToList
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.env.env_context import EnvContext
-from ray.rllib.env.env_runner import ENV_STEP_FAILURE
+from ray.rllib.env.env_runner import ENV_STEP_FAILURE, NUM_ENV_STEP_FAILURES_LIFETIME
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import SAMPLE_TIMER, WEIGHTS_SEQ_NO
 
 from rllib_rnd.envs import frame_stack, make_vector_env
-from rllib_rnd.episode_tracker import EpisodeSummary, EpisodeTracker
+from rllib_rnd.episode_tracker import EpisodeSummary, EpisodeTracker, Visits
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
 from rllib_rnd.modules.actions import to_environment
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.threads import plan_threads
+
+logger = logging.getLogger(__name__)
+
+_MAX_RESTARTS = 10  # of environments that fail in one rollout or reset, before training stops
 
 
 @dataclass
@@ -49,13 +54,13 @@ class RunnerSample(NamedTuple):
         rollout: a `Rollout` or a reference to one.
         metrics: the runner's reduced metrics.
         episodes: the training episodes finished since the last sample.
-        rooms: rooms seen by this runner since it started.
+        visits: agent steps that this rollout spent at each place.
     """
 
     rollout: Any
     metrics: Any
     episodes: list[EpisodeSummary]
-    rooms: set[int]
+    visits: Visits
 
 
 def runner_seed(seed: int | None, worker_index: int, in_evaluation: bool) -> int | None:
@@ -104,7 +109,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         num_envs = self.config.num_envs_per_env_runner
         env_config = dict(self.config.env_config)
         vector_env = make_vector_env(self.config.env, num_envs, env_config, self._num_threads)
-        self.frame_stack = frame_stack(self.config.env, env_config)
+        self.frame_stack, self.newest_first = frame_stack(self.config.env, env_config)
         self.env = DictInfoToList(vector_env) if self.config.in_evaluation else vector_env
         self.num_envs = num_envs
         self._to_environment = to_environment(
@@ -170,13 +175,39 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         Raises:
             RuntimeError: an environment failed and ``restart_failed_sub_environments`` is off.
         """
-        while True:
+        for _ in range(_MAX_RESTARTS):
             rollout = self._try_rollout(random_actions=False)
             if rollout is not None:
                 finished = self._episodes.take_finished()
                 self._increase_sampled_metrics(int(rollout.valid.sum()), len(finished))
                 self._end_episodes(finished)
                 return rollout
+        raise RuntimeError(
+            f"env: {self.config.env!r} failed in step() {_MAX_RESTARTS} times in a row, each time within one rollout; "
+            "its errors are in the log above."
+        )
+
+    @override(SingleAgentEnvRunner)
+    def _try_env_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
+        """Resets the environments; where restarts are allowed, failed ones are made anew, counted and tried again.
+
+        Raises:
+            Exception: what the environment raised, if restarts are off.
+            RuntimeError: it failed too often in a row.
+        """
+        for _ in range(_MAX_RESTARTS):
+            try:
+                obs, infos = self.env.reset(seed=seed, options=options)
+                return obs, infos
+            except Exception as error:
+                self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
+                if not self.config.restart_failed_sub_environments:
+                    raise
+                logger.exception("The environment failed in reset() and is made anew.")
+                last = error
+                self.make_env()
+        text = f"env: {self.config.env!r} failed in reset() {_MAX_RESTARTS} times in a row: {last}"
+        raise RuntimeError(text) from last
 
     def _end_episodes(self, finished: list[EpisodeSummary]) -> None:
         self._finished += finished
@@ -198,7 +229,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     def sample_all(self) -> RunnerSample:
         """Samples one rollout, with all that belongs to it."""
         rollout = self.sample()
-        return RunnerSample(rollout, self.get_metrics(), self.take_episodes(), set(self._episodes.rooms_visited))
+        return RunnerSample(rollout, self.get_metrics(), self.take_episodes(), self._episodes.take_visits())
 
     def sample_ref(self) -> RunnerSample:
         """As `sample_all`, but the arrays stay on this node and only their reference travels."""
@@ -254,16 +285,16 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                 return None
             obs, reward, terminated, truncated, infos = result
             arrays.reward[t], arrays.terminated[t], arrays.truncated[t] = reward, terminated, truncated
-            self._episodes.step(reward, terminated | truncated, position.done, infos.get("room"))
+            self._episodes.step(reward, terminated | truncated, position.done, infos)
             position.obs, position.is_first, position.done = obs, position.done, terminated | truncated
             if k > 1:
-                arrays.frames[t + k] = obs[:, -1]
+                arrays.frames[t + k] = obs[:, 0 if self.newest_first else -1]
         arrays.is_first[steps] = position.is_first
         if k == 1:
             arrays.frames[steps] = position.obs
         else:
             # The environment's own stacks, not the last K frames: those may belong to the previous episode.
-            position.stack = np.swapaxes(position.obs, 0, 1).copy()
+            position.stack = self._stack(position.obs)
         if not random_actions:
             arrays.value[steps] = self._forward(position.obs)[1]
         return arrays
@@ -277,10 +308,14 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     def _reset(self) -> None:
         obs, infos = self._try_env_reset(seed=self._reset_seed())
         first = np.ones(self.num_envs, dtype=bool)
-        stack = np.swapaxes(obs, 0, 1).copy() if self.frame_stack > 1 else None
+        stack = self._stack(obs) if self.frame_stack > 1 else None
         self._position = _Position(obs, first, np.zeros(self.num_envs, dtype=bool), stack)
-        self._episodes.start(infos.get("room"))
+        self._episodes.start(infos)
         self._resets += 1
+
+    def _stack(self, obs: np.ndarray) -> np.ndarray:
+        """``[N, K, ...]`` observations -> ``[K, N, ...]`` frames in time order."""
+        return np.swapaxes(obs[:, ::-1] if self.newest_first else obs, 0, 1).copy()
 
     def _allocate(self, steps: int) -> Rollout:
         n, k = self.num_envs, self.frame_stack
@@ -302,6 +337,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             terminated=np.empty((steps, n), dtype=bool),
             truncated=np.empty((steps, n), dtype=bool),
             frame_stack=k,
+            newest_first=self.newest_first,
         )
 
     def _act(self, arrays: Rollout, t: int, obs: np.ndarray, random_actions: bool) -> np.ndarray:

@@ -1,12 +1,22 @@
-"""Returns, lengths and rooms of the episodes that pass through a vector environment (NEXT_STEP autoreset)."""
+"""Returns, lengths and places of the episodes that pass through a vector environment (NEXT_STEP autoreset)."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+# Keys of an environment's ``info`` that say where it is, as whole numbers; negative ones mean nowhere.
+PLACES = ("room", "position")
+# Key of ``info``, bool: the episode that ends here is one life of a game that goes on; whole games are reported.
+GAME_GOES_ON = "game_goes_on"
+# Key of ``info``: how far it has got, a number that is better the larger it is (Mario's x).
+PROGRESS = "progress"
+
+Visits = dict[str, dict[int, int]]  # kind of place -> id -> agent steps spent there
 
 
 @dataclass
@@ -17,13 +27,20 @@ class EpisodeSummary:
         env_index: the environment inside its runner's vector.
         raw_return: undiscounted sum of raw rewards.
         length: agent steps.
-        rooms: ids of the rooms visited (empty if the environment tells none).
+        places: per kind of place the ids visited; kinds that the environment does not tell are absent.
+        progress: the largest progress reached, or None if the environment tells none.
     """
 
     env_index: int
     raw_return: float
     length: int
-    rooms: set[int] = field(default_factory=set)
+    places: dict[str, set[int]] = field(default_factory=dict)
+    progress: float | None = None
+
+    @property
+    def rooms(self) -> set[int]:
+        """Ids of the rooms visited."""
+        return self.places.get("room", set())
 
     def get_return(self) -> float:
         """Undiscounted raw return, by the name RLlib's own episodes use."""
@@ -55,68 +72,151 @@ class RecentEpisodes:
         return list(self._episodes)
 
     def summary(self) -> dict[str, float]:
-        """Mean, least and largest return and length, by RLlib's names, and mean rooms; empty without episodes."""
+        """Mean, least and largest return and length by RLlib's names, mean numbers of places, progress.
+
+        Empty without episodes; what the environment does not tell is left out.
+        """
         if not self._episodes:
             return {}
         columns: dict[str, list[float]] = {
             "episode_return": [e.get_return() for e in self._episodes],
             "episode_len": [float(len(e)) for e in self._episodes],
         }
+        progress = [e.progress for e in self._episodes if e.progress is not None]
+        if progress:
+            columns[PROGRESS] = progress
         values: dict[str, float] = {}
         for name, numbers in columns.items():
             values[f"{name}_mean"] = sum(numbers) / len(numbers)
             values[f"{name}_min"], values[f"{name}_max"] = min(numbers), max(numbers)
-        rooms = [len(e.rooms) for e in self._episodes]
-        if any(rooms):
-            values["rooms_per_episode_mean"] = sum(rooms) / len(rooms)
+        for kind in PLACES:
+            counts = [len(e.places[kind]) for e in self._episodes if kind in e.places]
+            if counts:
+                values[f"{kind}s_per_episode_mean"] = sum(counts) / len(counts)
         return values
 
 
 class EpisodeTracker:
-    """Accumulates per-environment sums step by step and collects finished episodes."""
+    """Accumulates per-environment sums step by step and collects finished episodes.
+
+    Places are only written down at each step and evaluated together, once per rollout.
+    """
 
     def __init__(self, num_envs: int) -> None:
+        self._num_envs = num_envs
         self._return = np.zeros(num_envs)
         self._length = np.zeros(num_envs, dtype=np.int64)
-        self._rooms: list[set[int]] = [set() for _ in range(num_envs)]
-        self._last_room: np.ndarray | None = None
-        self._finished: list[EpisodeSummary] = []
-        self.rooms_visited: set[int] = set()
+        self._progress: np.ndarray | None = None
+        self._goes_on = np.zeros(num_envs, dtype=bool)
+        self._episode = np.zeros(num_envs, dtype=np.int64)  # episodes begun since the last evaluation
+        self._log: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+        self._open: dict[str, list[set[int]]] = {}  # places of the episodes that go on
+        self._finished: list[tuple[EpisodeSummary, int]] = []
+        self._visits: Visits = {}
 
-    def start(self, room: np.ndarray | None) -> None:
-        """Begins an episode in every environment; ``room`` is ``[N]`` or None."""
-        everywhere = np.ones(len(self._rooms), dtype=bool)
-        self._clear(everywhere)
-        self._visit(room, everywhere)
+    def start(self, infos: Mapping[str, Any]) -> None:
+        """Begins an episode in every environment."""
+        everywhere = np.ones(self._num_envs, dtype=bool)
+        self._begin(everywhere)
+        self._locate(infos, everywhere)
 
-    def step(self, reward: np.ndarray, done: np.ndarray, reset_step: np.ndarray, room: np.ndarray | None) -> None:
-        """Adds one vector step: all arguments ``[N]``; ``reset_step`` marks steps that only reset."""
-        if reset_step.any():
-            self._clear(reset_step)
+    def step(self, reward: np.ndarray, done: np.ndarray, reset_step: np.ndarray, infos: Mapping[str, Any]) -> None:
+        """Adds one vector step.
+
+        Args:
+            reward: ``[N]``.
+            done: ``[N]`` bool, the episode ended with this step.
+            reset_step: ``[N]`` bool, the step only reset; it begins an episode and counts nothing.
+            infos: of the vector environment.
+        """
+        begins = reset_step & ~self._goes_on
+        if begins.any():
+            self._begin(begins)
         self._return += reward
         self._length += ~reset_step
-        self._visit(room, reset_step)
-        for i in np.flatnonzero(done):
-            summary = EpisodeSummary(int(i), float(self._return[i]), int(self._length[i]), self._rooms[i])
-            self._finished.append(summary)
+        self._locate(infos, begins)
+        if GAME_GOES_ON in infos:
+            self._goes_on = np.where(done, infos[GAME_GOES_ON], self._goes_on & ~reset_step)
+        for i in np.flatnonzero(done & ~self._goes_on):
+            progress = None if self._progress is None else float(self._progress[i])
+            summary = EpisodeSummary(
+                int(i), float(self._return[i]), int(self._length[i]), {kind: set() for kind in self._log}, progress
+            )
+            self._finished.append((summary, int(self._episode[i])))
 
     def take_finished(self) -> list[EpisodeSummary]:
         """Returns the episodes finished since the last call."""
-        finished, self._finished = self._finished, []
+        places = self._evaluate_places()
+        for summary, number in self._finished:
+            for kind in summary.places:
+                summary.places[kind] = places[kind][summary.env_index, number]
+        finished, self._finished = [summary for summary, _ in self._finished], []
         return finished
 
-    def _clear(self, where: np.ndarray) -> None:
+    def take_visits(self) -> Visits:
+        """Returns the agent steps spent at each place since the last call, as far as episodes were taken."""
+        visits, self._visits = self._visits, {}
+        return visits
+
+    def _begin(self, where: np.ndarray) -> None:
         self._return[where] = 0.0
         self._length[where] = 0
-        for i in np.flatnonzero(where):
-            self._rooms[i] = set()
+        self._episode[where] += 1
 
-    def _visit(self, room: np.ndarray | None, fresh: np.ndarray) -> None:
-        if room is None:
-            return
-        # Sets are touched only where the room changes: a step with no change costs one comparison.
-        changed = fresh if self._last_room is None else (room != self._last_room) | fresh
-        for i in np.flatnonzero(changed):
-            self._rooms[i].add(int(room[i]))
-            self.rooms_visited.add(int(room[i]))
-        self._last_room = np.array(room)
+    def _locate(self, infos: Mapping[str, Any], fresh: np.ndarray) -> None:
+        for kind in PLACES:
+            if kind in infos:
+                known = infos.get(f"_{kind}")  # gymnasium's mask of the environments that tell it
+                place = np.array(infos[kind]) if known is None else np.where(known, infos[kind], -1)
+                self._log[kind].append((place.astype(np.int64), self._episode.copy()))
+        if PROGRESS in infos:
+            now = np.asarray(infos[PROGRESS], dtype=np.float64)
+            self._progress = now if self._progress is None else np.where(fresh, now, np.maximum(now, self._progress))
+
+    def _evaluate_places(self) -> dict[str, dict[tuple[int, int], set[int]]]:
+        """Per kind, the places of each (environment, episode) since the last evaluation; forgets the log."""
+        found: dict[str, dict[tuple[int, int], set[int]]] = {}
+        for kind, log in self._log.items():
+            sets: dict[tuple[int, int], set[int]] = defaultdict(set)
+            for i, places in enumerate(self._open.get(kind, [])):
+                sets[i, 0] = places
+            if log:
+                place, episode = np.stack([p for p, _ in log]), np.stack([e for _, e in log])
+                env = np.broadcast_to(np.arange(self._num_envs), place.shape)
+                known = place >= 0
+                ids, index, steps = np.unique(place[known], return_inverse=True, return_counts=True)
+                # One number for (environment, episode, place): sorting numbers is faster than sorting triples.
+                per_env = int(episode.max()) + 1
+                code = np.unique((env[known] * per_env + episode[known]) * max(1, len(ids)) + index)
+                which, where = np.divmod(code, max(1, len(ids)))
+                for i, number, visited in zip(
+                    *(a.tolist() for a in (*np.divmod(which, per_env), ids[where])), strict=True
+                ):
+                    sets[i, number].add(visited)
+                counts = self._visits.setdefault(kind, {})
+                for visited, count in zip(ids.tolist(), steps.tolist(), strict=True):
+                    counts[visited] = counts.get(visited, 0) + count
+            found[kind] = sets
+            self._open[kind] = [sets[i, int(self._episode[i])] for i in range(self._num_envs)]
+            log.clear()
+        self._episode[:] = 0
+        return found
+
+
+class PlaceHistory:
+    """Since the start of a run, over all runners and resumes: steps spent at each place, and when it was first seen.
+
+    Attributes:
+        visits: id -> agent steps spent there.
+        first_visit: id -> agent steps of the whole run when it was first seen (to the iteration).
+    """
+
+    def __init__(self, visits: Mapping[int, int] | None = None, first_visit: Mapping[int, int] | None = None) -> None:
+        self.visits: dict[int, int] = dict(visits or {})
+        self.first_visit: dict[int, int] = dict(first_visit or {})
+
+    def add(self, visits: Mapping[int, int], agent_steps: int) -> None:
+        """Adds what one runner counted in the iteration that ended at ``agent_steps``."""
+        for place, steps in visits.items():
+            self.visits[place] = self.visits.get(place, 0) + steps
+            self.first_visit.setdefault(place, agent_steps)

@@ -83,6 +83,7 @@ RULES: dict[str, Rule] = {
     "num_cpus_for_main_process": _NOT_NEGATIVE,
     "num_gpus": _NOT_NEGATIVE,
     "rollout_fragment_length": Rule(int | str, low=1),
+    "sample_timeout_s": Rule(float | None, low=0.0),
     "seed": Rule(int | None, low=0),
     "extrinsic_coeff": _NOT_NEGATIVE,
     "warmup_steps": _COUNT_OR_ZERO,

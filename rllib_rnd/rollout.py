@@ -36,6 +36,7 @@ class Rollout:
         reward: ``[T, N]`` extrinsic reward, raw.
         terminated, truncated: ``[T, N]`` bool; an episode ended at step t by the task / by a limit.
         frame_stack: K.
+        newest_first: observations hold their newest frame first, as SND's do; frames are stored in time order always.
     """
 
     frames: Any
@@ -47,6 +48,7 @@ class Rollout:
     terminated: Any
     truncated: Any
     frame_stack: int = 1
+    newest_first: bool = False
 
     @property
     def num_steps(self) -> int:
@@ -93,7 +95,7 @@ class Rollout:
             index: ``[B]`` flat indices ``t * N + n``, with t from 0 to T (T gives the bootstrap observation).
 
         Returns:
-            ``[B, K, *frame_shape]`` if K > 1 (newest frame last), else ``[B, *frame_shape]``.
+            ``[B, K, *frame_shape]`` if K > 1 (newest frame last, or first), else ``[B, *frame_shape]``.
         """
         env = index % self.num_envs
         time = torch.div(index, self.num_envs, rounding_mode="floor")
@@ -108,7 +110,8 @@ class Rollout:
             (*index.shape, *self.frames.shape[2:], self.frame_stack), dtype=self.frames.dtype, device=index.device
         )
         for k in range(self.frame_stack):
-            stack[..., k] = self.frames[wanted[:, k], env]
+            channel = self.frame_stack - 1 - k if self.newest_first else k
+            stack[..., channel] = self.frames[wanted[:, k], env]
         return stack.movedim(-1, 1)
 
     def newest_frame(self, index: torch.Tensor, offset: int = 0) -> torch.Tensor:
@@ -128,7 +131,7 @@ class Rollout:
         return cached
 
 
-ARRAYS = [f.name for f in fields(Rollout) if f.name != "frame_stack"]
+ARRAYS = [f.name for f in fields(Rollout) if f.name not in ("frame_stack", "newest_first")]
 
 
 def select_and_join(rollouts: Sequence[Rollout], start: int, stop: int, device: torch.device | str = "cpu") -> Rollout:

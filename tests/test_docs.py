@@ -12,7 +12,7 @@ import pytest
 
 from rllib_rnd import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.config import OWN_SETTINGS
-from rllib_rnd.envs.atari import AtariOptions
+from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
 from rllib_rnd.envs.minigrid import MiniGridOptions
 from rllib_rnd.experiment_file import load_experiments

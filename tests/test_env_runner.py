@@ -139,3 +139,32 @@ def test_a_failed_environment_is_an_error_without_restarts() -> None:
     CrashingEnv.crashes = 0
     with pytest.raises(RuntimeError):
         make_runner(small_config(env="tests/Crashing-v0")).sample()
+
+
+class StubbornEnv(CrashingEnv):
+    """Its reset or its step never works."""
+
+    def __init__(self, fails_in: str) -> None:
+        self.fails_in = fails_in
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        if self.fails_in == "reset":
+            raise OSError("no emulator")
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> Any:
+        raise OSError("no emulator")
+
+
+gym.register("tests/Stubborn-v0", entry_point=StubbornEnv)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fails_in", ["reset", "step"])
+def test_an_environment_that_never_works_ends_training_with_its_name(fails_in: str) -> None:
+    config = small_config(env="tests/Stubborn-v0").environment(env_config={"fails_in": fails_in})
+    config.fault_tolerance(restart_failed_sub_environments=True)
+    runner = make_runner(config)
+    with pytest.raises(RuntimeError, match=rf"tests/Stubborn-v0.* failed in {fails_in}\(\) 10 times"):
+        runner.sample()
+    failures = runner.get_metrics()["num_env_step_failures"]
+    assert failures.peek() == 10

@@ -1,4 +1,4 @@
-"""The ``rllib`` console script: train, evaluate, list, check."""
+"""The ``rllib`` console script: train, evaluate, map, list, check."""
 
 from rllib_rnd.cli.app import app, main
 

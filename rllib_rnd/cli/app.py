@@ -84,6 +84,31 @@ def evaluate(
     run(checkpoint, EvaluateOptions(episodes, parse_seeds(seeds), deterministic, num_envs, json_file))
 
 
+@app.command()
+@reports_errors
+def record(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint, trial or experiment folder.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE.mp4", help="Where to; default: named after it, here.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(help="Episodes, one after the other.", min=1)] = 1,
+    max_steps: Annotated[int, typer.Option(help="Agent steps after which an episode is cut.", min=1)] = 4500,
+    seed: Annotated[int, typer.Option(help="Of the first episode; the next has the next number.", min=0)] = 0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic/--sampled", help="Most likely actions, or draws from the policy.")
+    ] = False,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames per second; default: real time.", min=1.0, max=240.0)
+    ] = None,
+    height: Annotated[int, typer.Option(help="Of the video, in pixels.", min=240, max=2160)] = 480,
+) -> None:
+    """Play episodes into a video (MP4): the game, what the agent sees, its values, rewards and actions."""
+    from rllib_rnd.cli.record import RecordOptions
+    from rllib_rnd.cli.record import record as run
+
+    run(checkpoint, RecordOptions(out, episodes, max_steps, seed, deterministic, fps, height))
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Reads ``0,1,2``.
 
@@ -94,6 +119,21 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not all(item.isdigit() for item in items):
         raise ConfigError(f"--seeds {text!r}: allowed are whole numbers of 0 or more, comma separated.")
     return tuple(int(item) for item in items)
+
+
+@app.command("map")
+@reports_errors
+def map_(
+    paths: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run, trial or checkpoint folders.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The picture (.png, .svg, .pdf); else <run name>_map.png.")
+    ] = None,
+    csv_file: Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Also write the numbers here.")] = None,
+) -> None:
+    """Draw where runs have been: a timeline of new rooms and positions, and a map of them."""
+    from rllib_rnd.cli.map import draw_map
+
+    draw_map(paths, out, csv_file)
 
 
 @app.command("list")

@@ -145,7 +145,7 @@ def rollout_bytes(config: Any, observation_space: Any, action_space: Any) -> int
 
     steps = config.get_rollout_fragment_length()
     envs = config.num_envs_per_env_runner * max(1, config.num_env_runners)
-    stack = frame_stack(config.env, dict(config.env_config))
+    stack = frame_stack(config.env, dict(config.env_config)).size
     shape = observation_space.shape[1:] if stack > 1 else observation_space.shape
     frame = math.prod(shape) * np.dtype(observation_space.dtype).itemsize
     rewards = config.intrinsic_reward_specs() if hasattr(config, "intrinsic_reward_specs") else []

@@ -129,6 +129,7 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
     import torch
 
     from rllib_rnd.envs import make_vector_env
+    from rllib_rnd.episode_tracker import EpisodeTracker
     from rllib_rnd.modules.actions import to_environment
 
     count = min(options.num_envs, options.episodes)
@@ -136,37 +137,23 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
     env = make_vector_env(config.env, count, dict(config.env_config))
     to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     generator = torch.Generator().manual_seed(seed)
-    returns, lengths = np.zeros(count), np.zeros(count, dtype=int)
-    rooms: list[set[int]] = [set() for _ in range(count)]
-    done = np.zeros(count, dtype=bool)
+    tracker, done = EpisodeTracker(count), np.zeros(count, dtype=bool)
     found: list[list[Episode]] = [[] for _ in range(count)]
     try:
         obs, infos = env.reset(seed=seed)
-        add_rooms(rooms, infos, np.ones(count, dtype=bool))
+        tracker.start(infos)
         while any(len(f) < s for f, s in zip(found, share, strict=True)):
             action = choose(module, obs, options.deterministic, generator)
             obs, reward, terminated, truncated, infos = env.step(to_env(action))
-            # NEXT_STEP autoreset: after an end, the next step only resets and is not part of any episode.
-            playing = ~done
-            returns[playing] += np.asarray(reward)[playing]
-            lengths[playing] += 1
-            add_rooms(rooms, infos, np.ones(count, dtype=bool))
-            done = np.asarray(terminated) | np.asarray(truncated)
-            for i in np.flatnonzero(done):
-                visited = sorted(rooms[i]) if "room" in infos else None
-                if len(found[i]) < share[i]:
-                    found[i].append(Episode(seed, float(returns[i]), int(lengths[i]), visited))
-                returns[i], lengths[i], rooms[i] = 0.0, 0, set()
+            reset_step, done = done, np.asarray(terminated) | np.asarray(truncated)
+            tracker.step(np.asarray(reward), done, reset_step, infos)
+            for episode in tracker.take_finished() if done.any() else []:
+                if len(found[episode.env_index]) < share[episode.env_index]:
+                    rooms = sorted(episode.rooms) if "room" in episode.places else None
+                    found[episode.env_index].append(Episode(seed, episode.raw_return, episode.length, rooms))
     finally:
         env.close()
     return [episode for episodes in found for episode in episodes]
-
-
-def add_rooms(rooms: list[set[int]], infos: dict[str, Any], where: np.ndarray) -> None:
-    """Adds the current room of each environment in ``where`` to its set, if the environment tells rooms."""
-    if "room" in infos:
-        for i in np.flatnonzero(where):
-            rooms[i].add(int(infos["room"][i]))
 
 
 def choose(module: Any, obs: np.ndarray, deterministic: bool, generator: Any) -> np.ndarray:

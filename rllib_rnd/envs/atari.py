@@ -10,87 +10,26 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games, import_ale
 from rllib_rnd.errors import ConfigError, unknown_name_error
-from rllib_rnd.options import option
 
-# The byte of console memory that holds the room, by ROM. Only addresses seen to behave as a room are here.
-ROOM_BYTES = {"montezuma_revenge": 3, "pitfall": 1, "venture": 90, "private_eye": 92, "hero": 28}
-
-# ROMs in ale-py that have no single-player game.
-_MULTIPLAYER_ONLY = {"combat", "joust", "maze_craze", "warlords"}
-
-
-@dataclass(frozen=True)
-class AtariOptions:
-    """Options of the Atari family (``env_config``). One agent step is ``frame_skip`` frames."""
-
-    frame_size: int = option(
-        84, "height and width of the grey observation; 84 (DQN, RND) or 96 (SND)", low=36, high=210
-    )
-    frame_stack: int = option(4, "frames in one observation, newest last", low=1, high=16)
-    frame_skip: int = option(4, "raw frames per agent step; the last two are combined by maximum", low=1, high=60)
-    sticky_action_prob: float = option(
-        0.25,
-        "chance, at each raw frame, that the previous frame's action is executed again",
-        low=0.0,
-        high=1.0,
-    )
-    noop_max: int = option(
-        0, "at most so many raw frames of no-op after a reset, at least 1; 0 = none", low=0, high=1000
-    )
-    terminal_on_life_loss: bool = option(
-        False, "end the episode with each lost life; the game itself goes on, and restarts when it is over"
-    )
-    max_frames: int | None = option(
-        18_000, "raw frames after which a game is truncated (not terminated); null = no cap", low=1
-    )
-    full_action_space: bool = option(False, "all 18 joystick actions rather than those the game uses")
-    interpolation: str = option(
-        "area",
-        "how frames are shrunk; linear is about five times cheaper, area keeps thin lines",
-        choices=("area", "linear"),
-    )
-    backend: str = option(
-        "auto",
-        "what steps the games: gymnasium (portable; states can be saved), ale or envpool (C++ threads); "
-        "auto: the fastest installed that reports rooms where a game's are known",
-        choices=("auto", "gymnasium", "ale", "envpool"),
-    )
-
-
-def _import_ale() -> Any:
-    try:
-        import ale_py
-        import ale_py.roms
-    except ImportError as error:
-        raise ConfigError(f"Atari games need ale-py ({error}). Install it: pip install ale-py") from error
-    return ale_py
-
-
-@functools.cache
-def atari_games() -> dict[str, str]:
-    """Maps each game's name as in its gymnasium id ("MontezumaRevenge") to its ROM ("montezuma_revenge").
-
-    Raises:
-        ConfigError: ale-py is not installed.
-    """
-    roms = set(_import_ale().roms.get_all_rom_ids()) - _MULTIPLAYER_ONLY
-    return {rom.title().replace("_", ""): rom for rom in sorted(roms)}
+_FIRE = 1  # the joystick action
+FLICKER_STREAM = 0xF11C  # sets the random stream of flickering apart from that of the play
 
 
 class AtariEnv(gym.Env):
     """One game.
 
-    Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Reward:
-    the game's own points, summed over the skipped frames. ``info``: ``lives``, ``episode_frame_number`` (raw
-    frames since the game began), and ``room`` for the games in `ROOM_BYTES`.
+    Observation ``[K, H, W]`` uint8, grey, newest frame last (colour: ``[K, H, W, 3]``); after a reset all K are the
+    reset frame. Reward: the game's own points, summed over the skipped frames. ``info``: ``lives``,
+    ``episode_frame_number`` (raw frames since the game began), ``room`` for the games in `ROOM_BYTES`, and, where
+    lost lives end episodes, ``game_goes_on``: the end of this episode is not that of the game.
 
     Sticky actions are drawn here and not by the emulator: its own draw repeats an action that a saved
     emulator state does not contain, so a run resumed in the middle of an episode could differ from the run it
@@ -114,7 +53,7 @@ class AtariEnv(gym.Env):
             raise unknown_name_error("Atari game", game, atari_games())
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        ale_py = _import_ale()
+        ale_py = import_ale()
         self.game, self.options, self.render_mode = game, options or AtariOptions(), render_mode
         self.metadata = {**self.metadata, "render_fps": 60 // self.options.frame_skip or 1}
         self._rom = atari_games()[game]
@@ -123,19 +62,21 @@ class AtariEnv(gym.Env):
         self.ale.setFloat("repeat_action_probability", 0.0)
         self.ale.setInt("max_num_frames_per_episode", 0)
         self._load()
-        actions = self.ale.getLegalActionSet() if self.options.full_action_space else self.ale.getMinimalActionSet()
-        self._actions = [int(a.value) for a in actions]
+        self._actions = joystick_actions(self.ale, self.options)
 
         size, k = self.options.frame_size, self.options.frame_stack
-        self.observation_space = spaces.Box(0, 255, (k, size, size), np.uint8)
-        self.action_space = spaces.Discrete(len(actions))
+        colors = () if self.options.grayscale else (3,)
+        self.observation_space = spaces.Box(0, 255, (k, size, size, *colors), np.uint8)
+        self.action_space = spaces.Discrete(len(self._actions))
+        self._grab = self.ale.getScreenGrayscale if self.options.grayscale else self.ale.getScreenRGB
         self._resize = functools.partial(
             cv2.resize,
             dsize=(size, size),
             interpolation=cv2.INTER_AREA if self.options.interpolation == "area" else cv2.INTER_LINEAR,
         )
-        self._screens = np.zeros((2, *self.ale.getScreenDims()), dtype=np.uint8)
-        self._stack = np.zeros((k, size, size), dtype=np.uint8)
+        self._screens = np.zeros((2, *self.ale.getScreenDims(), *colors), dtype=np.uint8)
+        self._stack = np.zeros((k, size, size, *colors), dtype=np.uint8)  # newest last
+        self._flicker_random = np.random.default_rng()
         self._ram = np.zeros(self.ale.getRAMSize(), dtype=np.uint8)
         self._room_byte = ROOM_BYTES.get(self._rom)
         self._executed = 0  # the joystick action of the previous raw frame
@@ -147,7 +88,7 @@ class AtariEnv(gym.Env):
     def _load(self) -> None:
         """Switches the console on (0.1 s). Its own seed is fixed: without sticky actions it draws nothing."""
         self.ale.setInt("random_seed", 0)
-        self.ale.loadROM(_import_ale().roms.get_rom_path(self._rom))
+        self.ale.loadROM(import_ale().roms.get_rom_path(self._rom))
         self._just_loaded = True
 
     def reset(
@@ -155,17 +96,21 @@ class AtariEnv(gym.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode. Without a seed the random stream goes on; with one, the run is repeatable."""
         super().reset(seed=seed)
-        if seed is not None and not self._just_loaded:
-            # In some games (Solaris, Tennis) a reset leaves traces of the last game, which a seed must not.
-            self._load()
+        if seed is not None:
+            self._flicker_random = np.random.default_rng([seed, FLICKER_STREAM])
+            if not self._just_loaded:
+                # In some games (Solaris, Tennis) a reset leaves traces of the last game, which a seed must not.
+                self._load()
         goes_on = self._lost_life_only and seed is None
-        if not (goes_on and self._play_noops(1)):
+        if not (goes_on and self._hold(0, 1)):
+            self._new_game()
+        if self.options.fire_reset and _FIRE in self._actions and not self._hold(_FIRE, self.options.frame_skip):
             self._new_game()
         self._lost_life_only, self._ended = False, False
         self._lives = self.ale.lives()
-        self.ale.getScreenGrayscale(self._screens[0])
-        self._stack[:] = self._resize(self._screens[0])
-        return self._stack.copy(), self._info()
+        self._grab(self._screens[0])
+        self._stack[:] = self._flickered(self._resize(self._screens[0]))
+        return self._observation(), self._info()
 
     def _new_game(self) -> None:
         self.ale.reset_game()
@@ -173,14 +118,14 @@ class AtariEnv(gym.Env):
         self._frames, self._executed = 0, 0
         if self.options.noop_max > 0:
             wanted = int(self.np_random.integers(1, self.options.noop_max + 1))
-            if not self._play_noops(wanted):
+            if not self._hold(0, wanted):
                 self.ale.reset_game()
                 self._frames = 0
 
-    def _play_noops(self, num_frames: int) -> bool:
-        """Plays raw frames of no-op; False if that ended the game."""
+    def _hold(self, joystick: int, num_frames: int) -> bool:
+        """Plays raw frames of one action before an episode begins; False if that ended the game."""
         for _ in range(num_frames):
-            self.ale.act(0)
+            self.ale.act(joystick)
             self._frames += 1
             if self._game_over() or self._cap_reached():
                 return False
@@ -198,13 +143,15 @@ class AtariEnv(gym.Env):
         joystick, p, skip = self._actions[action], self.options.sticky_action_prob, self.options.frame_skip
         reward, filled, done = 0.0, 0, False
         for frame in range(skip):
-            if p == 0.0 or self.np_random.random() >= p:
+            # At step level the draw of the first frame holds for the whole step.
+            draw = frame == 0 or self.options.sticky_level == "frame"
+            if draw and (p == 0.0 or self.np_random.random() >= p):
                 self._executed = joystick
             reward += self.ale.act(self._executed)
             self._frames += 1
             done = self._game_over() or self._cap_reached()
             if done or frame >= skip - 2:
-                self.ale.getScreenGrayscale(self._screens[filled])
+                self._grab(self._screens[filled])
                 filled += 1
             if done:
                 break
@@ -212,10 +159,21 @@ class AtariEnv(gym.Env):
         if filled == 2:
             np.maximum(screen, self._screens[1], out=screen)
         self._stack[:-1] = self._stack[1:]
-        self._stack[-1] = self._resize(screen)
+        self._stack[-1] = self._flickered(self._resize(screen))
         terminated, truncated = self._outcome()
         self._ended = terminated or truncated
-        return self._stack.copy(), reward, terminated, truncated, self._info()
+        return self._observation(), reward, terminated, truncated, self._info()
+
+    def _flickered(self, frame: np.ndarray) -> np.ndarray:
+        """The new frame, or nothing of it; with ``flicker_level: stack`` the frames before it are lost too."""
+        if self.options.flicker_prob > 0.0 and self._flicker_random.random() < self.options.flicker_prob:
+            if self.options.flicker_level == "stack":
+                self._stack[:] = 0
+            return np.zeros_like(frame)
+        return frame
+
+    def _observation(self) -> np.ndarray:
+        return (self._stack[::-1] if self.options.stack_order == "newest_first" else self._stack).copy()
 
     def _outcome(self) -> tuple[bool, bool]:
         """(terminated, truncated); a game that is over at the very frame of the cap counts as over."""
@@ -235,7 +193,9 @@ class AtariEnv(gym.Env):
         return self.options.max_frames is not None and self._frames >= self.options.max_frames
 
     def _info(self) -> dict[str, Any]:
-        info = {"lives": self.ale.lives(), "episode_frame_number": self._frames}
+        info: dict[str, Any] = {"lives": self.ale.lives(), "episode_frame_number": self._frames}
+        if self.options.terminal_on_life_loss:
+            info["game_goes_on"] = self._lost_life_only
         if self._room_byte is not None:
             self.ale.getRAM(self._ram)
             info["room"] = int(self._ram[self._room_byte])
@@ -256,6 +216,7 @@ class AtariEnv(gym.Env):
             "lost_life_only": self._lost_life_only,
             "ended": self._ended,
             "np_random": copy.deepcopy(self.np_random.bit_generator.state),
+            "flicker_random": copy.deepcopy(self._flicker_random.bit_generator.state),
         }
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -268,9 +229,18 @@ class AtariEnv(gym.Env):
             raise ConfigError(
                 f"state: saved with stack {state['stack'].shape}, this environment's is {self._stack.shape}."
             )
-        self.ale.restoreState(_import_ale().ALEState(state["emulator"]))
+        self.ale.restoreState(import_ale().ALEState(state["emulator"]))
         self._just_loaded = False
         self._stack[:] = state["stack"]
         self._executed, self._frames, self._lives = state["executed"], state["frames"], state["lives"]
         self._lost_life_only, self._ended = state["lost_life_only"], state["ended"]
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
+        self._flicker_random.bit_generator.state = copy.deepcopy(state["flicker_random"])
+
+
+def joystick_actions(ale: Any, options: AtariOptions) -> list[int]:
+    """The joystick action of each of the agent's actions, as the options say."""
+    if options.actions is not None:
+        return [action_names()[name] for name in options.actions]
+    legal = ale.getLegalActionSet() if options.full_action_space else ale.getMinimalActionSet()
+    return [int(action.value) for action in legal]

@@ -18,7 +18,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.atari import ROOM_BYTES, AtariOptions, atari_games
+from rllib_rnd.envs.atari import FLICKER_STREAM
+from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games
 from rllib_rnd.errors import ConfigError
 
 _NO_CAP = 2**30  # raw frames: half a year of play
@@ -54,12 +55,20 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         size = options.frame_size
         shape = (options.frame_stack, size, size)
         self.single_observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
-        self.single_action_space = gym.spaces.Discrete(self._make())
+        # A subset is chosen from all 18 actions, which native code numbers as the joystick does.
+        self._all_actions = options.full_action_space or options.actions is not None
+        num_actions = self._make()
+        self._joystick = None
+        if options.actions is not None:
+            self._joystick = np.array([action_names()[name] for name in options.actions])
+            num_actions = len(options.actions)
+        self.single_action_space = gym.spaces.Discrete(num_actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._stack = np.zeros((num_envs, *shape), np.uint8)
         self._was_done = np.zeros(num_envs, bool)
         self._room_byte = ROOM_BYTES.get(self._rom)
+        self._flicker_random = np.random.default_rng()
 
     @abc.abstractmethod
     def _make(self) -> int:
@@ -82,24 +91,42 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         if seed is not None and not isinstance(seed, (int, np.integer)):
             raise ConfigError(f"seed: {seed!r} is not supported by native Atari environments; allowed is one int.")
         new = self._reset(None if seed is None else int(seed))
-        self._stack[:] = new.frame[:, None]
+        if seed is not None:
+            self._flicker_random = np.random.default_rng([int(seed), FLICKER_STREAM])
+        self._was_done[:] = True
+        self._push(new.frame)
         self._was_done[:] = False
-        return self._stack.copy(), self._info(new)
+        return self._observation(), self._info(new)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One agent step of every game: ``obs [N, K, H, W]``, then ``[N]`` arrays, then infos."""
-        new = self._step(np.asarray(actions))
+        actions = np.asarray(actions)
+        new = self._step(actions if self._joystick is None else self._joystick[actions])
+        self._push(new.frame)
+        self._was_done = new.terminated | new.truncated
+        return self._observation(), new.reward.astype(np.float64), new.terminated, new.truncated, self._info(new)
+
+    def _push(self, frame: np.ndarray) -> None:
+        """Adds new frames ``[N, H, W]``; games that were reset begin with K of them."""
         # A fresh array each step: a caller may keep what it was given.
         stack = np.empty_like(self._stack)
         stack[:, :-1] = self._stack[:, 1:]
-        stack[:, -1] = new.frame
-        stack[self._was_done] = new.frame[self._was_done, None]
+        if self.options.flicker_prob > 0.0:
+            blank = self._flicker_random.random(self.num_envs) < self.options.flicker_prob
+            frame = np.where(blank[:, None, None], np.uint8(0), frame)
+            if self.options.flicker_level == "stack":
+                stack[blank] = 0
+        stack[:, -1] = frame
+        stack[self._was_done] = frame[self._was_done, None]
         self._stack = stack
-        self._was_done = new.terminated | new.truncated
-        return stack, new.reward.astype(np.float64), new.terminated, new.truncated, self._info(new)
+
+    def _observation(self) -> np.ndarray:
+        return self._stack[:, ::-1].copy() if self.options.stack_order == "newest_first" else self._stack
 
     def _info(self, new: NativeStep) -> dict[str, Any]:
         info = {"lives": new.lives, "episode_frame_number": new.frame_number}
+        if self.options.terminal_on_life_loss:
+            info["game_goes_on"] = new.terminated & (new.lives > 0)
         if self._room_byte is not None and new.ram is not None:
             info["room"] = new.ram[:, self._room_byte].astype(np.int64)
         return {**info, **{f"_{key}": np.ones(self.num_envs, bool) for key in info}}
@@ -118,7 +145,7 @@ class AleAtariVectorEnv(NativeAtariVectorEnv):
             num_threads=self._num_threads,
             max_num_frames_per_episode=o.max_frames or _NO_CAP,
             repeat_action_probability=o.sticky_action_prob,
-            full_action_space=o.full_action_space,
+            full_action_space=self._all_actions,
             img_height=o.frame_size,
             img_width=o.frame_size,
             stack_num=1,
@@ -170,7 +197,7 @@ class EnvPoolAtariVectorEnv(NativeAtariVectorEnv):
             "use_fire_reset": False,
             "img_height": o.frame_size,
             "img_width": o.frame_size,
-            "full_action_space": o.full_action_space,
+            "full_action_space": self._all_actions,
             "repeat_action_probability": o.sticky_action_prob,
             "use_inter_area_resize": o.interpolation == "area",
         }
@@ -218,12 +245,14 @@ def atari_backend(game: str, options: AtariOptions) -> tuple[str, str]:
         if obstacle:
             raise ConfigError(f"env_config.backend: {options.backend!r} is not possible: {obstacle}")
         return options.backend, "asked for by env_config.backend"
-    has_rooms = atari_games()[game] in ROOM_BYTES
-    if why_not["envpool"] is None:
-        return "envpool", "the fastest that reports rooms" if has_rooms else "the fastest installed"
-    if not has_rooms and why_not["ale"] is None:
-        return "ale", f"{game} has no known rooms, so the fastest installed; {why_not['envpool']}"
-    return "gymnasium", f"reports rooms; {why_not['envpool']}" if has_rooms else str(why_not["ale"])
+    if atari_games()[game] in ROOM_BYTES:
+        if why_not["envpool"] is None:
+            return "envpool", "the fastest that reports rooms"
+        return "gymnasium", f"reports rooms; {why_not['envpool']}"
+    for name in ("ale", "envpool"):  # the faster one first, see benchmarks/results/environments.md
+        if why_not[name] is None:
+            return name, f"{game} has no known rooms, so the fastest installed"
+    return "gymnasium", str(why_not["ale"])
 
 
 def _obstacle(backend: str, options: AtariOptions) -> str | None:
@@ -232,6 +261,11 @@ def _obstacle(backend: str, options: AtariOptions) -> str | None:
         return 'envpool is not installed: pip install "rllib_rnd[envpool]"'
     if backend == "ale" and options.interpolation != "area":
         return f"ale shrinks frames by 'area' only, env_config.interpolation is {options.interpolation!r}."
+    unlike = {"grayscale": options.grayscale, "fire_reset": not options.fire_reset}
+    unlike["sticky_level"] = options.sticky_level == "frame" or options.sticky_action_prob == 0.0
+    for name, possible in unlike.items():
+        if not possible:
+            return f"native code cannot do env_config.{name} {getattr(options, name)!r}."
     return None
 
 

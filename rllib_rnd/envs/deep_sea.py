@@ -60,6 +60,8 @@ class DeepSeaVectorEnv(VectorEnv):
     """N divers in one set of arrays (NEXT_STEP autoreset).
 
     Observation ``[N, size * size]``: one-hot of the cell, all zeros at the end of the episode as in bsuite.
+    ``info["position"]`` is the cell's index in a grid of ``position_shape`` (rows, columns), ``[N]`` int64; -1 at the
+    end of the episode, below the last row.
 
     Args:
         num_envs: number of divers.
@@ -82,6 +84,7 @@ class DeepSeaVectorEnv(VectorEnv):
         self.single_observation_space, self.single_action_space = _spaces(self.options)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self.position_shape: tuple[int, int] = (self.options.size, self.options.size)
         self._dtype = _DTYPES[self.options.dtype]
         self._mapping = action_mapping(self.options.size, self.options.mapping_seed)
         self._indices = np.arange(num_envs)
@@ -97,10 +100,10 @@ class DeepSeaVectorEnv(VectorEnv):
         self._row[:] = 0
         self._column[:] = 0
         self._needs_reset[:] = False
-        return self._observe(), {}
+        return self._observe()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step of every diver: ``obs [N, size * size]``, then ``[N]`` arrays, then no infos."""
+        """One step of every diver: ``obs [N, size * size]``, then ``[N]`` arrays, then infos."""
         resetting = self._needs_reset
         # A diver at the end has no cell: it stands in for one in row 0 and its outcome is thrown away.
         row = np.where(resetting, 0, self._row)
@@ -110,14 +113,16 @@ class DeepSeaVectorEnv(VectorEnv):
         if resetting.any():
             row[resetting], column[resetting], reward[resetting], terminated[resetting] = 0, 0, 0.0, False
         self._row, self._column, self._needs_reset = row, column, terminated
-        return self._observe(), reward, terminated.copy(), np.zeros(self.num_envs, dtype=bool), {}
+        obs, info = self._observe()
+        return obs, reward, terminated.copy(), np.zeros(self.num_envs, dtype=bool), info
 
-    def _observe(self) -> np.ndarray:
+    def _observe(self) -> tuple[np.ndarray, dict[str, Any]]:
         size = self.options.size
-        obs = np.zeros((self.num_envs, size * size), dtype=self._dtype)
         here = self._row < size
-        obs[self._indices[here], (self._row * size + self._column)[here]] = 1
-        return obs
+        cell = np.where(here, self._row * size + self._column, -1)
+        obs = np.zeros((self.num_envs, size * size), dtype=self._dtype)
+        obs[self._indices[here], cell[here]] = 1
+        return obs, {"position": cell, "_position": np.ones(self.num_envs, dtype=bool)}
 
     @property
     def can_clone_state(self) -> bool:
@@ -145,7 +150,7 @@ class DeepSeaVectorEnv(VectorEnv):
 
 
 class DeepSeaEnv(gym.Env):
-    """One diver, for `gymnasium.make`. Observation ``[size * size]``, as in `DeepSeaVectorEnv`.
+    """One diver, for `gymnasium.make`. Observation ``[size * size]`` and ``info["position"]`` as in `DeepSeaVectorEnv`.
 
     Args:
         render_mode: None only; there is nothing to see.
@@ -161,6 +166,7 @@ class DeepSeaEnv(gym.Env):
         self.options = parse_options(DeepSeaOptions, env_config, "env_config")
         self.render_mode = render_mode
         self.observation_space, self.action_space = _spaces(self.options)
+        self.position_shape: tuple[int, int] = (self.options.size, self.options.size)
         self._mapping = action_mapping(self.options.size, self.options.mapping_seed)
         self._row = self._column = np.zeros(1, dtype=np.int64)
 
@@ -170,7 +176,7 @@ class DeepSeaEnv(gym.Env):
         """Puts the diver to the top left."""
         super().reset(seed=seed)
         self._row = self._column = np.zeros(1, dtype=np.int64)
-        return self._observe(), {}
+        return self._observe()
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One row down.
@@ -183,14 +189,16 @@ class DeepSeaEnv(gym.Env):
         self._row, self._column, reward, terminated = deep_sea_step(
             self._row, self._column, np.array([action]), self._mapping, self.options.size
         )
-        return self._observe(), float(reward[0]), bool(terminated[0]), False, {}
+        obs, info = self._observe()
+        return obs, float(reward[0]), bool(terminated[0]), False, info
 
-    def _observe(self) -> np.ndarray:
+    def _observe(self) -> tuple[np.ndarray, dict[str, Any]]:
         size = self.options.size
+        cell = int(self._row[0] * size + self._column[0]) if self._row[0] < size else -1
         obs = np.zeros(size * size, dtype=_DTYPES[self.options.dtype])
-        if self._row[0] < size:
-            obs[self._row[0] * size + self._column[0]] = 1
-        return obs
+        if cell >= 0:
+            obs[cell] = 1
+        return obs, {"position": cell}
 
     def clone_state(self) -> tuple[int, int]:
         """Saves row and column."""

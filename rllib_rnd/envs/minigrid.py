@@ -94,7 +94,8 @@ class MiniGridOneHotEnv(gym.Env):
     ``[H * W * 20 + 4 + 18]``: 20 bits for each cell, heading, carried object (kind x colour). ``compact``
     has, for the cells within reach, the agent's place, open and locked doors, a plane for each kind and
     colour of object that can be carried, then heading and carried object. ``info["room"]`` is there for tasks
-    made of rooms.
+    made of rooms; ``info["position"]`` is the index of the agent's cell in a grid of ``position_shape`` (rows,
+    columns).
 
     Args:
         env_id: for example "MiniGrid-MultiRoom-N4-S5-v1".
@@ -118,6 +119,7 @@ class MiniGridOneHotEnv(gym.Env):
             raise ConfigError(f"env_config.actions: {self._actions} must name at least one action, each once.")
         inner: Any = gym.make(env_id, render_mode=render_mode, disable_env_checker=True).unwrapped
         self.inner = inner
+        self.position_shape: tuple[int, int] = (inner.height, inner.width)
         self.inner.agent_view_size = self.options.agent_view_size
         if self.options.max_steps is not None:
             self.inner.max_steps = self.options.max_steps
@@ -165,8 +167,12 @@ class MiniGridOneHotEnv(gym.Env):
         return self._observe(raw), float(reward), bool(terminated), truncated, self._info()
 
     def _info(self) -> dict[str, Any]:
-        room = _room(self.inner)
-        return {} if room is None else {"room": room}
+        x, y = (int(v) for v in self.inner.agent_pos)
+        info = {"position": y * self.inner.width + x}
+        room = _room(self.inner, x, y)
+        if room is not None:
+            info["room"] = room
+        return info
 
     def _partial(self, raw: dict[str, Any]) -> np.ndarray:
         codes = raw["image"]
@@ -274,9 +280,8 @@ def _no_view() -> dict[str, Any]:
     return {}
 
 
-def _room(inner: Any) -> int | None:
-    """The room the agent is in, for tasks made of rooms; in MultiRoom, how many rooms from the first."""
-    x, y = (int(v) for v in inner.agent_pos)
+def _room(inner: Any, x: int, y: int) -> int | None:
+    """The room that a cell is in, for tasks made of rooms; in MultiRoom, how many rooms from the first."""
     if hasattr(inner, "room_from_pos"):
         side = inner.room_size - 1
         return min(y // side, inner.num_rows - 1) * inner.num_cols + min(x // side, inner.num_cols - 1)

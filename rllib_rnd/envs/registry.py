@@ -2,74 +2,89 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import importlib
-import inspect
 import os
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 
-from rllib_rnd.envs import minigrid
-from rllib_rnd.envs.atari import AtariEnv, AtariOptions, atari_games
+from rllib_rnd.envs import by_id, minigrid
+from rllib_rnd.envs.atari import AtariEnv
 from rllib_rnd.envs.atari_native import atari_backend, make_native_atari
+from rllib_rnd.envs.atari_options import AtariOptions, atari_games, parse_atari_options
 from rllib_rnd.envs.deep_sea import DeepSeaEnv, DeepSeaOptions, DeepSeaVectorEnv
+from rllib_rnd.envs.mario import MARIO_PREFIX, MarioEnv, MarioOptions, import_mario, mario_ids, parse_mario_id
 from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions
+from rllib_rnd.envs.pixels import PixelsEnv, PixelsOptions
+from rllib_rnd.envs.point_maze import PointMazeEnv, PointMazeOptions, PointMazeVectorEnv
 from rllib_rnd.envs.vector import LeanVectorEnv
+from rllib_rnd.envs.warehouse import WarehouseEnv, WarehouseOptions, WarehouseVectorEnv
+from rllib_rnd.envs.warehouse_rules import VARIANTS
 from rllib_rnd.errors import ConfigError, unknown_name_error
-from rllib_rnd.options import import_path, parse_options
+from rllib_rnd.options import parse_options
 
 DEEP_SEA = "rllib_rnd/DeepSea-v0"
+POINT_MAZE = "rllib_rnd/PointMaze-v0"
+PIXELS = "rllib_rnd/Pixels-v0"
 _ATARI = re.compile(r"(?:ALE/(\w+)-v5|(\w+)NoFrameskip-v4)\Z")
-_GYM_VERSION = re.compile(r"-v\d+\Z")
+
+Config = dict[str, Any]
+Maker = Callable[[], gym.Env]
 
 
-class EnvironmentFamily(NamedTuple):
-    """A row of `list_environments`."""
+class FrameStack(NamedTuple):
+    """How the frames of an observation lie on its axis 0: ``size`` of them, the newest last or first."""
+
+    size: int = 1
+    newest_first: bool = False
+
+
+@dataclass(frozen=True)
+class EnvironmentFamily:
+    """One kind of environment.
+
+    Attributes:
+        pattern: what its names look like.
+        description: one line.
+        options_class: dataclass of its ``env_config``; None where that holds free arguments.
+        matches: whether a name belongs to it.
+        maker: (name, env_config, render mode) -> function that makes one environment; checks both at once.
+        make_vector: (name, number, env_config, threads) -> vector environment; None: copies of single ones.
+        stack: env_config -> `FrameStack`.
+    """
 
     pattern: str
     description: str
     options_class: type | None
-
-
-_FAMILIES = {
-    "atari": EnvironmentFamily(
-        "ALE/<Game>-v5 or <Game>NoFrameskip-v4",
-        "Atari 2600: sticky actions, grey frame stacks, raw rewards, rooms for five games",
-        AtariOptions,
-    ),
-    "deep_sea": EnvironmentFamily(DEEP_SEA, "DeepSea, bsuite's exploration test, vectorised", DeepSeaOptions),
-    "minigrid": EnvironmentFamily(
-        "MiniGrid-*", 'MiniGrid with one-hot vectors (pip install "rllib_rnd[minigrid]")', MiniGridOptions
-    ),
-    "gymnasium": EnvironmentFamily(
-        "any other gymnasium id", "gymnasium.make; env_config holds the keyword arguments", None
-    ),
-    "import": EnvironmentFamily(
-        "package.module:Class",
-        "your own gymnasium.Env or VectorEnv (NEXT_STEP); env_config: its arguments",
-        None,
-    ),
-}
+    matches: Callable[[str], bool]
+    maker: Callable[[str, Config, str | None], Maker]
+    make_vector: Callable[[str, int, Config, int | None], VectorEnv] | None = None
+    stack: Callable[[Mapping[str, Any] | None], FrameStack] = lambda env_config: FrameStack()
 
 
 def list_environments() -> list[EnvironmentFamily]:
-    """Returns one row for each kind of environment name: pattern, description, options dataclass or None."""
-    return list(_FAMILIES.values())
+    """Returns the families, in the order in which a name is looked for in them."""
+    return list(_FAMILIES)
+
+
+def own_ids() -> list[str]:
+    """Returns the ids that begin with this package's name."""
+    return [DEEP_SEA, POINT_MAZE, PIXELS, *VARIANTS, *mario_ids()]
 
 
 def register_environments() -> None:
-    """Registers the project's own ids with gymnasium, for `gymnasium.make` and `gymnasium.make_vec`."""
-    if DEEP_SEA not in gym.registry:
-        gym.register(
-            DEEP_SEA,
-            entry_point="rllib_rnd.envs.deep_sea:DeepSeaEnv",
-            vector_entry_point="rllib_rnd.envs.deep_sea:DeepSeaVectorEnv",
-        )
+    """Registers the package's own ids with gymnasium, for `gymnasium.make` and `gymnasium.make_vec`."""
+    for env_id in own_ids():
+        if env_id not in gym.registry:
+            gym.register(
+                env_id,
+                entry_point=functools.partial(_gymnasium_entry, env_id),
+                vector_entry_point=functools.partial(_gymnasium_vector_entry, env_id),
+            )
 
 
 def env_config_class(env_id: str) -> type | None:
@@ -78,18 +93,16 @@ def env_config_class(env_id: str) -> type | None:
     Raises:
         ConfigError: ``env_id`` is not a name.
     """
-    return _FAMILIES[_family(env_id)].options_class
+    return _family(env_id).options_class
 
 
-def frame_stack(env_id: str, env_config: Mapping[str, Any] | None = None) -> int:
-    """Returns K, the number of stacked frames on axis 0 of an observation (newest last); 1 where none are.
+def frame_stack(env_id: str, env_config: Mapping[str, Any] | None = None) -> FrameStack:
+    """Returns how frames are stacked on axis 0 of an observation.
 
     Raises:
         ConfigError: bad options.
     """
-    if _family(env_id) != "atari":
-        return 1
-    return parse_options(AtariOptions, env_config, "env_config").frame_stack
+    return _family(env_id).stack(env_config)
 
 
 def make_vector_env(
@@ -97,7 +110,7 @@ def make_vector_env(
 ) -> VectorEnv:
     """Makes ``num_envs`` copies of an environment as one vector environment in NEXT_STEP autoreset mode.
 
-    ``reset(seed=s)`` gives environment i the seed s + i. Rewards are raw.
+    ``reset(seed=s)`` gives environment i the seed s + i (families in numpy: one stream for all). Rewards are raw.
 
     Args:
         env_id: see `list_environments`.
@@ -113,32 +126,9 @@ def make_vector_env(
     if not isinstance(num_envs, int) or num_envs < 1:
         raise ConfigError(f"num_envs: {num_envs!r} is out of range; allowed is a whole number, 1 or more.")
     config = dict(env_config or {})
-    if family == "deep_sea":
-        return DeepSeaVectorEnv(num_envs, **config)
-    if family == "import":
-        return _make_imported_vector(env_id, num_envs, config)
-    if family == "gymnasium":
-        return _make_gymnasium_vector(env_id, num_envs, config)
-    maker = _env_maker(env_id, config)
-    if family == "atari":
-        options = parse_options(AtariOptions, config, "env_config")
-        backend, _ = atari_backend(_game(env_id), options)
-        if backend != "gymnasium":
-            threads = min(num_envs, num_threads or os.cpu_count() or 1)
-            return make_native_atari(backend, _game(env_id), num_envs, options, threads)
-    return LeanVectorEnv([maker] * num_envs)
-
-
-def backend_note(env_id: str, env_config: Mapping[str, Any] | None = None) -> str | None:
-    """Which backend steps an Atari game and why, in one line; None for other environments.
-
-    Raises:
-        ConfigError: as `make_vector_env`.
-    """
-    if _family(env_id) != "atari":
-        return None
-    backend, reason = atari_backend(_game(env_id), parse_options(AtariOptions, env_config, "env_config"))
-    return f"{backend} ({reason})"
+    if family.make_vector is not None:
+        return family.make_vector(env_id, num_envs, config, num_threads)
+    return LeanVectorEnv([family.maker(env_id, config, None)] * num_envs)
 
 
 def make_env(env_id: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> gym.Env:
@@ -147,54 +137,41 @@ def make_env(env_id: str, env_config: Mapping[str, Any] | None = None, render_mo
     Raises:
         ConfigError: as `make_vector_env`; or the name is that of a vector environment.
     """
-    return _env_maker(env_id, dict(env_config or {}), render_mode)()
+    return _family(env_id).maker(env_id, dict(env_config or {}), render_mode)()
 
 
-def _family(env_id: str) -> str:
+def backend_note(env_id: str, env_config: Mapping[str, Any] | None = None) -> str | None:
+    """Which backend steps an Atari game and why, in one line; None for other environments.
+
+    Raises:
+        ConfigError: as `make_vector_env`.
+    """
+    if not _ATARI.match(env_id):
+        return None
+    backend, reason = atari_backend(_game(env_id), parse_atari_options(env_config))
+    return f"{backend} ({reason})"
+
+
+def _family(env_id: str) -> EnvironmentFamily:
     if not isinstance(env_id, str) or not env_id:
-        raise ConfigError(
-            f"env: {env_id!r} is no environment name; allowed: {[f.pattern for f in _FAMILIES.values()]}."
-        )
-    if env_id == DEEP_SEA:
-        return "deep_sea"
-    if _ATARI.match(env_id):
-        return "atari"
-    if env_id.startswith("MiniGrid-"):
-        return "minigrid"
-    if ":" in env_id and not _GYM_VERSION.search(env_id):
-        return "import"
-    return "gymnasium"
+        raise ConfigError(f"env: {env_id!r} is no environment name; allowed: {[f.pattern for f in _FAMILIES]}.")
+    return next(family for family in _FAMILIES if family.matches(env_id))
 
 
-def _env_maker(env_id: str, config: dict[str, Any], render_mode: str | None = None) -> Callable[[], gym.Env]:
-    """Checks name and options now; returns a function that makes one environment."""
-    family = _family(env_id)
-    if family == "atari":
-        atari_options = parse_options(AtariOptions, config, "env_config")
-        return functools.partial(AtariEnv, _game(env_id), atari_options, render_mode)
-    if family == "minigrid":
-        minigrid_options = parse_options(MiniGridOptions, config, "env_config")
-        minigrid.import_minigrid()
-        _find_spec(env_id)
-        return functools.partial(MiniGridOneHotEnv, env_id, minigrid_options, render_mode)
-    if family == "deep_sea":
-        parse_options(DeepSeaOptions, config, "env_config")
-        return functools.partial(DeepSeaEnv, render_mode=render_mode, **config)
-    if render_mode is not None:
-        config = {**config, "render_mode": render_mode}
-    if family == "import":
-        cls = import_path(env_id, "env")
-        if inspect.isclass(cls) and issubclass(cls, VectorEnv):
-            raise ConfigError(f"env: {env_id!r} is a vector environment; a single one is needed here.")
-        _check_arguments(cls, config, env_id)
-        return functools.partial(cls, **config)
-    _find_spec(env_id)
-    return functools.partial(_make_gymnasium, env_id, config)
+def _gymnasium_entry(env_id: str, render_mode: str | None = None, **env_config: Any) -> gym.Env:
+    return make_env(env_id, env_config, render_mode)
+
+
+def _gymnasium_vector_entry(env_id: str, num_envs: int = 1, **env_config: Any) -> VectorEnv:
+    return make_vector_env(env_id, num_envs, env_config)
+
+
+# --- families ---------------------------------------------------------------------------------------------------
 
 
 def _game(env_id: str) -> str:
     match = _ATARI.match(env_id)
-    assert match is not None  # _family said so
+    assert match is not None  # the family said so
     game = match[1] or match[2]
     if game not in atari_games():
         template = "ALE/{}-v5" if match[1] else "{}NoFrameskip-v4"
@@ -202,117 +179,146 @@ def _game(env_id: str) -> str:
     return game
 
 
-def _find_spec(env_id: str) -> Any:
-    """Looks an id up in gymnasium's registry, the module before its colon imported.
-
-    Raises:
-        ConfigError: unknown id, with the nearest ones, or a module that does not import.
-    """
-    module, _, name = env_id.rpartition(":")
-    if module:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise ConfigError(f"env: cannot import {module!r} of {env_id!r} ({error}).") from error
-    if name in gym.registry:
-        return gym.registry[name]
-    if not _GYM_VERSION.search(name):
-        # Gymnasium takes the newest version of an id without one; a run must say what it ran.
-        versions = sorted(known for known in gym.registry if _GYM_VERSION.sub("", known) == name)
-        if versions:
-            raise ConfigError(f"env: {env_id!r} has no version; allowed: {versions}.")
-    known = [DEEP_SEA, *(i for i in gym.registry if i != DEEP_SEA)]
-    if not env_id.startswith("MiniGrid-"):
-        known += [f"ALE/{game}-v5" for game in _installed_games()]
-    nearest = difflib.get_close_matches(env_id, dict.fromkeys(known), n=3, cutoff=0.5)
-    hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
-    patterns = "; ".join(f.pattern for f in _FAMILIES.values())
-    raise ConfigError(f"env: unknown environment {env_id!r}.{hint} Allowed: {patterns}.")
+def _atari_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+    return functools.partial(AtariEnv, _game(env_id), parse_atari_options(config), render_mode)
 
 
-def _installed_games() -> list[str]:
+def _atari_vector(env_id: str, num_envs: int, config: Config, num_threads: int | None) -> VectorEnv:
+    options = parse_atari_options(config)
+    backend, _ = atari_backend(_game(env_id), options)
+    if backend == "gymnasium":
+        return LeanVectorEnv([_atari_maker(env_id, config, None)] * num_envs)
+    threads = min(num_envs, num_threads or os.cpu_count() or 1)
+    return make_native_atari(backend, _game(env_id), num_envs, options, threads)
+
+
+def _atari_stack(env_config: Mapping[str, Any] | None) -> FrameStack:
+    options = parse_atari_options(env_config)
+    return FrameStack(options.rebuilt_stack, options.stack_order == "newest_first")
+
+
+def _mario_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+    stage, options = parse_mario_id(env_id), parse_options(MarioOptions, config, "env_config")
+    import_mario()
+    return functools.partial(MarioEnv, stage, options, render_mode)
+
+
+def _minigrid_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+    options = parse_options(MiniGridOptions, config, "env_config")
+    minigrid.import_minigrid()
+    by_id.find_spec(env_id)
+    return functools.partial(MiniGridOneHotEnv, env_id, options, render_mode)
+
+
+def _keyword_maker(cls: Callable[..., gym.Env], options_class: type) -> Callable[[str, Config, str | None], Maker]:
+    """For classes that take their options as keywords."""
+
+    def maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+        parse_options(options_class, config, "env_config")
+        return functools.partial(cls, render_mode=render_mode, **config)
+
+    return maker
+
+
+def _warehouse_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+    return _keyword_maker(functools.partial(WarehouseEnv, env_id), WarehouseOptions)(env_id, config, render_mode)
+
+
+def _option_stack(options_class: type) -> Callable[[Mapping[str, Any] | None], FrameStack]:
+    """For options with the field ``frame_stack``, newest last."""
+    return lambda env_config: FrameStack(parse_options(options_class, env_config, "env_config").frame_stack)
+
+
+def _other_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+    _require_known(env_id)
+    return by_id.gymnasium_maker(env_id, config, render_mode)
+
+
+def _other_vector(env_id: str, num_envs: int, config: Config, num_threads: int | None) -> VectorEnv:
+    _require_known(env_id)
+    return by_id.gymnasium_vector(env_id, num_envs, config, num_threads)
+
+
+def _require_known(env_id: str) -> None:
+    """Names this package's ids and the games among the nearest of an unknown name."""
     try:
-        return list(atari_games())
-    except ConfigError:
-        return []
+        games = [f"ALE/{game}-v5" for game in atari_games()]
+    except ConfigError:  # no emulator is installed
+        games = []
+    by_id.find_spec(env_id, also_known=games)
 
 
-def _make_gymnasium(env_id: str, config: dict[str, Any]) -> gym.Env:
-    try:
-        return gym.make(env_id, disable_env_checker=True, **config)
-    except (TypeError, gym.error.Error, ImportError) as error:
-        raise _creation_error(env_id, config, error) from error
-
-
-def _make_gymnasium_vector(env_id: str, num_envs: int, config: dict[str, Any]) -> VectorEnv:
-    spec = _find_spec(env_id)
-    mode = "sync" if spec.entry_point is not None else "vector_entry_point"
-    # Gymnasium's checker warns about style at each first step; the spaces are checked where they are used.
-    extra: dict[str, Any] = {"disable_env_checker": True} if mode == "sync" else {}
-    try:
-        env = gym.make_vec(env_id, num_envs, vectorization_mode=mode, **extra, **config)
-    except (TypeError, gym.error.Error, ImportError) as error:
-        raise _creation_error(env_id, config, error) from error
-    return _require_next_step(env, env_id)
-
-
-def _make_imported_vector(env_id: str, num_envs: int, config: dict[str, Any]) -> VectorEnv:
-    cls = import_path(env_id, "env")
-    if inspect.isclass(cls) and issubclass(cls, VectorEnv):
-        config = {"num_envs": num_envs, **config}
-        _check_arguments(cls, config, env_id)
-        env: VectorEnv = cls(**config)
-        return _require_next_step(env, env_id)
-    return LeanVectorEnv([_env_maker(env_id, config)] * num_envs)
-
-
-def _require_next_step(env: VectorEnv, env_id: str) -> VectorEnv:
-    mode = env.metadata.get("autoreset_mode")
-    if mode != AutoresetMode.NEXT_STEP:
-        name = getattr(mode, "name", repr(mode))
-        env.close()
-        raise ConfigError(
-            f"env: the vector environment {env_id!r} has autoreset mode {name}; allowed is NEXT_STEP "
-            "(set metadata['autoreset_mode'] to gymnasium.vector.AutoresetMode.NEXT_STEP; step() must do so)."
-        )
-    return env
-
-
-def _check_arguments(maker: Callable[..., Any], config: Mapping[str, Any], env_id: str) -> None:
-    """Refuses keyword arguments that a class does not take.
-
-    Raises:
-        ConfigError: naming the argument and the nearest that exists, or one that is missing.
-    """
-    if not callable(maker):
-        raise ConfigError(f"env: {env_id!r} is not a class or a function that makes an environment.")
-    try:
-        signature = inspect.signature(maker)
-    except (TypeError, ValueError):
-        return
-    kinds = signature.parameters.values()
-    if not any(p.kind is p.VAR_KEYWORD for p in kinds):
-        names = [p.name for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        for key in config:
-            if key not in names:
-                raise unknown_name_error("key", key, names, f"env_config (arguments of {env_id})")
-    try:
-        signature.bind(**config)
-    except TypeError as error:
-        raise ConfigError(f"env_config: {env_id} cannot be made with {dict(config)} ({error}).") from error
-
-
-def _creation_error(env_id: str, config: Mapping[str, Any], error: Exception) -> ConfigError:
-    """Turns what gymnasium raised into the clearest error: a wrong argument is named with the nearest one."""
-    if isinstance(error, gym.error.DependencyNotInstalled | ImportError):
-        return ConfigError(f"env: {env_id!r} needs a package that is missing ({error}).")
-    spec = gym.registry.get(env_id.rpartition(":")[2])
-    entry = spec.entry_point if spec is not None else None
-    if isinstance(entry, str):
-        entry = import_path(entry, "env")
-    if entry is not None:
-        try:
-            _check_arguments(entry, {**(spec.kwargs if spec else {}), **config}, env_id)
-        except ConfigError as clearer:
-            return clearer
-    return ConfigError(f"env_config: {env_id} cannot be made with {dict(config)} ({error}).")
+_FAMILIES: tuple[EnvironmentFamily, ...] = (
+    EnvironmentFamily(
+        "ALE/<Game>-v5 or <Game>NoFrameskip-v4",
+        "Atari 2600: sticky actions, frame stacks, raw rewards, rooms for five games; presets of four papers",
+        AtariOptions,
+        matches=lambda env_id: _ATARI.match(env_id) is not None,
+        maker=_atari_maker,
+        make_vector=_atari_vector,
+        stack=_atari_stack,
+    ),
+    EnvironmentFamily(
+        "rllib_rnd/SuperMarioBros-v0 or -<world>-<stage>-v0",
+        'Super Mario Bros., the game or one stage (pip install "rllib_rnd[mario]")',
+        MarioOptions,
+        matches=lambda env_id: env_id.startswith(MARIO_PREFIX),
+        maker=_mario_maker,
+        stack=_option_stack(MarioOptions),
+    ),
+    EnvironmentFamily(
+        DEEP_SEA,
+        "DeepSea, bsuite's exploration test, vectorised",
+        DeepSeaOptions,
+        matches=lambda env_id: env_id == DEEP_SEA,
+        maker=_keyword_maker(DeepSeaEnv, DeepSeaOptions),
+        make_vector=lambda env_id, num_envs, config, threads: DeepSeaVectorEnv(num_envs, **config),
+    ),
+    EnvironmentFamily(
+        POINT_MAZE,
+        "a point mass in a maze, continuous actions, sparse reward, vectorised",
+        PointMazeOptions,
+        matches=lambda env_id: env_id == POINT_MAZE,
+        maker=_keyword_maker(PointMazeEnv, PointMazeOptions),
+        make_vector=lambda env_id, num_envs, config, threads: PointMazeVectorEnv(num_envs, **config),
+    ),
+    EnvironmentFamily(
+        " or ".join(VARIANTS),
+        "the warehouse of influence-aware memory and its variants, vectorised",
+        WarehouseOptions,
+        matches=lambda env_id: env_id in VARIANTS,
+        maker=_warehouse_maker,
+        make_vector=lambda env_id, num_envs, config, threads: WarehouseVectorEnv(num_envs, env_id, **config),
+    ),
+    EnvironmentFamily(
+        PIXELS,
+        "any gymnasium environment as rendered pixels",
+        PixelsOptions,
+        matches=lambda env_id: env_id == PIXELS,
+        maker=_keyword_maker(PixelsEnv, PixelsOptions),
+        stack=_option_stack(PixelsOptions),
+    ),
+    EnvironmentFamily(
+        "MiniGrid-*",
+        'MiniGrid with one-hot vectors (pip install "rllib_rnd[minigrid]")',
+        MiniGridOptions,
+        matches=lambda env_id: env_id.startswith("MiniGrid-"),
+        maker=_minigrid_maker,
+    ),
+    EnvironmentFamily(
+        "package.module:Class",
+        "your own gymnasium.Env or VectorEnv (NEXT_STEP); env_config: its arguments",
+        None,
+        matches=lambda env_id: ":" in env_id and not by_id.GYM_VERSION.search(env_id),
+        maker=by_id.imported_maker,
+        make_vector=by_id.imported_vector,
+    ),
+    EnvironmentFamily(
+        "any other gymnasium id",
+        "gymnasium.make; env_config holds the keyword arguments",
+        None,
+        matches=lambda env_id: True,
+        maker=_other_maker,
+        make_vector=_other_vector,
+    ),
+)

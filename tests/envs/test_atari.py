@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import ale_py
@@ -15,7 +17,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rllib_rnd.envs import make_vector_env
-from rllib_rnd.envs.atari import ROOM_BYTES, AtariEnv, AtariOptions, atari_games
+from rllib_rnd.envs.atari import AtariEnv
+from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, atari_games, parse_atari_options
 from rllib_rnd.errors import ConfigError
 
 
@@ -299,3 +302,138 @@ def test_interpolation_changes_the_frame() -> None:
 def test_importing_the_environments_does_not_load_the_emulator() -> None:
     code = "import sys, rllib_rnd.envs.registry; sys.exit('ale_py' in sys.modules or 'minigrid' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_presets_set_what_is_not_given() -> None:
+    snd = parse_atari_options({"preset": "snd", "frame_stack": 2})
+    assert (snd.frame_size, snd.stack_order, snd.frame_stack) == (96, "newest_first", 2)
+    zoo = parse_atari_options({"preset": "self_attention", "noop_max": 5})
+    assert (zoo.sticky_action_prob, zoo.noop_max, zoo.terminal_on_life_loss, zoo.fire_reset) == (0.0, 5, True, True)
+    assert parse_atari_options({"preset": "iam"}).frame_stack == 1
+    assert parse_atari_options({"preset": "rnd"}) == replace(AtariOptions(), preset="rnd")
+    with pytest.raises(ConfigError, match="'snd'"):
+        parse_atari_options({"preset": "snnd"})
+
+
+def test_newest_first_is_the_stack_backwards() -> None:
+    last, first = make(), make(stack_order="newest_first")
+    last.reset(seed=0), first.reset(seed=0)
+    for action in (2, 3, 2, 1, 3):
+        a, b = last.step(action)[0], first.step(action)[0]
+    assert not np.array_equal(a, b)
+    np.testing.assert_array_equal(a, b[::-1])
+
+
+def test_colour_frames() -> None:
+    env = make(grayscale=False, frame_size=96, sticky_action_prob=0.0)
+    obs, _ = env.reset(seed=0)
+    assert obs.shape == (4, 96, 96, 3) and obs in env.observation_space
+    screen = AtariEnv("Breakout", AtariOptions(), "rgb_array")
+    screen.reset(seed=0)
+    expected = cv2.resize(screen.render(), (96, 96), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(obs[-1], expected)
+    assert (obs[..., 0] != obs[..., 2]).any()
+
+
+def test_actions_can_be_a_subset_by_name() -> None:
+    env, full = make(actions=("NOOP", "LEFT"), sticky_action_prob=0.0), make(sticky_action_prob=0.0)
+    env.reset(seed=0), full.reset(seed=0)
+    assert env.action_space.n == 2
+    for _ in range(8):
+        a, b = env.step(1)[0], full.step(3)[0]  # Breakout's minimal set: NOOP, FIRE, RIGHT, LEFT
+    np.testing.assert_array_equal(a, b)
+    for wrong, message in ((["LEFFT"], "'LEFT'"), ([], "one action or more"), (["LEFT", "LEFT"], "each once")):
+        with pytest.raises(ConfigError, match=message):
+            parse_atari_options({"actions": wrong})
+
+
+def test_sticky_actions_per_agent_step_hold_for_all_its_frames() -> None:
+    env, actions = make(sticky_action_prob=0.5, sticky_level="step", noop_max=0), []
+    env.reset(seed=0)
+    act = env.ale.act
+    spied: list[int] = []
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def act(self, joystick: int) -> Any:
+            spied.append(joystick)
+            return act(joystick)
+
+    real, env.ale = env.ale, Spy()  # type: ignore[assignment]
+    for i in range(60):
+        spied.clear()
+        env.step(i % 4)
+        assert len(spied) == 4 and len(set(spied)) == 1, "one action for the whole step"
+        actions.append(spied[0])
+    wanted = [[0, 1, 3, 4][i % 4] for i in range(60)]  # the joystick's numbers
+    kept = np.mean([a == w for a, w in zip(actions, wanted, strict=True)])
+    assert 0.3 < kept < 0.9
+    for i, (a, w) in enumerate(zip(actions, wanted, strict=True)):
+        assert a in (w, actions[i - 1] if i else 0)
+
+
+def test_fire_is_pressed_after_a_reset_in_games_that_have_it() -> None:
+    def ball_moves(fire: bool) -> bool:
+        env = make(fire_reset=fire, sticky_action_prob=0.0)
+        env.reset(seed=0)
+        frames = [env.step(0)[0][-1] for _ in range(12)]
+        return any(not np.array_equal(a, b) for a, b in itertools.pairwise(frames[4:]))
+
+    assert ball_moves(True) and not ball_moves(False)
+    without = make("Freeway", fire_reset=True, sticky_action_prob=0.0)
+    plain = make("Freeway", sticky_action_prob=0.0)
+    np.testing.assert_array_equal(without.reset(seed=0)[0], plain.reset(seed=0)[0])  # Freeway has no FIRE
+
+
+def test_flicker_blanks_half_of_the_frames_and_nothing_else() -> None:
+    flickering, plain = make("Pong", flicker_prob=0.5), make("Pong")
+    flickering.reset(seed=3), plain.reset(seed=3)
+    blank = []
+    for i in range(200):
+        a, reward_a, *_, info_a = flickering.step(i % 4)
+        b, reward_b, *_, info_b = plain.step(i % 4)
+        assert (reward_a, info_a) == (reward_b, info_b)  # its own random stream: play is the same
+        blank.append(not a[-1].any())
+        for k, was_blank in enumerate(blank[-4:][::-1]):
+            np.testing.assert_array_equal(a[-1 - k], np.zeros_like(b[0]) if was_blank else b[-1 - k])
+    assert 0.4 < np.mean(blank) < 0.6
+
+
+def test_flicker_of_the_whole_stack_forgets_its_history() -> None:
+    env = make(flicker_prob=0.5, flicker_level="stack")
+    since = 99 if env.reset(seed=0)[0].any() else 0
+    for _ in range(100):
+        obs = env.step(0)[0]
+        since = 0 if not obs[-1].any() else since + 1
+        seen = [bool(frame.any()) for frame in obs]
+        expected = [4 - k <= since for k in range(4)]
+        assert seen == expected
+    assert AtariOptions(flicker_prob=0.5, flicker_level="stack").rebuilt_stack == 1
+    assert AtariOptions(flicker_prob=0.5).rebuilt_stack == 4
+
+
+def test_flicker_is_repeatable_and_saved() -> None:
+    env = make(flicker_prob=0.5)
+    runs = []
+    for _ in range(2):
+        env.reset(seed=5)
+        runs.append(np.stack([env.step(0)[0] for _ in range(20)]))
+    np.testing.assert_array_equal(*runs)
+    state = env.clone_state()
+    after = np.stack([env.step(0)[0] for _ in range(20)])
+    env.restore_state(state)
+    np.testing.assert_array_equal(after, np.stack([env.step(0)[0] for _ in range(20)]))
+
+
+def test_a_lost_life_says_that_the_game_goes_on() -> None:
+    env = make(terminal_on_life_loss=True, fire_reset=True, sticky_action_prob=0.0)
+    ends: list[bool] = []
+    env.reset(seed=0)
+    while len(ends) < 6:
+        _, _, terminated, truncated, info = env.step(0)
+        if terminated or truncated:
+            ends.append(info["game_goes_on"])
+            env.reset()
+    assert ends == [True, True, True, True, False, True]  # five lives, then a new game

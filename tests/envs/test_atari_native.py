@@ -104,6 +104,32 @@ def test_the_backend_that_auto_takes(monkeypatch: pytest.MonkeyPatch) -> None:
         make("envpool")
 
 
+@pytest.mark.parametrize("backend", ["ale", "envpool"])
+def test_order_flicker_and_actions_work_on_native_frames(backend: str) -> None:
+    options: dict[str, Any] = {"sticky_action_prob": 0.0, "noop_max": 1}
+    plain, other = make(backend, **options), make(backend, **options, stack_order="newest_first", flicker_prob=0.5)
+    few = make(backend, **options, actions=["NOOP", "LEFT"])
+    names = {"LEFT": 4}  # in Montezuma's full set
+    blank = []
+    plain.reset(seed=1), other.reset(seed=1), few.reset(seed=1)
+    for _ in range(60):
+        a = plain.step(np.full(plain.num_envs, names["LEFT"]))[0]
+        b = other.step(np.full(plain.num_envs, names["LEFT"]))[0]
+        np.testing.assert_array_equal(few.step(np.ones(plain.num_envs, int))[0], a)
+        gone = ~b[:, 0].any(axis=(1, 2))
+        blank.append(gone.mean())
+        np.testing.assert_array_equal(b[~gone, 0], a[~gone, -1])
+    assert few.single_action_space.n == 2  # type: ignore[attr-defined]
+    assert 0.35 < np.mean(blank) < 0.65
+
+
+@pytest.mark.parametrize("option", [{"grayscale": False}, {"fire_reset": True}, {"sticky_level": "step"}])
+def test_auto_takes_python_where_native_code_cannot(option: dict[str, Any]) -> None:
+    assert (backend_note("ALE/Breakout-v5", option) or "").startswith("gymnasium")
+    with pytest.raises(ConfigError, match=next(iter(option))):
+        make("ale", **option)
+
+
 def test_what_a_backend_cannot_do_is_refused() -> None:
     with pytest.raises(ConfigError, match="interpolation is 'linear'"):
         make("ale", interpolation="linear")

@@ -79,8 +79,9 @@ def test_the_vector_equals_the_single_environment(dtype: str) -> None:
     ours = DeepSeaVectorEnv(5, **config)
     stock: Any = gym.vector.SyncVectorEnv([lambda: DeepSeaEnv(**config)] * 5)  # type: ignore[arg-type]
     assert ours.single_observation_space == stock.single_observation_space
-    obs, theirs = ours.reset()[0], stock.reset()[0]
+    (obs, info), (theirs, their_info) = ours.reset(), stock.reset()
     np.testing.assert_array_equal(obs, theirs)
+    assert info["position"].tolist() == their_info["position"].tolist() == [0] * 5
     kept, rng = [(obs, obs.copy())], np.random.default_rng(0)
     for t in range(40):
         actions = rng.integers(2, size=5)
@@ -89,9 +90,26 @@ def test_the_vector_equals_the_single_environment(dtype: str) -> None:
             np.testing.assert_array_equal(x, y)
             assert x.dtype == y.dtype
         assert a[2].all() == (t % 8 == 6)  # 7 steps, then one that resets
-        kept += [(x, x.copy()) for x in a[:4]]
+        np.testing.assert_array_equal(a[4]["position"], b[4]["position"])
+        kept += [(x, x.copy()) for x in (*a[:4], a[4]["position"])]
     for array, as_returned in kept:
         np.testing.assert_array_equal(array, as_returned)
+
+
+def test_the_position_is_the_cell_of_the_observation_and_nowhere_at_the_end() -> None:
+    env, single = DeepSeaVectorEnv(3, size=4), DeepSeaEnv(size=4)
+    assert env.position_shape == single.position_shape == (4, 4)
+    obs, info = env.reset()
+    rng, ends = np.random.default_rng(0), 0
+    for _ in range(20):
+        assert info["position"].dtype == np.int64 and info["_position"].tolist() == [True] * 3
+        for cell, one_hot in zip(info["position"], obs, strict=True):
+            assert (cell == -1 and one_hot.sum() == 0) or (one_hot.argmax() == cell and one_hot.sum() == 1)
+        ends += int((info["position"] == -1).all())
+        obs, _, _, _, info = env.step(rng.integers(2, size=3))
+    assert ends == 4  # one in five steps
+    assert single.reset()[1] == {"position": 0}
+    assert [single.step(0)[4]["position"] // 4 for _ in range(4)] == [1, 2, 3, -1]
 
 
 def test_divers_out_of_step_with_each_other() -> None:

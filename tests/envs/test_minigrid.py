@@ -165,6 +165,34 @@ def test_rooms_count_from_the_start() -> None:
     assert 0 <= corridor.reset(seed=0)[1]["room"] < 6
 
 
+@pytest.mark.parametrize("observation", ["partial", "full"])
+def test_the_position_is_the_agents_cell(observation: str) -> None:
+    env = make("MiniGrid-LavaCrossingS9N1-v0", observation=observation)
+    assert env.position_shape == (9, 9)
+    _, info = env.reset(seed=0)
+    rng, seen = np.random.default_rng(0), set()
+    for _ in range(200):
+        row, column = divmod(info["position"], 9)
+        assert (column, row) == tuple(env.inner.agent_pos)
+        seen.add(info["position"])
+        _, _, terminated, truncated, info = env.step(int(rng.integers(3)))
+        if terminated or truncated:
+            _, info = env.reset()
+    assert 9 + 1 in seen and len(seen) > 3
+    wide = make("MiniGrid-KeyCorridorS3R2-v0")  # 5 rows, 7 columns
+    info = wide.reset(seed=0)[1]
+    assert wide.position_shape == (wide.inner.height, wide.inner.width) == (5, 7)
+    assert info["position"] == wide.inner.agent_pos[1] * 7 + wide.inner.agent_pos[0]
+
+
+def test_positions_and_rooms_of_a_vector() -> None:
+    env = make_vector_env("MiniGrid-MultiRoom-N4-S5-v1", 3)
+    info = env.reset(seed=0)[1]
+    assert info["position"].shape == (3,) and info["_position"].all()
+    assert set(info) == {"position", "_position", "room", "_room"}
+    assert set(make().reset()[1]) == {"position"}  # a task without rooms
+
+
 @pytest.mark.parametrize("observation", ["partial", "full", "compact"])
 def test_a_restored_environment_goes_on_the_same(observation: str) -> None:
     config = {"observation": observation, "fixed_layout_seed": 0, "max_steps": 40}

@@ -1,0 +1,345 @@
+"""Warehouse, the memory test of influence-aware memory (Suau et al. 2022, arXiv:1911.07643), vectorised.
+
+A robot on a small grid collects items that appear on shelves along the border and vanish after some steps. How
+long an item has waited is hidden: a policy that remembers when it came knows how long it will stay. The paper's
+7 x 7 task and three later ones on a 5 x 5 grid share these rules; `WarehouseVariant` says how they differ.
+
+A step: the robot moves; every item's waiting time grows by 1; the item on the robot's cell is rewarded; items
+on the robot's cell or at the end of their lifetime are removed; new items appear; the robot observes. An item
+that appears under the robot counts only if the robot is still there after its next move.
+
+Observation, zeros and ones: one-hot of the robot's cell (row by row), then one entry for each item site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from rllib_rnd.envs.vector import environment_seeds
+from rllib_rnd.envs.warehouse_rules import (
+    EMPTY,
+    MOVES,
+    WAREHOUSE,
+    WarehouseVariant,
+    draw_warehouse,
+    find_variant,
+    next_cells,
+)
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.options import option, parse_options
+
+_DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32}
+
+
+@dataclass(frozen=True)
+class WarehouseOptions:
+    """Options of the Warehouse tasks (``env_config``)."""
+
+    removal_bug: bool | None = option(
+        None,
+        "true: with each removal the next item, in order of creation, is passed over for that step, as in the "
+        "published results; null: as in the original of the task (true for Warehouse-v0 only)",
+    )
+    spawn_prob: float | None = option(None, "chance of a new item per try; null: the task's own", low=0.0, high=1.0)
+    lifetime: int | None = option(None, "steps until an item vanishes; null: the task's own", low=1, high=1000)
+    episode_length: int | None = option(None, "steps of an episode; null: the task's own", low=1)
+    num_stacked: int = option(
+        1, "last n observations in one, newest first, zeros before the first; 8: the paper's FNN-8", low=1, high=64
+    )
+    time_limit: str = option(
+        "truncate",
+        "what the end of an episode counts as; terminate: without bootstrapping, as in the original",
+        choices=("truncate", "terminate"),
+    )
+    dtype: str = option("uint8", "type of the observation", choices=("uint8", "float32"))
+
+
+def skip_after_removal(removable: np.ndarray, waiting: np.ndarray, draw: np.ndarray, num_draws: int) -> np.ndarray:
+    """Which items go when a list is shortened while it is gone through: each removal passes over the next item.
+
+    The list holds the items in the order of their creation. So in each run of removable neighbours the first, third,
+    fifth ... are removed.
+
+    Args:
+        removable: which sites hold an item that is due, ``[N, S]`` bool.
+        waiting: waiting times, ``[N, S]``, `EMPTY` where there is no item.
+        draw: which of a step's draws made the item, ``[N, S]``; 0 or more, also where there is none.
+        num_draws: draws of one step.
+
+    Returns:
+        The items to remove, ``[N, S]`` bool.
+    """
+    # Older items first, those of one step by draw. Empty sites come last: EMPTY is newer than the newest item.
+    order = np.argsort(draw - waiting.astype(np.int32) * num_draws, axis=1)
+    in_list = np.take_along_axis(removable, order, axis=1)
+    index = np.arange(in_list.shape[1])
+    last_kept = np.maximum.accumulate(np.where(in_list, -1, index), axis=1)
+    in_list &= (index - last_kept) % 2 == 1
+    removed = np.empty_like(removable)
+    np.put_along_axis(removed, order, in_list, axis=1)
+    return removed
+
+
+class WarehouseVectorEnv(VectorEnv):
+    """N robots, each in its own warehouse, in one set of arrays (NEXT_STEP autoreset).
+
+    Observation ``[N, num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index, ``[N]`` int64. One
+    random generator serves all environments, in each step of any of them, so what happens depends on the seed, the
+    number of environments and the actions alone.
+
+    Args:
+        num_envs: number of environments.
+        variant: a key of `VARIANTS`.
+        render_mode: None or "rgb_array".
+        **env_config: see `WarehouseOptions`.
+
+    Raises:
+        ConfigError: an unknown variant, render mode or option, or ``num_envs`` below 1.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        "render_modes": ["rgb_array"],
+        "render_fps": 2,
+    }
+
+    def __init__(
+        self, num_envs: int = 1, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: Any
+    ) -> None:
+        self.options = parse_options(WarehouseOptions, env_config, "env_config")
+        self.variant = _with_options(find_variant(variant), self.options)
+        if num_envs < 1:
+            raise ConfigError(f"num_envs: {num_envs} is out of range; allowed is 1 or more.")
+        if render_mode not in (None, "rgb_array"):
+            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
+        self.num_envs, self.render_mode = num_envs, render_mode
+        obs_size = self.options.num_stacked * self.variant.obs_size
+        self.single_observation_space = spaces.Box(0, 1, (obs_size,), _DTYPES[self.options.dtype])
+        self.single_action_space = spaces.Discrete(len(MOVES))
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._envs = np.arange(num_envs)
+        self._next_cell = next_cells(self.variant)
+        self._site_of_cell = np.full(self.variant.num_cells, -1)
+        self._site_of_cell[self.variant.site_cells] = np.arange(len(self.variant.sites))
+        self._passes: list[tuple[slice, np.ndarray]] = []  # columns of the draws, and the sites they are for
+        self._num_draws = 0
+        for cells in self.variant.spawn_passes:
+            sites = np.array([self.variant.sites.index(cell) for cell in cells])
+            self._passes.append((slice(self._num_draws, self._num_draws + len(sites)), sites))
+            self._num_draws += len(sites)
+        self._generator = np.random.default_rng()
+        self._position = np.zeros(num_envs, dtype=np.int64)
+        self._steps = np.zeros(num_envs, dtype=np.int64)
+        self._waiting = np.full((num_envs, len(self.variant.sites)), EMPTY, dtype=np.int16)
+        self._draw = np.zeros_like(self._waiting)  # with the waiting time it gives the order of creation
+        past = obs_size - self.variant.obs_size  # of a stacked observation
+        self._past = np.zeros((num_envs, past), dtype=_DTYPES[self.options.dtype])
+        self._needs_reset = np.ones(num_envs, dtype=bool)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode in every environment.
+
+        Args:
+            seed: seeds the one generator; a sequence (one number per environment) is mixed into one seed; None goes
+                on with the random stream.
+            options: not used.
+
+        Raises:
+            ConfigError: a sequence of another length, or with None beside numbers.
+        """
+        del options
+        entropy = seed
+        if seed is not None and not isinstance(seed, (int, np.integer)):
+            seeds = environment_seeds(seed, self.num_envs)
+            if len({s is None for s in seeds}) > 1:
+                raise ConfigError(f"seed: {seeds} mixes numbers and None; the environments share one generator.")
+            entropy = None if seeds[0] is None else seeds
+        if entropy is not None:
+            self._generator = np.random.default_rng(np.random.SeedSequence(entropy))  # type: ignore[arg-type]
+        self._needs_reset[:] = False
+        self._place(np.ones(self.num_envs, dtype=bool))
+        self._spawn(None)
+        return self._observe(), self._info()
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One step of every environment: ``obs [N, num_stacked * obs_size]``, ``[N]`` arrays, then infos."""
+        resetting = self._needs_reset
+        self._position = self._next_cell[self._position, np.asarray(actions)]
+        self._waiting += self._waiting > EMPTY
+        site = self._site_of_cell[self._position]
+        found = np.where(site >= 0, self._waiting[self._envs, site], EMPTY)
+        reward = self._reward(found)
+        emptied = self._remove(site, found)
+        self._steps += 1
+        if resetting.any():
+            self._place(resetting)
+            reward[resetting], emptied[resetting] = 0.0, False
+        self._spawn(None if self.variant.refills_at_once else emptied)
+        done = self._steps >= self.variant.episode_length
+        self._needs_reset, never = done.copy(), np.zeros(self.num_envs, dtype=bool)
+        terminated, truncated = (never, done) if self.options.time_limit == "truncate" else (done, never)
+        return self._observe(), reward, terminated, truncated, self._info()
+
+    def _place(self, where: np.ndarray) -> None:
+        """Robot in the middle, no items, nothing remembered, in the environments of the mask ``where [N]``."""
+        self._position[where] = self.variant.num_cells // 2
+        self._steps[where] = 0
+        self._waiting[where] = EMPTY
+        self._past[where] = 0
+
+    def _reward(self, found: np.ndarray) -> np.ndarray:
+        """Reward (float64) for the waiting time ``found [N]`` of the item on the robot's cell, or `EMPTY`."""
+        if not self.variant.reward_by_waiting:
+            return np.where(found > EMPTY, self.variant.reward_scale, 0.0)
+        longest = np.maximum(self._waiting.max(axis=1), 1)  # 1: there are no items
+        return np.where(found > EMPTY, found / longest * self.variant.reward_scale, 0.0)
+
+    def _remove(self, site: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Removes collected and expired items; returns where, ``[N, S]`` bool."""
+        removed = self._waiting >= self.variant.lifetime
+        collected = np.flatnonzero(found > EMPTY)
+        removed[collected, site[collected]] = True
+        if self.variant.removal_bug:
+            # With fewer than two items due none can be skipped: spares most environments the sorting.
+            some = np.flatnonzero(np.count_nonzero(removed, axis=1) > 1)
+            removed[some] = skip_after_removal(removed[some], self._waiting[some], self._draw[some], self._num_draws)
+        np.copyto(self._waiting, EMPTY, where=removed)
+        return removed
+
+    def _spawn(self, blocked: np.ndarray | None) -> None:
+        """Tries every site for a new item, save those in the mask ``blocked [N, S]``.
+
+        All numbers are drawn, needed or not: else one environment's items would depend on another's.
+        """
+        hits = self._generator.random((self.num_envs, self._num_draws)) < self.variant.spawn_prob
+        for columns, sites in self._passes:
+            hit = hits[:, columns] & (self._waiting[:, sites] == EMPTY)
+            if blocked is not None:
+                hit &= ~blocked[:, sites]
+            if self.variant.max_items is not None:
+                room = self.variant.max_items - np.count_nonzero(self._waiting > EMPTY, axis=1)
+                hit &= hit.cumsum(axis=1) <= room[:, None]
+            env, index = np.nonzero(hit)
+            self._waiting[env, sites[index]] = 0
+            self._draw[env, sites[index]] = columns.start + index
+
+    def _observe(self) -> np.ndarray:
+        now = np.zeros((self.num_envs, self.variant.obs_size), dtype=self._past.dtype)
+        now[self._envs, self._position] = 1
+        now[:, self.variant.num_cells :] = self._waiting > EMPTY
+        if not self._past.size:
+            return now
+        obs = np.concatenate([now, self._past], axis=1)
+        self._past = obs[:, : self._past.shape[1]].copy()  # a caller may write into what it gets
+        return obs
+
+    def _info(self) -> dict[str, Any]:
+        return {"position": self._position.copy(), "_position": np.ones(self.num_envs, dtype=bool)}
+
+    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+        """Draws every warehouse: N images as of `draw_warehouse`; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        states = zip(self._position, self._waiting, strict=True)
+        return tuple(draw_warehouse(self.variant, int(position), waiting) for position, waiting in states)
+
+    @property
+    def can_clone_state(self) -> bool:
+        """Always: the state is a few arrays and that of the generator."""
+        return True
+
+    def clone_state(self) -> dict[str, Any]:
+        """Saves all that decides the future; the result can be pickled."""
+        arrays = {name: getattr(self, f"_{name}").copy() for name in _STATE}
+        return {"generator": self._generator.bit_generator.state, **arrays}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state.
+
+        Raises:
+            ConfigError: the state is of another number of environments, another grid or stack.
+        """
+        for name in _STATE:
+            saved, own = state[name].shape, getattr(self, f"_{name}").shape
+            if saved != own:
+                raise ConfigError(f"state: {name!r} was saved with shape {saved}, this environment's is {own}.")
+        for name in _STATE:
+            getattr(self, f"_{name}")[:] = state[name]
+        self._generator.bit_generator.state = state["generator"]
+
+
+_STATE = ("position", "steps", "waiting", "draw", "past", "needs_reset")
+
+
+class WarehouseEnv(gym.Env):
+    """One warehouse, for `gymnasium.make`: a `WarehouseVectorEnv` of one, without the step that resets.
+
+    Observation ``[num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index.
+
+    Args:
+        variant: a key of `VARIANTS`.
+        render_mode: None or "rgb_array".
+        **env_config: see `WarehouseOptions`.
+
+    Raises:
+        ConfigError: an unknown variant, render mode or option.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - as gymnasium
+
+    def __init__(self, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: Any) -> None:
+        self.vector = WarehouseVectorEnv(1, variant, render_mode, **env_config)
+        self.options, self.variant, self.render_mode = self.vector.options, self.vector.variant, render_mode
+        self.observation_space = self.vector.single_observation_space
+        self.action_space = self.vector.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode; ``seed`` as in `WarehouseVectorEnv.reset`."""
+        super().reset(seed=seed)
+        obs, info = self.vector.reset(seed=seed)
+        return obs[0], {"position": int(info["position"][0])}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One step.
+
+        Raises:
+            RuntimeError: no episode was begun, or it has ended and `reset` was not called.
+        """
+        if self.vector._needs_reset[0]:
+            raise RuntimeError("The episode is over: call reset() before step().")
+        obs, reward, terminated, truncated, info = self.vector.step(np.array([action]))
+        position = {"position": int(info["position"][0])}
+        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), position
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Draws the warehouse as `draw_warehouse` does; None without a render mode."""
+        images = self.vector.render()
+        return None if images is None else images[0]
+
+    def clone_state(self) -> dict[str, Any]:
+        """Saves all that decides the future."""
+        return self.vector.clone_state()
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state; raises as `WarehouseVectorEnv.restore_state`."""
+        self.vector.restore_state(state)
+
+
+def _with_options(variant: WarehouseVariant, options: WarehouseOptions) -> WarehouseVariant:
+    """The variant with what the user set in place of its own values."""
+    names = ("removal_bug", "spawn_prob", "lifetime", "episode_length")
+    chosen = {name: getattr(options, name) for name in names}
+    return replace(variant, **{name: value for name, value in chosen.items() if value is not None})

@@ -224,15 +224,19 @@ class IntrinsicPPOConfig(PPOConfig):
         )
         if learners > envs:
             raise ConfigError(f"num_learners: {learners} learners cannot share {envs} environments; allowed is {envs}.")
-        samples = self.samples_per_iteration() // learners
-        if self.minibatches_per_epoch() > samples and not self.in_evaluation:  # whose fragments are single steps
+        if not self.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
+            self._check_samples(self.samples_per_iteration() // learners)
+        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
+        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
+        super().validate()
+
+    def _check_samples(self, samples: int) -> None:
+        """Fits RLlib's batch size to the ``samples`` per iteration and learner."""
+        if self.minibatches_per_epoch() > samples:
             raise ConfigError(
                 f"num_minibatches: {self.minibatches_per_epoch()} is more than the {samples} samples of an iteration."
             )
         self.train_batch_size_per_learner = samples
-        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
-        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
-        super().validate()
 
     def _refuse_unsupported(self) -> None:
         if self.overlap_sampling and self.num_env_runners == 0 and not self.in_evaluation:

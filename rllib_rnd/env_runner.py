@@ -27,6 +27,7 @@ from ray.rllib.utils.metrics import SAMPLE_TIMER, WEIGHTS_SEQ_NO
 
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.episode_tracker import EpisodeSummary, EpisodeTracker, Visits
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
 from rllib_rnd.modules.actions import to_environment
 from rllib_rnd.rollout import Rollout
@@ -307,6 +308,12 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def _reset(self) -> None:
         obs, infos = self._try_env_reset(seed=self._reset_seed())
+        expected = (self.num_envs, *self.gym_spaces()[0].shape)
+        if np.shape(obs) != expected:
+            raise ConfigError(
+                f"env: {self.config.env!r} returned observations of shape {np.shape(obs)}; by its space and the number "
+                f"of environments it is {expected}."
+            )
         first = np.ones(self.num_envs, dtype=bool)
         stack = self._stack(obs) if self.frame_stack > 1 else None
         self._position = _Position(obs, first, np.zeros(self.num_envs, dtype=bool), stack)

@@ -197,6 +197,20 @@ def test_unsupported_parts_of_rllib_are_refused() -> None:
         ).validate()
 
 
+def test_a_minibatch_size_in_samples_decides() -> None:
+    """16 steps of 4 environments in minibatches of 20: four of 16 samples."""
+    algorithm = small_config(minibatch_size=20).build_algo()
+    assert algorithm.config.minibatches_per_epoch() == 4
+    assert np.isfinite(algorithm.train()["learners"]["default_policy"]["total_loss"])
+    algorithm.stop()
+
+
+def test_one_environment_per_runner_is_enough() -> None:
+    algorithm = small_config(num_minibatches=4).env_runners(num_envs_per_env_runner=1).build_algo()
+    assert np.isfinite(algorithm.train()["learners"]["default_policy"]["total_loss"])
+    algorithm.stop()
+
+
 def test_tune_runs_to_a_stop_criterion(tmp_path: Path) -> None:
     tuner = tune.Tuner(
         "RND",

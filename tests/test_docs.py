@@ -14,7 +14,11 @@ from rllib_rnd import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.config import OWN_SETTINGS
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
+from rllib_rnd.envs.mario import MarioOptions
 from rllib_rnd.envs.minigrid import MiniGridOptions
+from rllib_rnd.envs.pixels import PixelsOptions
+from rllib_rnd.envs.point_maze import PointMazeOptions
+from rllib_rnd.envs.warehouse import WarehouseOptions
 from rllib_rnd.experiment_file import load_experiments
 from rllib_rnd.intrinsic.rnd import RNDOptions
 from rllib_rnd.modules.cnn import NatureCNNOptions
@@ -59,13 +63,23 @@ def default_of(field: dataclasses.Field) -> Any:
     [
         ("rnd.md", "## Options of `intrinsic_reward: {type: rnd}`", RNDOptions),
         ("environments.md", "## Atari", AtariOptions),
+        ("environments.md", "## Super Mario Bros.", MarioOptions),
         ("environments.md", "## DeepSea", DeepSeaOptions),
+        ("environments.md", "## PointMaze", PointMazeOptions),
+        ("environments.md", "## Pixels", PixelsOptions),
         ("environments.md", "## MiniGrid", MiniGridOptions),
     ],
 )
 def test_option_tables_are_those_of_the_code(page: str, heading: str, options: type) -> None:
     fields = {f.name: as_written(default_of(f)) for f in dataclasses.fields(options)}
     assert table(section(page, heading)) == fields
+
+
+def test_the_warehouse_table_has_every_option() -> None:
+    """The section holds tables of tasks and returns too."""
+    rows = table(section("environments.md", "## Warehouse"))
+    fields = {f.name: as_written(default_of(f)) for f in dataclasses.fields(WarehouseOptions)}
+    assert {name: rows.get(name) for name in fields} == fields
 
 
 @pytest.mark.parametrize("options", [NatureCNNOptions, MLPOptions])

@@ -67,7 +67,7 @@ def gymnasium_vector(env_id: str, num_envs: int, config: dict[str, Any], num_thr
         env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **config)
     except (TypeError, gym.error.Error, ImportError) as error:
         raise _creation_error(env_id, config, error) from error
-    return _require_next_step(env, env_id)
+    return _checked(env, env_id, num_envs)
 
 
 def imported_maker(env_id: str, config: dict[str, Any], render_mode: str | None) -> Callable[[], gym.Env]:
@@ -94,7 +94,7 @@ def imported_vector(env_id: str, num_envs: int, config: dict[str, Any], num_thre
     if inspect.isclass(cls) and issubclass(cls, VectorEnv):
         config = {"num_envs": num_envs, **config}
         _check_arguments(cls, config, env_id)
-        return _require_next_step(cls(**config), env_id)
+        return _checked(cls(**config), env_id, num_envs)
     return LeanVectorEnv([imported_maker(env_id, config, None)] * num_envs)
 
 
@@ -119,15 +119,22 @@ def _flat(make: Callable[..., gym.Env], arguments: dict[str, Any]) -> gym.Env:
     return env
 
 
-def _require_next_step(env: VectorEnv, env_id: str) -> VectorEnv:
+def _checked(env: VectorEnv, env_id: str, num_envs: int) -> VectorEnv:
+    """Refuses a vector environment that would hand the runner something else than it expects."""
     mode = env.metadata.get("autoreset_mode")
+    problem = None
     if mode != AutoresetMode.NEXT_STEP:
-        name = getattr(mode, "name", repr(mode))
-        env.close()
-        raise ConfigError(
-            f"env: the vector environment {env_id!r} has autoreset mode {name}; allowed is NEXT_STEP "
-            "(set metadata['autoreset_mode'] to gymnasium.vector.AutoresetMode.NEXT_STEP; step() must do so)."
+        problem = (
+            f"has autoreset mode {getattr(mode, 'name', repr(mode))}; allowed is NEXT_STEP (set "
+            "metadata['autoreset_mode'] to gymnasium.vector.AutoresetMode.NEXT_STEP; step() must do so)"
         )
+    elif env.num_envs != num_envs:
+        problem = f"holds {env.num_envs} environments; {num_envs} were asked for by its argument num_envs"
+    elif not isinstance(env.single_observation_space, gym.spaces.Box):
+        problem = f"has observations {env.single_observation_space}; allowed is one array (Box)"
+    if problem:
+        env.close()
+        raise ConfigError(f"env: the vector environment {env_id!r} {problem}.")
     return env
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions, DeepSeaVectorEnv
 from rllib_rnd.envs.minigrid import MiniGridOptions
 from rllib_rnd.errors import ConfigError
+from tests.conftest import small_config
 
 
 class OwnEnv(gym.Env):
@@ -37,6 +39,32 @@ class SameStepVectorEnv(VectorEnv):
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs = num_envs
+
+
+class AlwaysThreeVectorEnv(VectorEnv):
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs = 3
+
+
+class TextVectorEnv(VectorEnv):
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+
+    def __init__(self, num_envs: int) -> None:
+        self.num_envs, self.single_observation_space = num_envs, gym.spaces.Text(5)
+
+
+class DictEnv(OwnEnv):
+    """Observations as goal-conditioned tasks have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vector = gym.spaces.Box(-1, 1, (2,), np.float32)
+        self.observation_space = gym.spaces.Dict({"goal": vector, "place": vector})  # type: ignore[assignment]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return {"goal": np.ones(2, np.float32), "place": np.zeros(2, np.float32)}, {}
 
 
 # The file's own module name under pytest's import mode; an import path needs one that Python can find.
@@ -177,3 +205,64 @@ def test_a_gymnasium_id_with_only_a_vector_entry_point() -> None:
             make_vector_env("OnlySameStep-v0", 2)
     finally:
         del gym.registry["OnlyVector-v0"], gym.registry["OnlySameStep-v0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("AlwaysThreeVectorEnv", "3 environments; 2 were asked"), ("TextVectorEnv", "one array")]
+)
+def test_vector_environments_that_do_not_fit_are_refused(name: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_vector_env(f"{HERE}:{name}", 2)
+
+
+def test_dictionaries_of_numbers_become_one_vector() -> None:
+    env = make_vector_env(f"{HERE}:DictEnv", 2)
+    assert env.reset()[0].tolist() == [[1.0, 1.0, 0.0, 0.0]] * 2
+
+
+STRANGER = """
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+
+class Corridor(VectorEnv):
+    metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(self, num_envs=1, length=5):
+        self.num_envs, self.length = num_envs, length
+        self.single_observation_space = gym.spaces.Box(0, 1, (length,), np.float32)
+        self.single_action_space = gym.spaces.Discrete(2)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def _obs(self):
+        return np.eye(self.length, dtype=np.float32)[self.place]
+
+    def reset(self, *, seed=None, options=None):
+        self.place = np.zeros(self.num_envs, int)
+        self.done = np.zeros(self.num_envs, bool)
+        return self._obs(), {}
+
+    def step(self, actions):
+        moved = np.clip(self.place + 2 * actions - 1, 0, self.length - 1)
+        self.place = np.where(self.done, 0, moved)
+        self.done = ~self.done & (self.place == self.length - 1)
+        return self._obs(), self.done.astype(float), self.done.copy(), np.zeros(self.num_envs, bool), {}
+
+
+gym.register("StrangersCorridor-v0", vector_entry_point=Corridor)
+"""
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_vector_environment_of_an_unknown_package_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a_strangers_package.py").write_text(STRANGER)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = small_config(env="a_strangers_package:StrangersCorridor-v0").environment(env_config={"length": 4})
+    algorithm = config.build_algo()
+    result = algorithm.train()
+    algorithm.stop()
+    assert result["env_runners"]["episode_return_mean"] == 1.0
+    assert algorithm.env_runner.num_envs == 4

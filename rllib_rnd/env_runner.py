@@ -308,7 +308,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def _reset(self) -> None:
         obs, infos = self._try_env_reset(seed=self._reset_seed())
-        expected = (self.num_envs, *self.gym_spaces()[0].shape)
+        expected = self.env.observation_space.shape
         if np.shape(obs) != expected:
             raise ConfigError(
                 f"env: {self.config.env!r} returned observations of shape {np.shape(obs)}; by its space and the number "

@@ -1,4 +1,4 @@
-"""The learning test: deep exploration that dithering cannot do.
+"""Tuned examples that learn: deep exploration that dithering cannot do, and continuous actions.
 
 DeepSea (Osband et al. 2019, arXiv:1908.03568) with N = 20: a uniformly random policy reaches the goal once in 2^20
 episodes, so plain PPO, which never sees it, stays at the slightly negative return of aimless wandering.
@@ -38,3 +38,8 @@ def test_ppo_does_not() -> None:
 
 def test_ppo_learns_cartpole() -> None:
     assert final_return("cartpole_ppo", max_agent_steps=150_000, enough=400.0) >= 400.0
+
+
+def test_a_gaussian_policy_swings_the_pendulum_up() -> None:
+    """Random play returns about -1,200, a pendulum that is held up -150 to -200."""
+    assert final_return("pendulum_ppo", max_agent_steps=125_000, enough=-400.0) >= -400.0

@@ -83,6 +83,7 @@ def main() -> None:
         "deep_sea": "DeepSea, N = 20",
         "deep_sea_size": "DeepSea, steps to solve against N",
         "minigrid": "MiniGrid-MultiRoom-N6, 80 steps (fixed layout)",
+        "point_maze": "PointMaze, layout medium, continuous actions",
         "montezuma": "Montezuma's Revenge",
     }
     for study, title in titles.items():

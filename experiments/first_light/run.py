@@ -1,6 +1,6 @@
 """First light: does it learn? Runs tuned examples over seeds and writes one CSV row per training iteration.
 
-    python experiments/first_light/run.py cartpole deep_sea deep_sea_size minigrid montezuma
+    python experiments/first_light/run.py cartpole deep_sea deep_sea_size minigrid point_maze montezuma
     python experiments/first_light/report.py
 
 A study goes on where it was cut: runs that are already in the CSV are left out.
@@ -39,12 +39,16 @@ def planned(study: str) -> Iterator[Run]:
         for size in (10, 30, 40):
             for seed in range(3):
                 yield deep_sea(study, "rnd", size, seed, 3_000_000)
+    elif study == "point_maze":
+        for seed in range(3):
+            for variant, budget in (("rnd", 2_000_000), ("ppo", 1_000_000)):
+                yield Run(study, variant, f"point_maze_{variant}", seed, budget, 0.95)
     elif study == "minigrid":
         for seed in range(10, 13):  # other seeds than those the settings were found with
             for variant in ("rnd", "ppo"):
                 yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
     else:
-        raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, montezuma")
+        raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, point_maze, montezuma")
 
 
 def montezuma() -> None:

@@ -14,7 +14,8 @@ from typing import Any
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
-from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, read, short_name, show
+from rllib_rnd.episode_tracker import PLACES
+from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
 from rllib_rnd.tracking.stopping import reached
 
 _ROWS = (
@@ -22,6 +23,8 @@ _ROWS = (
     ("best return", "return_max"),
     ("rooms visited", "rooms_visited"),
     ("rooms per episode", "rooms_per_episode_mean"),
+    ("positions visited", "positions_visited"),
+    ("farthest progress", "progress_max"),
     ("intrinsic reward (raw mean)", "intrinsic_reward_mean"),
     ("agent steps", "agent_steps"),
     ("agent steps/s", "agent_steps_per_s"),
@@ -166,7 +169,12 @@ def typed(command: str) -> str:
 def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str, Any], failed: bool) -> None:
     say(f"\ncheckpoint   {relative(checkpoint) if checkpoint else 'none was written'}")
     if checkpoint:
-        say(f"evaluate     {typed(f'rllib evaluate {shlex.quote(relative(checkpoint))}')}")
+        path = shlex.quote(relative(checkpoint))
+        say(f"evaluate     {typed(f'rllib evaluate {path}')}")
+        if lookup(result, "timers/sample_s") is not None:  # RLlib's own algorithms cannot be recorded
+            say(f"watch        {typed(f'rllib record {path}')}")
+        if any(read(result, f"{kind}s_visited") is not None for kind in PLACES):
+            say(f"map          {typed(f'rllib map {path}')}")
         command = further(report, result)
         if command or report.interrupted or failed:
             say(f"resume       {typed(command or report.resume_command)}")

@@ -25,6 +25,10 @@ _SHOWN = (
     ("episode length", "episode_len_mean"),
     ("rooms visited", "rooms_visited"),
     ("rooms / episode", "rooms_per_episode_mean"),
+    ("positions visited", "positions_visited"),
+    ("farthest progress", "progress_max"),
+    ("environment failures", "env_failures"),
+    ("hanging runners", "hanging_env_runners"),
     ("intrinsic reward", "intrinsic_reward_mean"),
     ("intrinsic, normalised", "intrinsic_reward_normalized_mean"),
     ("predictor loss", "rnd_predictor_loss"),
@@ -36,6 +40,7 @@ _SHOWN = (
 _LINE = (
     ("return", "return_mean"),
     ("rooms", "rooms_visited"),
+    ("positions", "positions_visited"),
     ("intrinsic", "intrinsic_reward_mean"),
     ("KL", "approx_kl"),
     ("entropy", "entropy"),

@@ -5,12 +5,14 @@
 #   MONTEZUMA_SECONDS=900 bash benchmarks/gpu.sh    and a training run of that length with 512 environments
 #   QUICK=1 bash benchmarks/gpu.sh                  everything once at sizes of seconds, also without a GPU
 #
+# MONTEZUMA_ENVS=512     environments of the training run
 # PYTHON=...             the interpreter with this package (default: .venv/bin/python, else python3)
 # WHEELS=FOLDER          install what is in that folder first, without a network (a machine that reaches nothing)
 # BENCHMARK_RESULTS=...  folder of the tables
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+MONTEZUMA_ENVS=${MONTEZUMA_ENVS:-512}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || command -v python3)}
 export BENCHMARK_RESULTS=${BENCHMARK_RESULTS:-benchmarks/results} PYTHONUNBUFFERED=1
 if [ -n "${WHEELS:-}" ]; then
@@ -43,9 +45,10 @@ else
 fi
 
 if [ -n "${MONTEZUMA_SECONDS:-}" ]; then
-    echo "== Montezuma's Revenge, 512 environments, $MONTEZUMA_SECONDS s"
-    "$(dirname "$PYTHON")/rllib" train file tuned_examples/montezuma_rnd.yaml --stop "time_total_s=$MONTEZUMA_SECONDS" \
-        --set config.num_env_runners=0 --set config.num_envs_per_env_runner=512 \
+    echo "== Montezuma's Revenge, $MONTEZUMA_ENVS environments, $MONTEZUMA_SECONDS s"
+    "$PYTHON" -c 'from rllib_rnd.cli import main; main()' \
+        train file tuned_examples/montezuma_rnd.yaml --stop "time_total_s=$MONTEZUMA_SECONDS" \
+        --set config.num_env_runners=0 --set "config.num_envs_per_env_runner=$MONTEZUMA_ENVS" \
         --set "config.num_gpus_per_learner=$([ -n "$GPU" ] && echo 1 || echo 0)" \
-        --storage "$BENCHMARK_RESULTS/montezuma" --name montezuma_512
+        --storage "$BENCHMARK_RESULTS/montezuma" --name montezuma
 fi

@@ -69,6 +69,12 @@ class MiniGridOptions:
         "default: 1 - 0.9 * steps / max_steps on success; sparse_one: 1 on success",
         choices=("default", "sparse_one"),
     )
+    backend: str = option(
+        "auto",
+        "minigrid: the Python package; envpool: C++ threads, for most tasks, with partial views of side 7 and free "
+        "layouts; auto: envpool where it is installed and can do what the options ask, else minigrid",
+        choices=("auto", "minigrid", "envpool"),
+    )
 
 
 def _onehot_table() -> np.ndarray:
@@ -85,6 +91,18 @@ def _onehot_table() -> np.ndarray:
 
 
 _TABLE = _onehot_table()
+_HEADINGS = np.eye(4, dtype=np.uint8)
+
+
+def encode_view(codes: np.ndarray, heading: np.ndarray | int) -> np.ndarray:
+    """Returns the ``partial`` observation, ``[..., V * V * 20 + 4]`` uint8.
+
+    Args:
+        codes: object, colour and state of each cell of the view, ``[..., V, V, 3]`` uint8.
+        heading: ``[...]``; 0 right, 1 down, 2 left, 3 up.
+    """
+    bits = _TABLE[codes[..., 0], codes[..., 1], codes[..., 2]]
+    return np.concatenate([bits.reshape(*codes.shape[:-3], -1), _HEADINGS[heading]], axis=-1)
 
 
 class MiniGridOneHotEnv(gym.Env):
@@ -114,9 +132,10 @@ class MiniGridOneHotEnv(gym.Env):
         self.env_id, self.render_mode = env_id, render_mode
         if render_mode not in (None, "rgb_array"):
             raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        self._actions = list(range(_NUM_ACTIONS)) if self.options.actions is None else list(self.options.actions)
-        if not self._actions or len(set(self._actions)) != len(self._actions):
-            raise ConfigError(f"env_config.actions: {self._actions} must name at least one action, each once.")
+        allowed = list(range(_NUM_ACTIONS)) if self.options.actions is None else list(self.options.actions)
+        if not allowed or len(set(allowed)) != len(allowed):
+            raise ConfigError(f"env_config.actions: {allowed} must name at least one action, each once.")
+        self.allowed_actions = allowed
         inner: Any = gym.make(env_id, render_mode=render_mode, disable_env_checker=True).unwrapped
         self.inner = inner
         self.position_shape: tuple[int, int] = (inner.height, inner.width)
@@ -129,7 +148,7 @@ class MiniGridOneHotEnv(gym.Env):
         self._compact: _CompactLayout | None = None
         self._observe, length = self._make_observer()
         self.observation_space = spaces.Box(0, 1, (length,), np.uint8)
-        self.action_space = spaces.Discrete(len(self._actions))
+        self.action_space = spaces.Discrete(len(allowed))
 
     def _make_observer(self) -> tuple[Callable[[Any], np.ndarray], int]:
         if self.options.observation == "partial":
@@ -159,7 +178,7 @@ class MiniGridOneHotEnv(gym.Env):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One agent step; ``action`` indexes the allowed actions."""
-        raw, reward, terminated, truncated, _ = self.inner.step(self._actions[action])
+        raw, reward, terminated, truncated, _ = self.inner.step(self.allowed_actions[action])
         if self.options.reward == "sparse_one" and reward > 0:
             reward = 1.0
         # A goal reached with the last allowed step is a goal reached: the episode did not go on.
@@ -169,16 +188,13 @@ class MiniGridOneHotEnv(gym.Env):
     def _info(self) -> dict[str, Any]:
         x, y = (int(v) for v in self.inner.agent_pos)
         info = {"position": y * self.inner.width + x}
-        room = _room(self.inner, x, y)
+        room = find_room(self.inner, x, y)
         if room is not None:
             info["room"] = room
         return info
 
     def _partial(self, raw: dict[str, Any]) -> np.ndarray:
-        codes = raw["image"]
-        heading = np.zeros(4, dtype=np.uint8)
-        heading[self.inner.agent_dir] = 1
-        return np.concatenate([_TABLE[codes[..., 0], codes[..., 1], codes[..., 2]].ravel(), heading])
+        return encode_view(raw["image"], self.inner.agent_dir)
 
     def _full(self, raw: Any) -> np.ndarray:
         inner = self.inner
@@ -280,8 +296,8 @@ def _no_view() -> dict[str, Any]:
     return {}
 
 
-def _room(inner: Any, x: int, y: int) -> int | None:
-    """The room that a cell is in, for tasks made of rooms; in MultiRoom, how many rooms from the first."""
+def find_room(inner: Any, x: int, y: int) -> int | None:
+    """Returns the room that a cell is in, for tasks made of rooms; in MultiRoom, how many rooms from the first."""
     if hasattr(inner, "room_from_pos"):
         side = inner.room_size - 1
         return min(y // side, inner.num_rows - 1) * inner.num_cols + min(x // side, inner.num_cols - 1)

@@ -19,6 +19,7 @@ from rllib_rnd.envs.atari_options import AtariOptions, atari_games, parse_atari_
 from rllib_rnd.envs.deep_sea import DeepSeaEnv, DeepSeaOptions, DeepSeaVectorEnv
 from rllib_rnd.envs.mario import MARIO_PREFIX, MarioEnv, MarioOptions, import_mario, mario_ids, parse_mario_id
 from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions
+from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv, minigrid_backend
 from rllib_rnd.envs.pixels import PixelsEnv, PixelsOptions
 from rllib_rnd.envs.point_maze import PointMazeEnv, PointMazeOptions, PointMazeVectorEnv
 from rllib_rnd.envs.vector import LeanVectorEnv
@@ -55,6 +56,7 @@ class EnvironmentFamily:
         maker: (name, env_config, render mode) -> function that makes one environment; checks both at once.
         make_vector: (name, number, env_config, threads) -> vector environment; None: copies of single ones.
         stack: env_config -> `FrameStack`.
+        backend: (name, env_config) -> which of several backends steps it, and why; None: there is one.
     """
 
     pattern: str
@@ -64,6 +66,7 @@ class EnvironmentFamily:
     maker: Callable[[str, Config, str | None], Maker]
     make_vector: Callable[[str, int, Config, int | None], VectorEnv] | None = None
     stack: Callable[[Mapping[str, Any] | None], FrameStack] = lambda env_config: FrameStack()
+    backend: Callable[[str, Mapping[str, Any] | None], tuple[str, str]] | None = None
 
 
 def list_environments() -> list[EnvironmentFamily]:
@@ -141,14 +144,15 @@ def make_env(env_id: str, env_config: Mapping[str, Any] | None = None, render_mo
 
 
 def backend_note(env_id: str, env_config: Mapping[str, Any] | None = None) -> str | None:
-    """Which backend steps an Atari game and why, in one line; None for other environments.
+    """Which backend steps an Atari game or a MiniGrid task and why, in one line; None for other environments.
 
     Raises:
         ConfigError: as `make_vector_env`.
     """
-    if not _ATARI.match(env_id):
+    find_backend = _family(env_id).backend
+    if find_backend is None:
         return None
-    backend, reason = atari_backend(_game(env_id), parse_atari_options(env_config))
+    backend, reason = find_backend(env_id, env_config)
     return f"{backend} ({reason})"
 
 
@@ -184,12 +188,19 @@ def _atari_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
 
 
 def _atari_vector(env_id: str, num_envs: int, config: Config, num_threads: int | None) -> VectorEnv:
-    options = parse_atari_options(config)
-    backend, _ = atari_backend(_game(env_id), options)
+    backend, _ = _atari_backend(env_id, config)
     if backend == "gymnasium":
         return LeanVectorEnv([_atari_maker(env_id, config, None)] * num_envs)
-    threads = min(num_envs, num_threads or os.cpu_count() or 1)
-    return make_native_atari(backend, _game(env_id), num_envs, options, threads)
+    threads = _native_threads(num_envs, num_threads)
+    return make_native_atari(backend, _game(env_id), num_envs, parse_atari_options(config), threads)
+
+
+def _atari_backend(env_id: str, env_config: Mapping[str, Any] | None) -> tuple[str, str]:
+    return atari_backend(_game(env_id), parse_atari_options(env_config))
+
+
+def _native_threads(num_envs: int, num_threads: int | None) -> int:
+    return min(num_envs, num_threads or os.cpu_count() or 1)
 
 
 def _atari_stack(env_config: Mapping[str, Any] | None) -> FrameStack:
@@ -208,6 +219,19 @@ def _minigrid_maker(env_id: str, config: Config, render_mode: str | None) -> Mak
     minigrid.import_minigrid()
     by_id.find_spec(env_id)
     return functools.partial(MiniGridOneHotEnv, env_id, options, render_mode)
+
+
+def _minigrid_vector(env_id: str, num_envs: int, config: Config, num_threads: int | None) -> VectorEnv:
+    maker = _minigrid_maker(env_id, config, None)
+    backend, _ = _minigrid_backend(env_id, config)
+    if backend == "minigrid":
+        return LeanVectorEnv([maker] * num_envs)
+    options = parse_options(MiniGridOptions, config, "env_config")
+    return EnvPoolMiniGridVectorEnv(env_id, num_envs, options, _native_threads(num_envs, num_threads))
+
+
+def _minigrid_backend(env_id: str, env_config: Mapping[str, Any] | None) -> tuple[str, str]:
+    return minigrid_backend(env_id, parse_options(MiniGridOptions, dict(env_config or {}), "env_config"))
 
 
 def _keyword_maker(cls: Callable[..., gym.Env], options_class: type) -> Callable[[str, Config, str | None], Maker]:
@@ -257,6 +281,7 @@ _FAMILIES: tuple[EnvironmentFamily, ...] = (
         maker=_atari_maker,
         make_vector=_atari_vector,
         stack=_atari_stack,
+        backend=_atari_backend,
     ),
     EnvironmentFamily(
         "rllib_rnd/SuperMarioBros-v0 or -<world>-<stage>-v0",
@@ -304,6 +329,8 @@ _FAMILIES: tuple[EnvironmentFamily, ...] = (
         MiniGridOptions,
         matches=lambda env_id: env_id.startswith("MiniGrid-"),
         maker=_minigrid_maker,
+        make_vector=_minigrid_vector,
+        backend=_minigrid_backend,
     ),
     EnvironmentFamily(
         "package.module:Class",

@@ -1,0 +1,177 @@
+"""MiniGrid stepped by envpool (Weng et al. 2022, arXiv:2206.10558), in C++ threads, without a Python object per game.
+
+Observations, rewards, ends and infos are those of `MiniGridOneHotEnv`; layouts follow the same rules but come from
+another random stream, so equal seeds give other layouts. States cannot be saved. Tasks that envpool 1.2 makes by
+other rules are left to the Python package, see `_UNLIKE`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions, encode_view, find_room
+from rllib_rnd.errors import ConfigError
+
+# What differs in envpool 1.2.5, found by loading its layouts into the Python tasks and by comparing layouts.
+_UNLIKE = {
+    "MiniGrid-MultiRoom-": "envpool puts doors into corners: in up to 84 % of its layouts no way leads to the goal",
+    "MiniGrid-ObstructedMaze-": "envpool's mazes have other sizes, starts and colours",
+    "MiniGrid-Dynamic-Obstacles-": "envpool moves the obstacles by another rule",
+    "MiniGrid-WFC-": "envpool's layouts were not compared with the Python package's",
+}
+
+
+class _Step(NamedTuple):
+    """What envpool tells of n environments: ``view [n, 7, 7, 3]``, ``place [n, 2]`` (x, y), and ``[n]`` arrays."""
+
+    view: np.ndarray
+    heading: np.ndarray
+    reward: np.ndarray
+    terminated: np.ndarray
+    place: np.ndarray
+    steps: np.ndarray
+
+
+class EnvPoolMiniGridVectorEnv(VectorEnv):
+    """N copies of a MiniGrid task in C++ threads, in gymnasium's NEXT_STEP mode; see `MiniGridOneHotEnv`.
+
+    Observations are ``[N, 7 * 7 * 20 + 4]`` uint8, ``info["position"]`` and ``info["room"]`` ``[N]`` int64;
+    ``position_shape`` is (rows, columns) of the grid.
+
+    Args:
+        env_id: a task for which `minigrid_backend` names envpool.
+        num_envs: N.
+        options: see `MiniGridOptions`.
+        num_threads: threads that step the environments.
+
+    Raises:
+        ConfigError: MiniGrid is not installed, or repeated or no actions.
+    """
+
+    def __init__(self, env_id: str, num_envs: int, options: MiniGridOptions, num_threads: int) -> None:
+        self._env: Any = None
+        single = MiniGridOneHotEnv(env_id, options)
+        single.reset(seed=0)  # some tasks know their rooms only then; they are the same in every layout
+        self.options, self.num_envs = options, num_envs
+        self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.render_mode, self.spec = None, None
+        self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.position_shape = rows, columns = single.position_shape
+        rooms = [find_room(single.inner, x, y) for y in range(rows) for x in range(columns)]
+        self._rooms = np.array([-1 if room is None else room for room in rooms])
+        self._allowed_actions = np.array(single.allowed_actions, np.int32)
+        self._max_steps: int = single.inner.max_steps
+        single.close()
+        # envpool counts a goal or a death in the last allowed step as truncated: it is given one step more than there
+        # is, and environments at the limit are truncated, and reset, from here.
+        self._arguments = {
+            "task_id": env_id,
+            "num_envs": num_envs,
+            "num_threads": num_threads,
+            "max_episode_steps": self._max_steps + 1,
+        }
+        self._truncated = np.zeros(num_envs, bool)
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Resets every environment, i with ``seed + i``; without a seed the random streams go on.
+
+        Raises:
+            ConfigError: a list of seeds.
+        """
+        import envpool
+
+        if seed is not None and not isinstance(seed, (int, np.integer)):
+            raise ConfigError(f"seed: {seed!r} is not supported by native MiniGrid environments; allowed is one int.")
+        if self._env is None or seed is not None:  # seeds are given when the environments are made
+            first = int(np.random.SeedSequence().generate_state(1)[0] % 2**30) if seed is None else int(seed)
+            self._env = envpool.make_gymnasium(**self._arguments, env_seed=[first + i for i in range(self.num_envs)])
+        self._truncated = np.zeros(self.num_envs, bool)
+        new = self._reset_some(np.arange(self.num_envs, dtype=np.int32))
+        return encode_view(new.view, new.heading), self._info(new)
+
+    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One agent step of every environment: ``obs [N, 984]``, then ``[N]`` arrays, then infos."""
+        native = self._allowed_actions[np.asarray(actions)]
+        if self._truncated.any():
+            late, others = (np.flatnonzero(which).astype(np.int32) for which in (self._truncated, ~self._truncated))
+            parts = [self._reset_some(late)]
+            if others.size:
+                parts.append(self._step_some(native[others], others))
+            order = np.argsort(np.concatenate([late, others]))
+            new = _Step(*(np.concatenate(arrays)[order] for arrays in zip(*parts, strict=True)))
+        else:
+            new = self._step_some(native, None)
+        success = new.reward > 0
+        # Computed again: envpool's is a float32, and of the number of steps that it was given.
+        paid = 1.0 if self.options.reward == "sparse_one" else 1 - 0.9 * (new.steps / self._max_steps)
+        reward = np.where(success, paid, new.reward.astype(np.float64))
+        self._truncated = ~new.terminated & (new.steps >= self._max_steps)
+        return encode_view(new.view, new.heading), reward, new.terminated, self._truncated.copy(), self._info(new)
+
+    def _reset_some(self, indices: np.ndarray) -> _Step:
+        obs, info = self._env.reset(indices)
+        nothing = np.zeros(len(indices), bool)
+        return _Step(obs["image"], obs["direction"], nothing, nothing, info["agent_pos"], info["elapsed_step"])
+
+    def _step_some(self, actions: np.ndarray, indices: np.ndarray | None) -> _Step:
+        obs, reward, terminated, _, info = self._env.step(actions, indices)
+        return _Step(obs["image"], obs["direction"], reward, terminated, info["agent_pos"], info["elapsed_step"])
+
+    def _info(self, new: _Step) -> dict[str, Any]:
+        position = new.place[:, 1].astype(np.int64) * self.position_shape[1] + new.place[:, 0]
+        info = {"position": position, "_position": np.ones(self.num_envs, bool)}
+        room = self._rooms[position]
+        inside = room >= 0
+        if inside.any():
+            info["room"], info["_room"] = np.where(inside, room, 0), inside
+        return info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the threads."""
+        self._env = None
+
+
+def minigrid_backend(env_id: str, options: MiniGridOptions) -> tuple[str, str]:
+    """Which backend steps a task, and why.
+
+    Returns:
+        ``minigrid`` or ``envpool``; the reason in one sentence.
+
+    Raises:
+        ConfigError: envpool was asked for and is not installed, or cannot do what the options ask.
+    """
+    if options.backend == "minigrid":
+        return "minigrid", "asked for by env_config.backend"
+    obstacle = _obstacle(env_id, options)
+    if options.backend == "envpool":
+        if obstacle:
+            raise ConfigError(f"env_config.backend: 'envpool' is not possible: {obstacle}")
+        return "envpool", "asked for by env_config.backend"
+    if obstacle:
+        return "minigrid", obstacle
+    return "envpool", "the fastest that can do what the options ask"
+
+
+def _obstacle(env_id: str, options: MiniGridOptions) -> str | None:
+    """Why envpool cannot be used, or None."""
+    if options.observation != "partial":
+        return f"envpool shows partial views only, env_config.observation is {options.observation!r}"
+    if options.agent_view_size != 7:  # 1.2.5 writes outside its memory with any other
+        return f"envpool's view has side 7, env_config.agent_view_size is {options.agent_view_size}"
+    if options.fixed_layout_seed is not None:
+        return "envpool makes a new layout in each episode, env_config.fixed_layout_seed asks for one"
+    for prefix, difference in _UNLIKE.items():
+        if env_id.startswith(prefix):
+            return difference
+    if importlib.util.find_spec("envpool") is None:
+        return 'envpool is not installed: pip install "rllib_rnd[envpool]"'
+    import envpool
+
+    return None if env_id in envpool.list_all_envs() else f"envpool has no task {env_id!r}"

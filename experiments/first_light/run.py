@@ -48,7 +48,9 @@ def planned(study: str) -> Iterator[Run]:
             for variant in ("rnd", "ppo"):
                 yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
     else:
-        raise SystemExit(f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, point_maze, montezuma")
+        raise SystemExit(
+            f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, point_maze, montezuma"
+        )
 
 
 def montezuma() -> None:

@@ -51,7 +51,8 @@ def play(env_id: str, config: dict[str, Any], episodes: int, num_envs: int, poli
     env.close()
     everything = [episode for f in found for episode in f]
     returns = np.array([e.raw_return for e in everything])
-    places = [len(v) for e in everything for v in e.places.values()]
+    cells = [len(e.places["position"]) for e in everything if "position" in e.places]
+    rooms = [len(e.rooms) for e in everything if "room" in e.places]
     return {
         "env": env_id,
         "env_config": json.dumps(config) if config else "",
@@ -62,7 +63,8 @@ def play(env_id: str, config: dict[str, Any], episodes: int, num_envs: int, poli
         "min": float(returns.min()),
         "max": float(returns.max()),
         "length": float(np.mean([e.length for e in everything])),
-        "places per episode": float(np.mean(places)) if places else None,
+        "rooms per episode": float(np.mean(rooms)) if rooms else None,
+        "cells per episode": float(np.mean(cells)) if cells else None,
         "steps/s": steps / (time.perf_counter() - started),
     }
 
@@ -97,8 +99,7 @@ def main() -> None:
     lines = [
         "# Returns without learning",
         "",
-        "Raw returns of whole episodes, seed 0 of environments and actions; lengths in agent steps. Places: rooms or "
-        "cells.",
+        "Raw returns of whole episodes, seed 0 of environments and actions; lengths in agent steps.",
         "",
         "| " + " | ".join(keys) + " |",
         "|" + "---|" * len(keys),

@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games, import_ale
+from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games, import_ale, room_of
 from rllib_rnd.errors import ConfigError, unknown_name_error
 
 _FIRE = 1  # the joystick action
@@ -78,7 +78,6 @@ class AtariEnv(gym.Env):
         self._stack = np.zeros((k, size, size, *colors), dtype=np.uint8)  # newest last
         self._flicker_random = np.random.default_rng()
         self._ram = np.zeros(self.ale.getRAMSize(), dtype=np.uint8)
-        self._room_byte = ROOM_BYTES.get(self._rom)
         self._executed = 0  # the joystick action of the previous raw frame
         self._frames = 0  # raw frames since the game began
         self._lives = 0
@@ -196,9 +195,9 @@ class AtariEnv(gym.Env):
         info: dict[str, Any] = {"lives": self.ale.lives(), "episode_frame_number": self._frames}
         if self.options.terminal_on_life_loss:
             info["game_goes_on"] = self._lost_life_only
-        if self._room_byte is not None:
+        if self._rom in ROOM_BYTES:
             self.ale.getRAM(self._ram)
-            info["room"] = int(self._ram[self._room_byte])
+            info["room"] = int(room_of(self._rom, self._ram))
         return info
 
     def render(self) -> Any:

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rllib_rnd.envs.atari import FLICKER_STREAM
-from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games
+from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games, room_of
 from rllib_rnd.errors import ConfigError
 
 _NO_CAP = 2**30  # raw frames: half a year of play
@@ -67,7 +67,6 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._stack = np.zeros((num_envs, *shape), np.uint8)
         self._was_done = np.zeros(num_envs, bool)
-        self._room_byte = ROOM_BYTES.get(self._rom)
         self._flicker_random = np.random.default_rng()
 
     @abc.abstractmethod
@@ -127,8 +126,8 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         info = {"lives": new.lives, "episode_frame_number": new.frame_number}
         if self.options.terminal_on_life_loss:
             info["game_goes_on"] = new.terminated & (new.lives > 0)
-        if self._room_byte is not None and new.ram is not None:
-            info["room"] = new.ram[:, self._room_byte].astype(np.int64)
+        if self._rom in ROOM_BYTES and new.ram is not None:
+            info["room"] = room_of(self._rom, new.ram)
         return {**info, **{f"_{key}": np.ones(self.num_envs, bool) for key in info}}
 
 

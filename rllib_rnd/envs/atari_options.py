@@ -7,11 +7,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import option, parse_options
 
-# The byte of console memory that holds the room, by ROM. Only addresses seen to behave as a room are here.
+# The byte of console memory that holds the room, by ROM. Only addresses that a test has followed through real rooms
+# are here (tests/envs/test_rooms.py).
 ROOM_BYTES = {"montezuma_revenge": 3, "pitfall": 1, "venture": 90, "private_eye": 92, "hero": 28}
+# Where that byte counts the screens of a level from 0 again, the byte of the level (also from 0).
+LEVEL_BYTES = {"hero": 117}
+
+
+def room_of(rom: str, ram: Any) -> Any:
+    """The room of a game in `ROOM_BYTES`: screen, or screen + 256 * level.
+
+    Args:
+        rom: name of the game's ROM.
+        ram: console memory, uint8, ``[..., 128]``.
+
+    Returns:
+        Whole numbers ``[...]``.
+    """
+    ram = ram.astype(np.int64)
+    return ram[..., ROOM_BYTES[rom]] + 256 * (ram[..., LEVEL_BYTES[rom]] if rom in LEVEL_BYTES else 0)
+
 
 # ROMs in ale-py that have no single-player game.
 _MULTIPLAYER_ONLY = {"combat", "joust", "maze_craze", "warlords"}

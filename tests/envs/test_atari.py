@@ -197,6 +197,10 @@ def test_rooms() -> None:
     assert single.step(0)[4]["room"] == 7
     assert "room" not in make("Breakout").reset()[1]
     assert set(ROOM_BYTES) <= set(atari_games().values())
+    hero = make("Hero")  # its byte counts the screens of each level from 0
+    hero.reset(seed=0)
+    hero.ale.setRAM(28, 3), hero.ale.setRAM(117, 2)
+    assert hero.step(0)[4]["room"] == 3 + 2 * 256
 
 
 def test_same_seed_same_play_and_other_seed_other_play() -> None:

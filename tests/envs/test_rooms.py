@@ -6,7 +6,7 @@ random search over saved emulator states; nothing in them is random. Each begins
 envpool, which cannot reset without a frame of it, can play the same frames.
 
 Shown is that the byte changes with the screen and takes its old value in a room seen before; not that no two rooms of
-a whole game share a number. In Hero some do: the byte counts the screens of a level, and each level begins with 0.
+a whole game share a number. In Hero the byte counts the screens of a level from 0, so its level is added in.
 """
 
 from __future__ import annotations

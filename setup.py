@@ -26,6 +26,7 @@ EXTRAS = {
     "envpool": ["envpool>=1.2.5,<1.3"],  # 770 MB with its assets; 1.2.5 is the first that tells the console's memory
     "mario": ["gym-super-mario-bros>=7.4,<8", "nes-py>=8.2.1,<9"],  # nes-py is compiled when it is installed
     "classic-control": ["pygame-ce>=2.5,<3"],  # draws gymnasium's classic control; minigrid brings it too
+    "vizdoom": ["vizdoom>=1.3.2,<1.4"],  # 64 MB with its game data; My Way Home
     "video": ["imageio-ffmpeg>=0.6,<1"],
     "plots": ["matplotlib>=3.9,<4", "rliable>=1.2,<2", "pandas<3"],  # rliable 1.2 fails to import on pandas 3
     "dev": [

@@ -14,6 +14,7 @@ from rllib_rnd import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.config import OWN_SETTINGS
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
+from rllib_rnd.envs.doom import DoomOptions
 from rllib_rnd.envs.mario import MarioOptions
 from rllib_rnd.envs.minigrid import MiniGridOptions
 from rllib_rnd.envs.pixels import PixelsOptions
@@ -67,6 +68,7 @@ def default_of(field: dataclasses.Field) -> Any:
         ("environments.md", "## DeepSea", DeepSeaOptions),
         ("environments.md", "## PointMaze", PointMazeOptions),
         ("environments.md", "## Pixels", PixelsOptions),
+        ("environments.md", "## Doom: My Way Home", DoomOptions),
         ("environments.md", "## MiniGrid", MiniGridOptions),
     ],
 )

@@ -74,7 +74,7 @@ def test_wheel_brings_the_console_script(wheel: zipfile.ZipFile) -> None:
 
 def test_extras_are_those_of_the_readme(wheel: zipfile.ZipFile) -> None:
     declared = set(message_from_string(metadata(wheel, "METADATA")).get_all("Provides-Extra") or [])
-    assert declared == {"minigrid", "envpool", "mario", "classic-control", "video", "plots", "dev", "all"}
+    assert declared == {"minigrid", "envpool", "mario", "vizdoom", "classic-control", "video", "plots", "dev", "all"}
     readme = (ROOT / "README.md").read_text()
     for extra in declared:
         assert f"`{extra}`" in readme, f"README does not explain the extra {extra}"
@@ -95,7 +95,7 @@ def test_base_import_needs_no_extra(wheel: zipfile.ZipFile, tmp_path: Path) -> N
     code = """
         import sys
 
-        EXTRAS = {"minigrid", "envpool", "gym", "nes_py", "gym_super_mario_bros", "pygame", "imageio_ffmpeg",
+        EXTRAS = {"minigrid", "envpool", "gym", "nes_py", "gym_super_mario_bros", "vizdoom", "pygame", "imageio_ffmpeg",
                   "rliable", "matplotlib", "pytest", "mypy", "ruff"}
 
         class Absent:

@@ -130,10 +130,10 @@ def _make_map() -> DoomMap:
 class DoomEnv(gym.Env):
     """The player looks for the armour; reaching it pays 1 and ends the episode.
 
-    Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. There is no
-    picture after the armour was reached: the last one before it is shown again. ``info``: ``position`` (index of the
-    player's cell of 32 x 32 map units in a grid of ``position_shape``, north up) and ``room`` (one of the scenario's
-    18 rooms and corridors). ``maze.walls`` is the map.
+    Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Where the
+    engine has no picture any more, after the armour was reached, the last one is shown again. ``info``: ``position``
+    (index of the player's cell of 32 x 32 map units in a grid of ``position_shape``, north up) and ``room`` (one of
+    the scenario's 18 rooms and corridors). ``maze.walls`` is the map.
 
     Each object has the engine in a process of its own; nothing is written but a directory for temporary files, which
     goes with the process.
@@ -164,6 +164,7 @@ class DoomEnv(gym.Env):
         self.maze = _make_map()
         self._to_grey = functools.partial(cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
         self._shrink = functools.partial(cv2.resize, dsize=(size, size), interpolation=cv2.INTER_AREA)
+        self._screen = np.zeros((120, 160, 3), np.uint8)
         self._stack = np.zeros((k, size, size), np.uint8)
         self._episode_seed = 0
         self._played = bytearray()  # the actions of the episode
@@ -208,11 +209,12 @@ class DoomEnv(gym.Env):
         if self._ended:
             raise RuntimeError("The episode is over: call reset() before step().")
         reward = self._play(int(action))
-        terminated = bool(self.game.is_episode_finished())
+        finished = bool(self.game.is_episode_finished())
+        terminated = finished or reward > 0.5  # the engine ends the map a tic after the armour has paid
         truncated = not terminated and self._tics >= self.options.max_tics
         self._ended = terminated or truncated
         self._stack[:-1] = self._stack[1:]
-        if not terminated:
+        if not finished:
             self._stack[-1] = self._frame()
         return self._stack.copy(), reward, terminated, truncated, self._info()
 
@@ -223,8 +225,11 @@ class DoomEnv(gym.Env):
         return float(self.game.make_action(self._held[action], tics))
 
     def _frame(self) -> np.ndarray:
-        self._screen = self.game.get_state().screen_buffer
+        self._look()
         return self._shrink(self._to_grey(self._screen))
+
+    def _look(self) -> None:
+        self._screen = self.game.get_state().screen_buffer
 
     def _place(self) -> tuple[float, float]:
         """The player's x and y in map units, also after the end of the episode."""
@@ -234,6 +239,10 @@ class DoomEnv(gym.Env):
     def _info(self) -> dict[str, Any]:
         x, y = self._place()
         return {"position": find_cell(x, y), "room": find_sector(x, y)}
+
+    def get_action_meanings(self) -> list[str]:
+        """Returns the button that each action holds down, NOOP for none."""
+        return ["NOOP" if button is None else _BUTTONS[button] for button in _ACTIONS[self.options.actions]]
 
     def render(self) -> Any:
         """What the player sees, ``[120, 160, 3]`` uint8, or None without a render mode.
@@ -284,6 +293,8 @@ class DoomEnv(gym.Env):
         self._begin(state["episode_seed"])
         for action in state["played"]:
             self._play(action)
+        if not self.game.is_episode_finished():
+            self._look()
         self._stack[:] = state["stack"]
         self._ended = state["ended"]
         self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])

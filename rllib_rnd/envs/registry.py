@@ -17,6 +17,7 @@ from rllib_rnd.envs.atari import AtariEnv
 from rllib_rnd.envs.atari_native import atari_backend, make_native_atari
 from rllib_rnd.envs.atari_options import AtariOptions, atari_games, parse_atari_options
 from rllib_rnd.envs.deep_sea import DeepSeaEnv, DeepSeaOptions, DeepSeaVectorEnv
+from rllib_rnd.envs.doom import DOOM_MY_WAY_HOME, DoomEnv, DoomOptions, import_vizdoom
 from rllib_rnd.envs.mario import MARIO_PREFIX, MarioEnv, MarioOptions, import_mario, mario_ids, parse_mario_id
 from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions
 from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv, minigrid_backend
@@ -76,7 +77,7 @@ def list_environments() -> list[EnvironmentFamily]:
 
 def own_ids() -> list[str]:
     """Returns the ids that begin with this package's name."""
-    return [DEEP_SEA, POINT_MAZE, PIXELS, *VARIANTS, *mario_ids()]
+    return [DEEP_SEA, POINT_MAZE, PIXELS, DOOM_MY_WAY_HOME, *VARIANTS, *mario_ids()]
 
 
 def register_environments() -> None:
@@ -214,6 +215,12 @@ def _mario_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
     return functools.partial(MarioEnv, stage, options, render_mode)
 
 
+def _doom_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
+    options = parse_options(DoomOptions, config, "env_config")
+    import_vizdoom()
+    return functools.partial(DoomEnv, options, render_mode)
+
+
 def _minigrid_maker(env_id: str, config: Config, render_mode: str | None) -> Maker:
     options = parse_options(MiniGridOptions, config, "env_config")
     minigrid.import_minigrid()
@@ -290,6 +297,14 @@ _FAMILIES: tuple[EnvironmentFamily, ...] = (
         matches=lambda env_id: env_id.startswith(MARIO_PREFIX),
         maker=_mario_maker,
         stack=_option_stack(MarioOptions),
+    ),
+    EnvironmentFamily(
+        DOOM_MY_WAY_HOME,
+        'My Way Home, Doom in the first person, sparse reward (pip install "rllib_rnd[vizdoom]")',
+        DoomOptions,
+        matches=lambda env_id: env_id == DOOM_MY_WAY_HOME,
+        maker=_doom_maker,
+        stack=_option_stack(DoomOptions),
     ),
     EnvironmentFamily(
         DEEP_SEA,

@@ -37,7 +37,7 @@ def make(env_id: str, num_envs: int = 4, backend: str = "envpool", **options: An
 )
 def test_tasks_without_random_layout_are_the_same_step_by_step(env_id: str, options: dict[str, Any]) -> None:
     native, python = make(env_id, **options), make(env_id, backend="minigrid", **options)
-    assert isinstance(native, EnvPoolMiniGridVectorEnv)
+    assert "EnvPool" in type(native).__name__
     assert native.single_observation_space == python.single_observation_space
     assert native.single_action_space == python.single_action_space
     assert native.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
@@ -104,7 +104,7 @@ def test_tasks_with_random_layouts_are_the_same_in_equal_layouts(
     actions = terminated = truncated = np.zeros(4, int)
     reward = np.zeros(4)
     for _ in range(steps):
-        states = native._env.debug_states() if needs_reset.any() else None
+        states = native._env.debug_states() if needs_reset.any() else []
         for i, env in enumerate(single):
             if needs_reset[i]:
                 expected: Any = (*load_layout(env, states[i]), 0.0, False, False)

@@ -135,3 +135,31 @@ def test_the_module_alone_can_be_taken(tmp_path: Path) -> None:
     module = algorithm.get_module("default_policy")
     assert not hasattr(module, "intrinsic_rewards")  # runners hold policy and critics only
     algorithm.stop()
+
+
+@pytest.mark.parametrize("runners", [0, 2])
+def test_places_are_merged_over_runners_and_go_on_after_a_resume(tmp_path: Path, runners: int) -> None:
+    def build() -> Any:
+        config = small_config().env_runners(num_env_runners=runners, num_envs_per_env_runner=4 // max(1, runners))
+        return config.environment(env_config={"size": 10}).build_algo()
+
+    algorithm = build()
+    for _ in range(2):
+        result = algorithm.train()
+    history = algorithm.places["position"]
+    assert result["env_runners"]["positions_visited"] == len(history.visits) > 5
+    # Every observation but those at the end of an episode, where DeepSea is nowhere.
+    assert sum(history.visits.values()) <= 2 * 4 * 16 + 4
+    assert min(history.first_visit.values()) < max(history.first_visit.values())
+    path = algorithm.save_to_path(tmp_path)
+    algorithm.stop()
+    again = build()
+    again.restore_from_path(path)
+    assert vars(again.places["position"]) == vars(history)
+    before = dict(history.first_visit)
+    result = again.train()
+    again.stop()
+    after = again.places["position"]
+    assert all(after.first_visit[place] == step for place, step in before.items())
+    assert all(after.visits[place] >= steps for place, steps in history.visits.items())
+    assert result["env_runners"]["positions_visited"] == len(after.visits)

@@ -16,6 +16,7 @@ from rllib_rnd.envs import env_config_class, frame_stack, list_environments, mak
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions, DeepSeaVectorEnv
 from rllib_rnd.envs.minigrid import MiniGridOptions
+from rllib_rnd.envs.registry import own_ids
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
 
@@ -266,3 +267,20 @@ def test_a_vector_environment_of_an_unknown_package_trains(tmp_path: Path, monke
     algorithm.stop()
     assert result["env_runners"]["episode_return_mean"] == 1.0
     assert algorithm.env_runner.num_envs == 4
+
+
+@pytest.mark.parametrize("env_id", ["rllib_rnd/DeepSea-v0", "rllib_rnd/Warehouse-v0", "rllib_rnd/PointMaze-v0"])
+def test_own_ids_work_with_gymnasium_itself(env_id: str) -> None:
+    single, vector = gym.make(env_id), gym.make_vec(env_id, num_envs=3)
+    assert single.reset(seed=0)[0] in single.observation_space
+    assert vector.reset(seed=0)[0].shape == (3, *single.observation_space.shape)  # type: ignore[misc]
+    assert set(own_ids()) <= set(gym.registry)
+    single.close(), vector.close()
+
+
+def test_own_ids_take_options_and_render_modes_from_gymnasium() -> None:
+    env = gym.make("rllib_rnd/Warehouse-v0", render_mode="rgb_array", removal_bug=False, num_stacked=8)
+    assert env.reset(seed=0)[0].shape == (8 * 73,)
+    picture: Any = env.render()
+    assert picture.ndim == 3 and picture.dtype == np.uint8
+    env.close()

@@ -27,7 +27,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import environment_seeds
+from rllib_rnd.envs.vector import shared_generator
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import option, parse_options
 
@@ -264,11 +264,7 @@ class PointMazeVectorEnv(VectorEnv):
             ConfigError: a sequence of another length, or with None beside numbers.
         """
         del options
-        seeds = environment_seeds(seed, self.num_envs)
-        if None not in seeds:
-            self._generator = np.random.default_rng(seeds)  # type: ignore[arg-type]
-        elif any(s is not None for s in seeds):
-            raise ConfigError(f"seed: {seeds} mixes numbers and None; the environments share one generator.")
+        self._generator = shared_generator(seed, self.num_envs, self._generator)
         self._needs_reset[:] = True
         obs, _, _, _, info = self.step(np.zeros((self.num_envs, 2)))
         return obs, info

@@ -35,6 +35,27 @@ def environment_seeds(seed: int | Sequence[int | None] | None, num_envs: int) ->
     return list(seed)
 
 
+def shared_generator(
+    seed: int | Sequence[int | None] | None, num_envs: int, current: np.random.Generator
+) -> np.random.Generator:
+    """The one generator of environments that live in one set of arrays, after ``reset(seed=seed)``.
+
+    A list of seeds is mixed into one; without a seed the stream goes on.
+
+    Raises:
+        ConfigError: a list of another length, or with None beside numbers.
+    """
+    if isinstance(seed, (int, np.integer)):
+        return np.random.default_rng(int(seed))
+    seeds = environment_seeds(seed, num_envs)
+    numbers = [s for s in seeds if s is not None]
+    if not numbers:
+        return current
+    if len(numbers) < num_envs:
+        raise ConfigError(f"seed: {seeds} mixes numbers and None; the environments share one generator.")
+    return np.random.default_rng(numbers)
+
+
 class LeanVectorEnv(VectorEnv):
     """Steps Python environments one after the other.
 

@@ -23,7 +23,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import environment_seeds
+from rllib_rnd.envs.vector import shared_generator
 from rllib_rnd.envs.warehouse_rules import (
     EMPTY,
     MOVES,
@@ -159,14 +159,7 @@ class WarehouseVectorEnv(VectorEnv):
             ConfigError: a sequence of another length, or with None beside numbers.
         """
         del options
-        entropy = seed
-        if seed is not None and not isinstance(seed, (int, np.integer)):
-            seeds = environment_seeds(seed, self.num_envs)
-            if len({s is None for s in seeds}) > 1:
-                raise ConfigError(f"seed: {seeds} mixes numbers and None; the environments share one generator.")
-            entropy = None if seeds[0] is None else seeds
-        if entropy is not None:
-            self._generator = np.random.default_rng(np.random.SeedSequence(entropy))  # type: ignore[arg-type]
+        self._generator = shared_generator(seed, self.num_envs, self._generator)
         self._needs_reset[:] = False
         self._place(np.ones(self.num_envs, dtype=bool))
         self._spawn(None)

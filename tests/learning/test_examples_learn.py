@@ -23,7 +23,8 @@ def final_return(example: str, max_agent_steps: int, enough: float, settings: tu
     mean_return, steps = float("-inf"), 0
     while steps < max_agent_steps and mean_return < enough:
         runner = algorithm.train()["env_runners"]
-        mean_return, steps = runner["episode_return_mean"], runner["num_env_steps_sampled_lifetime"]
+        steps = runner["num_env_steps_sampled_lifetime"]
+        mean_return = runner.get("episode_return_mean", mean_return)  # absent until the first episode has ended
     algorithm.stop()
     return mean_return
 

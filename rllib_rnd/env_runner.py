@@ -330,10 +330,13 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         frame_shape = obs_space.shape[1:] if k > 1 else obs_space.shape
         act_dtype = np.float32 if np.issubdtype(act_space.dtype, np.floating) else act_space.dtype
         streams = 1 + len(self.config.intrinsic_reward_specs())
-        frames = np.empty((steps + (k if k > 1 else 1), n, *frame_shape), dtype=obs_space.dtype)
+        shape = (steps + (k if k > 1 else 1), n, *frame_shape)
         if self._device.type == "cuda" and self.worker_index == 0:
             # The learner is in this process and copies from page-locked memory while it does other things.
-            frames = torch.from_numpy(frames).pin_memory().numpy()
+            dtype = torch.from_numpy(np.empty(0, dtype=obs_space.dtype)).dtype
+            frames = torch.empty(shape, dtype=dtype, pin_memory=True).numpy()
+        else:
+            frames = np.empty(shape, dtype=obs_space.dtype)
         return Rollout(
             frames=frames,
             is_first=np.empty((steps + 1, n), dtype=bool),

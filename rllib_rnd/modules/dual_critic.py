@@ -23,8 +23,6 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import BACKBONES, Backbone, backbone_for_space, orthogonal_init
 
-VALUES = "values"  # [B, S] values of every stream; RLlib's own column holds only the extrinsic one.
-
 
 class ResidualCritics(nn.Module):
     """Value heads of S return streams over one shared residual layer.
@@ -116,8 +114,7 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
 
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        dist_inputs, values = self.policy_and_values(batch[Columns.OBS])
-        return {Columns.ACTION_DIST_INPUTS: dist_inputs, VALUES: values}
+        return {Columns.ACTION_DIST_INPUTS: self.policy_and_values(batch[Columns.OBS])[0]}
 
     @override(ValueFunctionAPI)
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:

@@ -18,8 +18,9 @@ from rllib_rnd.envs import frame_stack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.learner import IntrinsicPPOLearner
-from rllib_rnd.modules.backbone import BACKBONES
+from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import check_value
 
 # Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
@@ -27,7 +28,7 @@ OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "extrinsic_coeff": (float, {"low": 0.0}),
     "extrinsic_reward": (str, {"choices": ["raw", "sign", "clip", "none"]}),
     "num_minibatches": (int, {"low": 1}),
-    "normalize_advantages": (bool, {}),
+    "normalize_advantages": (str, {"choices": ["none", "rollout", "minibatch"]}),
     "warmup_steps": (int, {"low": 0}),
     "max_nonfinite_updates": (int, {"low": 1}),
     "torch_threads": (int | None, {"low": 1}),
@@ -35,7 +36,8 @@ OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "micro_batch_size": (int | None, {"low": 1}),
     "autocast": (str, {"choices": ["none", "bfloat16"]}),
     "overlap_sampling": (bool, {}),
-    "adam_epsilon": (float, {"low": 0.0}),
+    "optimizer_type": (str, {"choices": ["adam", "rmsprop"]}),
+    "optimizer_epsilon": (float, {"low": 0.0}),
 }
 # RLlib's settings that this algorithm uses, with the limits RLlib itself does not check.
 LIMITED_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -81,8 +83,9 @@ class IntrinsicPPOConfig(PPOConfig):
         self.num_minibatches = 4
         self.extrinsic_coeff = 2.0
         self.extrinsic_reward = "raw"
-        self.normalize_advantages = False
+        self.normalize_advantages = "none"
         self.backbone: Any = {"type": "auto"}
+        self.heads: Any = {}
         self.intrinsic_reward: Any = None
         self.auxiliary_loss: Any = None
         self.warmup_steps = 0
@@ -92,7 +95,8 @@ class IntrinsicPPOConfig(PPOConfig):
         self.micro_batch_size: int | None = None
         self.autocast = "none"
         self.overlap_sampling = False
-        self.adam_epsilon = 1e-8
+        self.optimizer_type = "adam"
+        self.optimizer_epsilon = 1e-8
         # RLlib's default for runners, onnxrt, needs a package of its own.
         self.torch_compile_learner_dynamo_backend = "inductor"
         self.torch_compile_worker_dynamo_backend = "inductor"
@@ -104,8 +108,9 @@ class IntrinsicPPOConfig(PPOConfig):
         extrinsic_coeff: float = NotProvided,
         extrinsic_reward: str = NotProvided,
         num_minibatches: int = NotProvided,
-        normalize_advantages: bool = NotProvided,
+        normalize_advantages: str = NotProvided,
         backbone: Mapping[str, Any] | str = NotProvided,
+        heads: Mapping[str, Any] = NotProvided,
         intrinsic_reward: Any = NotProvided,
         auxiliary_loss: Any = NotProvided,
         warmup_steps: int = NotProvided,
@@ -115,7 +120,8 @@ class IntrinsicPPOConfig(PPOConfig):
         micro_batch_size: int | None = NotProvided,
         autocast: str = NotProvided,
         overlap_sampling: bool = NotProvided,
-        adam_epsilon: float = NotProvided,
+        optimizer_type: str = NotProvided,
+        optimizer_epsilon: float = NotProvided,
         **kwargs: Any,
     ) -> IntrinsicPPOConfig:
         """Sets training settings; PPO's own (lr, gamma, lambda_, clip_param, ...) are accepted as well.
@@ -125,8 +131,9 @@ class IntrinsicPPOConfig(PPOConfig):
             extrinsic_reward: what the learner trains on: "raw", "sign", "clip" (to [-1, 1]) or "none" (zero).
                 Reported returns are always raw.
             num_minibatches: minibatches per epoch (RND: 4); ``minibatch_size`` (samples), if set, decides instead.
-            normalize_advantages: standardise the mixed advantage over the rollout (off in RND).
+            normalize_advantages: standardise the mixed advantage over the "rollout" or each "minibatch"; RND: "none".
             backbone: ``{type: name, **options}``; "auto" picks by observation space.
+            heads: changes to how policy and critics stand on the backbone, see `HeadOptions`.
             intrinsic_reward: None, one mapping ``{type: rnd, ...}`` or a list of them (one value stream each).
             auxiliary_loss: None, one mapping or a list.
             warmup_steps: vector steps of random play, in separate environments, for the first statistics.
@@ -138,7 +145,8 @@ class IntrinsicPPOConfig(PPOConfig):
             autocast: "bfloat16" runs policy and critics in that precision; rewards and losses stay float32.
             overlap_sampling: remote runners play the next rollout while the learner trains on the last one. The acting
                 policy is then one update older; the stored log-probabilities are its own, so ratios stay right.
-            adam_epsilon: Adam's epsilon.
+            optimizer_type: "adam", or "rmsprop" (alpha 0.99) for the settings of A2C.
+            optimizer_epsilon: the optimizer's epsilon.
             **kwargs: PPO's and RLlib's own training settings.
         """
         super().training(**kwargs)
@@ -193,6 +201,7 @@ class IntrinsicPPOConfig(PPOConfig):
     def _model_config_auto_includes(self) -> dict[str, Any]:
         return super()._model_config_auto_includes | {
             "backbone": self.backbone_spec(),
+            "heads": dict(self.heads),
             "intrinsic_rewards": self.intrinsic_reward_specs(),
             "auxiliary_losses": self.auxiliary_loss_specs(),
             "frame_stack": frame_stack(self.env, dict(self.env_config)).size if self.env else 1,
@@ -212,8 +221,11 @@ class IntrinsicPPOConfig(PPOConfig):
             _check_schedule(name, getattr(self, name))
         if self.rollout_fragment_length != "auto":
             check_value(self.rollout_fragment_length, int, "rollout_fragment_length", {"low": 1})
+        sequence_length = 1
         if self.backbone_spec().get("type") != "auto":
-            BACKBONES.parse(self.backbone_spec(), "backbone")
+            _, options = parse_backbone(self.backbone_spec(), "backbone")
+            sequence_length = getattr(options, "max_seq_len", 1)
+        head_style(HeadStyle(), self.heads)
         for i, spec in enumerate(self.intrinsic_reward_specs()):
             INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
         for i, spec in enumerate(self.auxiliary_loss_specs()):
@@ -225,16 +237,26 @@ class IntrinsicPPOConfig(PPOConfig):
         if learners > envs:
             raise ConfigError(f"num_learners: {learners} learners cannot share {envs} environments; allowed is {envs}.")
         if not self.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
-            self._check_samples(self.samples_per_iteration() // learners)
+            self._check_samples(self.samples_per_iteration() // learners, sequence_length)
         # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
         log_once(f"{self.algo_class.__name__}_on_new_api_stack")
         super().validate()
 
-    def _check_samples(self, samples: int) -> None:
-        """Fits RLlib's batch size to the ``samples`` per iteration and learner."""
-        if self.minibatches_per_epoch() > samples:
+    def _check_samples(self, samples: int, sequence_length: int) -> None:
+        """Fits RLlib's batch size to the ``samples`` per iteration and learner, and sequences into rollouts."""
+        steps = self.get_rollout_fragment_length()
+        if steps % sequence_length:
+            allowed = [length for length in range(1, steps + 1) if steps % length == 0]
+            nearest = min(allowed, key=lambda length: abs(length - sequence_length))
             raise ConfigError(
-                f"num_minibatches: {self.minibatches_per_epoch()} is more than the {samples} samples of an iteration."
+                f"backbone.max_seq_len: {sequence_length} does not divide rollout_fragment_length {steps}; allowed are "
+                f"{', '.join(map(str, allowed))}. Nearest: {nearest}."
+            )
+        if self.minibatches_per_epoch() > samples // sequence_length:
+            parts = "samples" if sequence_length == 1 else f"sequences of {sequence_length} steps"
+            raise ConfigError(
+                f"num_minibatches: {self.minibatches_per_epoch()} is more than an iteration's "
+                f"{samples // sequence_length} {parts}."
             )
         self.train_batch_size_per_learner = samples
 

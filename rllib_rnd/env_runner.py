@@ -46,6 +46,7 @@ class _Position:
     is_first: np.ndarray  # [N] bool
     done: np.ndarray  # [N] bool: the next step is a reset step
     stack: np.ndarray | None  # [K, N, *frame_shape]: the last K frames, None if K = 1
+    memory: np.ndarray  # [N, F]: the policy's, before it sees obs
 
 
 class RunnerSample(NamedTuple):
@@ -280,7 +281,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             arrays.is_first[t] = position.is_first
             if k == 1:
                 arrays.frames[t] = position.obs
-            action = self._act(arrays, t, position.obs, random_actions)
+            action = self._act(arrays, t, position, random_actions)
             result = self._try_env_step(action)
             if isinstance(result, str) and result == ENV_STEP_FAILURE:
                 return None
@@ -297,7 +298,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             # The environment's own stacks, not the last K frames: those may belong to the previous episode.
             position.stack = self._stack(position.obs)
         if not random_actions:
-            arrays.value[steps] = self._forward(position.obs)[1]
+            arrays.value[steps] = self._forward(position)[1]
         return arrays
 
     def _reset_seed(self) -> int | None:
@@ -316,7 +317,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             )
         first = np.ones(self.num_envs, dtype=bool)
         stack = self._stack(obs) if self.frame_stack > 1 else None
-        self._position = _Position(obs, first, np.zeros(self.num_envs, dtype=bool), stack)
+        memory = np.zeros((self.num_envs, self.module.backbone.state_size), dtype=np.float32)
+        self._position = _Position(obs, first, np.zeros(self.num_envs, dtype=bool), stack, memory)
         self._episodes.start(infos)
         self._resets += 1
 
@@ -325,7 +327,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         return np.swapaxes(obs[:, ::-1] if self.newest_first else obs, 0, 1).copy()
 
     def _allocate(self, steps: int) -> Rollout:
-        n, k = self.num_envs, self.frame_stack
+        n, k, backbone = self.num_envs, self.frame_stack, self.module.backbone
         obs_space, act_space = self.env.single_observation_space, self.env.single_action_space
         frame_shape = obs_space.shape[1:] if k > 1 else obs_space.shape
         act_dtype = np.float32 if np.issubdtype(act_space.dtype, np.floating) else act_space.dtype
@@ -346,26 +348,36 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             reward=np.empty((steps, n), dtype=np.float32),
             terminated=np.empty((steps, n), dtype=bool),
             truncated=np.empty((steps, n), dtype=bool),
+            memory=np.zeros((-(-steps // backbone.max_seq_len), n, backbone.state_size), dtype=np.float32),
             frame_stack=k,
             newest_first=self.newest_first,
         )
 
-    def _act(self, arrays: Rollout, t: int, obs: np.ndarray, random_actions: bool) -> np.ndarray:
+    def _act(self, arrays: Rollout, t: int, position: _Position, random_actions: bool) -> np.ndarray:
         if random_actions:
             arrays.action[t] = self.env.action_space.sample()
             return arrays.action[t]
-        dist_inputs, arrays.value[t] = self._forward(obs)
+        if t % self.module.backbone.max_seq_len == 0:
+            arrays.memory[t // self.module.backbone.max_seq_len] = position.memory
+        dist_inputs, arrays.value[t], position.memory = self._forward(position)
         action, logp = self.module.distribution.sample(dist_inputs, self._generator)
         arrays.action[t], arrays.logp[t] = action.numpy(), logp.numpy()
         return self._to_environment(arrays.action[t])
 
-    def _forward(self, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+    def _forward(self, position: _Position) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+        """Inputs of the action distribution, values, and the memory that the policy has afterwards."""
+        memory, is_first = None, None
         # Not RLlib's forward_exploration: that walks through all submodules, to eval mode and back, around every call.
         with torch.inference_mode():
-            dist_inputs, values = self._policy_and_values(torch.from_numpy(obs).to(self._device))
-            both = torch.cat([dist_inputs, values], dim=1).float().cpu()  # one transfer
-        num_inputs = dist_inputs.shape[1]
-        return both[:, :num_inputs], both[:, num_inputs:].numpy()
+            obs = torch.from_numpy(position.obs).to(self._device)
+            if position.memory.shape[1]:
+                memory = torch.from_numpy(position.memory).to(self._device)
+                is_first = torch.from_numpy(position.is_first[None]).to(self._device)
+            outputs = self._policy_and_values(obs, memory, is_first)
+            parts = [part.float() for part in outputs if part is not None]
+            both = torch.cat(parts, dim=1).cpu()  # one transfer
+        first, second = parts[0].shape[1], parts[0].shape[1] + parts[1].shape[1]
+        return both[:, :first], both[:, first:second].numpy(), both[:, second:].numpy()
 
     def _run_callback(self, name: str, **kwargs: Any) -> None:
         make_callback(

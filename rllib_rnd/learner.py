@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -26,8 +26,9 @@ from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import explained_variance, ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import all_reduce_sum, rank, standardize, world_size
+from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, standardize, world_size
 from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import plan_threads
 
@@ -45,14 +46,15 @@ class TrainingBatch:
 
     Attributes:
         rollout: the arrays of this learner's environments.
-        index: ``[M]`` flat indices of the valid samples.
+        sequences: ``[Q, L]`` flat indices, what minibatches are drawn from: valid samples (L = 1), or with a recurrent
+            policy whole sequences, reset steps included.
         advantage: ``[B]`` mixed over the streams.
         value_target: ``[B, S]``.
         features: per intrinsic reward, tensors computed once per rollout.
     """
 
     rollout: Rollout
-    index: Tensor
+    sequences: Tensor
     advantage: Tensor
     value_target: Tensor
     features: list[dict[str, Tensor]]
@@ -103,15 +105,18 @@ class IntrinsicPPOLearner(TorchLearner):
         self._broadcast_initial_parameters()
 
     def _broadcast_initial_parameters(self) -> None:
-        if world_size() > 1:
-            for tensor in self._module[DEFAULT_MODULE_ID].state_dict().values():
-                torch.distributed.broadcast(tensor, src=0)
+        for tensor in self._module[DEFAULT_MODULE_ID].state_dict().values():
+            broadcast_from_first(tensor)
 
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """One Adam over policy, critics, predictor and auxiliary heads; frozen networks are left out."""
+        """One optimizer over policy, critics, predictor and auxiliary heads; frozen networks are left out."""
         params = [p for p in self._module[module_id].parameters() if p.requires_grad]
-        optimizer = torch.optim.Adam(params, fused=True, eps=config.adam_epsilon)
+        optimizer: torch.optim.Optimizer
+        if config.optimizer_type == "rmsprop":
+            optimizer = torch.optim.RMSprop(params, alpha=0.99, eps=config.optimizer_epsilon)
+        else:
+            optimizer = torch.optim.Adam(params, fused=True, eps=config.optimizer_epsilon)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=params, lr_or_lr_schedule=config.lr)
 
     def update_statistics(self, rollouts: list[Any]) -> None:
@@ -143,15 +148,16 @@ class IntrinsicPPOLearner(TorchLearner):
             batch = self._prepare(rollout)
             sums: dict[str, list[Tensor]] = defaultdict(list)
             for _ in range(self.config.num_epochs):
-                order = torch.randperm(len(batch.index), generator=self._generator, device=batch.index.device)
+                order = torch.randperm(len(batch.sequences), generator=self._generator, device=self._device)
                 for chunk in order.tensor_split(self.config.minibatches_per_epoch()):
-                    for name, value in self._minibatch_step(batch, batch.index[chunk]).items():
+                    for name, value in self._minibatch_step(batch, batch.sequences[chunk]).items():
                         sums[name].append(value)
             self._log({name: torch.stack(values).mean() for name, values in sums.items()})
             with torch.no_grad():
                 # Only now: reward and predictor of one rollout see the same statistics.
                 for reward in self.trained_module.rewards():
                     reward.update_statistics(rollout)
+        self._resample_noise()
         self._gather_carries()
         self._log({"nonfinite_updates": self._nonfinite_updates})
         self._log_steps(rollout)
@@ -217,9 +223,10 @@ class IntrinsicPPOLearner(TorchLearner):
         self._log_values(rollout, target, valid)
         mixed = (advantage * torch.tensor(coeffs, device=device)).sum(dim=-1).flatten()
         index = torch.nonzero(valid.flatten())[:, 0]
-        if config.normalize_advantages:
+        if config.normalize_advantages == "rollout":
             mixed = standardize(mixed, index)
-        return TrainingBatch(rollout, index, mixed, target.flatten(0, 1), features)
+        sequences = rollout.sequences() if self.trained_module.is_stateful() else index[:, None]
+        return TrainingBatch(rollout, sequences, mixed, target.flatten(0, 1), features)
 
     def _extrinsic_reward(self, rollout: Rollout) -> Tensor:
         reward = rollout.reward
@@ -233,14 +240,18 @@ class IntrinsicPPOLearner(TorchLearner):
 
     # --- one minibatch -----------------------------------------------------------------------------------------------
 
-    def _minibatch_step(self, batch: TrainingBatch, index: Tensor) -> dict[str, Tensor]:
+    def _minibatch_step(self, batch: TrainingBatch, sequences: Tensor) -> dict[str, Tensor]:
         """One step of the optimizer. Gradients of policy and critics are summed over micro-batches."""
         self.trained_module.train()
+        index = self._samples(batch, sequences)
+        if self.config.normalize_advantages == "minibatch":
+            batch = replace(batch, advantage=standardize(batch.advantage, index))
         for optimizer in self._optimizer_parameters:
             optimizer.zero_grad(set_to_none=True)
         count = all_reduce_sum(torch.tensor(float(len(index)), device=index.device)).clamp(min=1.0)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=index.device))
-        for micro in index.split(self._micro_batch_size or len(index)):
+        micro_size = max(1, (self._micro_batch_size or sequences.numel()) // sequences.shape[1])
+        for micro in sequences.split(micro_size):
             loss, parts = self._ppo_loss(batch, micro, count)
             loss.backward()
             for name, value in parts.items():
@@ -253,16 +264,31 @@ class IntrinsicPPOLearner(TorchLearner):
         metrics["grad_norm"] = self._apply(metrics)
         return metrics
 
-    def _ppo_loss(self, batch: TrainingBatch, index: Tensor, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The share of ``index`` in a minibatch's PPO loss, and its parts.
+    def _samples(self, batch: TrainingBatch, sequences: Tensor) -> Tensor:
+        """``[B]`` flat indices of the valid samples in sequences ``[Q, L]``, in time-major order."""
+        index = sequences.T.flatten()
+        # Sequences of a stateless policy hold valid samples only.
+        return index[batch.rollout.valid.flatten()[index]] if self.trained_module.is_stateful() else index
+
+    def _evaluate(self, batch: TrainingBatch, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs of the action distribution ``[B, P]`` and values ``[B, S]`` of the samples in sequences."""
+        rollout, index = batch.rollout, sequences.T.flatten()
+        if not self.trained_module.is_stateful():
+            return self._policy_and_values(rollout.obs(index), None, None)[:2]
+        outputs = self._policy_and_values(rollout.obs(index), *rollout.sequence_starts(sequences))[:2]
+        valid = rollout.valid.flatten()[index]
+        return outputs[0][valid], outputs[1][valid]
+
+    def _ppo_loss(self, batch: TrainingBatch, sequences: Tensor, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The share of ``sequences`` in a minibatch's PPO loss, and its parts.
 
         Args:
             batch: what the iteration trains on.
-            index: ``[B]`` flat indices.
+            sequences: ``[Q, L]`` flat indices.
             count: samples of the whole minibatch over all learners, by which sums are divided.
         """
-        rollout = batch.rollout
-        dist_inputs, values = self._policy_and_values(rollout.obs(index))
+        rollout, index = batch.rollout, self._samples(batch, sequences)
+        dist_inputs, values = self._evaluate(batch, sequences)
         action = rollout.action.flatten(0, 1)[index]
         logp, entropy = self.trained_module.distribution.logp_and_entropy(dist_inputs, action)
         sums = ppo_sums(
@@ -346,6 +372,13 @@ class IntrinsicPPOLearner(TorchLearner):
                 "The weights are still those of the last finite update. A lower lr, a grad_clip or a check of the "
                 "environment's observations and rewards usually helps."
             )
+
+    def _resample_noise(self) -> None:
+        """New noise of noisy layers for the next rollout, the same on every learner and, with the weights, runner."""
+        for layer in noisy_layers(self.trained_module):
+            layer.resample(self._generator)
+            for eps in (layer.eps_in, layer.eps_out):
+                broadcast_from_first(eps)
 
     def _gather_carries(self) -> None:
         """Keeps every environment's filter carry on every learner: a checkpoint is written by the first one only."""

@@ -1,7 +1,8 @@
 """Rollout: the one container that travels from the environment runners to the learners.
 
 Everything is time-major. T is the number of agent steps per environment, N the number of environments, K the
-frame stack, S the number of value streams (stream 0 is extrinsic, the others belong to the intrinsic rewards).
+frame stack, S the number of value streams (stream 0 is extrinsic, the others belong to the intrinsic rewards), L the
+length of the sequences that a recurrent policy is trained on and F the size of its memory (1 and 0 without one).
 
 Images are stored once, as single uint8 frames (T + K of them per environment instead of (T + 1) * K), and the
 stacks that the networks see are gathered on the learner's device by index.
@@ -35,6 +36,7 @@ class Rollout:
         value: ``[T + 1, N, S]`` values of ``obs_0 .. obs_T`` under the acting critics.
         reward: ``[T, N]`` extrinsic reward, raw.
         terminated, truncated: ``[T, N]`` bool; an episode ended at step t by the task / by a limit.
+        memory: ``[T / L, N, F]``, the acting policy's memory before the steps 0, L, 2 L, ...; left out, F is 0.
         frame_stack: K.
         newest_first: observations hold their newest frame first, as SND's do; frames are stored in time order always.
     """
@@ -47,8 +49,14 @@ class Rollout:
     reward: Any
     terminated: Any
     truncated: Any
+    memory: Any = None
     frame_stack: int = 1
     newest_first: bool = False
+
+    def __post_init__(self) -> None:
+        """A memoryless policy's rollout has a memory of no numbers, so that none need be told apart."""
+        if self.memory is None:
+            self.memory = self.reward[:, :, None][:, :, :0]
 
     @property
     def num_steps(self) -> int:
@@ -87,6 +95,25 @@ class Rollout:
                 tensor = torch.from_numpy(array) if isinstance(array, np.ndarray) else array
                 tensors[name] = tensor.to(device, non_blocking=True)
         return replace(self, **tensors)
+
+    @property
+    def sequence_length(self) -> int:
+        """L."""
+        return self.num_steps // int(self.memory.shape[0])
+
+    def sequences(self) -> torch.Tensor:
+        """``[T / L * N, L]``: the flat indices ``t * N + n`` of every sequence."""
+        index = torch.arange(self.num_steps * self.num_envs, device=self.memory.device)
+        return index.view(-1, self.sequence_length, self.num_envs).transpose(1, 2).flatten(0, 1)
+
+    def sequence_starts(self, sequences: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a recurrent policy needs besides the observations of sequences ``[Q, L]``.
+
+        Returns:
+            The memory before each ``[Q, F]``, and which of its steps begin an episode ``[L, Q]`` bool.
+        """
+        block = torch.div(sequences[:, 0], self.num_envs * self.sequence_length, rounding_mode="floor")
+        return self.memory[block, sequences[:, 0] % self.num_envs], self.is_first.flatten()[sequences.T]
 
     def obs(self, index: torch.Tensor) -> torch.Tensor:
         """Gathers observations.
@@ -140,11 +167,11 @@ def select_and_join(rollouts: Sequence[Rollout], start: int, stop: int, device: 
     A single rollout is not copied on the CPU; several are copied once, on the device.
 
     Raises:
-        ValueError: the rollouts differ in T or K.
+        ValueError: the rollouts differ in T, K or L.
     """
-    shapes = {(r.num_steps, r.frame_stack) for r in rollouts}
+    shapes = {(r.num_steps, r.frame_stack, r.sequence_length) for r in rollouts}
     if len(shapes) != 1:
-        raise ValueError(f"Rollouts to join differ in (num_steps, frame_stack): {sorted(shapes)}.")
+        raise ValueError(f"Rollouts to join differ in (num_steps, frame_stack, sequence_length): {sorted(shapes)}.")
     parts, first = [], 0
     for rollout in rollouts:
         low, high = max(start - first, 0), min(stop - first, rollout.num_envs)

@@ -133,7 +133,7 @@ def test_two_learners_follow_one_learner() -> None:
     settings: dict[str, Any] = {
         "num_minibatches": 1, "num_epochs": 2, "warmup_steps": 16,
         # With so large an epsilon Adam is linear in the gradient; else rounding near 0 becomes whole steps.
-        "lr": 100.0, "adam_epsilon": 1000.0,
+        "lr": 100.0, "optimizer_epsilon": 1000.0,
         "intrinsic_reward": {
             "type": "rnd", "feature_dim": 16, "hidden_sizes": [16], "update_proportion": 1.0
         },

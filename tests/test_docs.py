@@ -93,7 +93,7 @@ def test_backbone_options_are_listed_with_their_defaults(options: type) -> None:
 
 def test_algorithm_table_has_every_own_setting_and_the_right_defaults() -> None:
     rows = table(section("configuration.md", "## Algorithm").split("### ")[0])
-    own = {*OWN_SETTINGS, "backbone", "intrinsic_reward", "auxiliary_loss"}
+    own = {*OWN_SETTINGS, "backbone", "heads", "intrinsic_reward", "auxiliary_loss"}
     assert own <= set(rows), f"not in the table: {sorted(own - set(rows))}"
     plain, rnd = IntrinsicPPOConfig(), RNDConfig()
     for name, written in rows.items():

@@ -69,7 +69,7 @@ def test_values_and_log_probabilities_are_those_of_the_module() -> None:
     runner = make_runner(small_config())
     rollout = runner.sample().to_torch()
     index = torch.arange(rollout.num_steps * rollout.num_envs)
-    logits, values = runner.module.policy_and_values(rollout.obs(index))
+    logits, values, _ = runner.module.policy_and_values(rollout.obs(index))
     logp = torch.log_softmax(logits, dim=1).gather(1, rollout.action.flatten()[:, None])[:, 0]
     torch.testing.assert_close(logp.detach(), rollout.logp.flatten(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(values.detach(), rollout.value[:-1].flatten(0, 1), atol=1e-5, rtol=1e-4)

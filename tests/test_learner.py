@@ -45,25 +45,27 @@ def test_reset_steps_are_never_trained_on(pair: tuple[IntrinsicPPOLearner, Rollo
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
     assert not batch.rollout.valid.all()  # DeepSea 5 x 5 ends every 5 steps: there are reset steps here
-    assert len(batch.index) == int(batch.rollout.valid.sum())
-    assert bool(batch.rollout.valid.flatten()[batch.index].all())
+    assert len(batch.sequences) == int(batch.rollout.valid.sum())
+    assert bool(batch.rollout.valid.flatten()[batch.sequences].all())
 
 
 def test_the_first_minibatch_has_ratio_one(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    _, metrics = learner._ppo_loss(batch, batch.index, torch.tensor(float(len(batch.index))))
+    _, metrics = learner._ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))
     assert float(metrics["approx_kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["clip_fraction"]) == 0.0
-    values = learner.trained_module.policy_and_values(batch.rollout.obs(batch.index))[1]
-    torch.testing.assert_close(values, batch.rollout.value[:-1].flatten(0, 1)[batch.index], atol=1e-5, rtol=1e-4)
+    values = learner.trained_module.policy_and_values(batch.rollout.obs(batch.sequences[:, 0]))[1]
+    torch.testing.assert_close(
+        values, batch.rollout.value[:-1].flatten(0, 1)[batch.sequences[:, 0]], atol=1e-5, rtol=1e-4
+    )
 
 
 def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    learner._ppo_loss(batch, batch.index, torch.tensor(float(len(batch.index))))[0].backward()
-    learner._plugin_loss(batch, batch.index)[0].backward()
+    learner._ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))[0].backward()
+    learner._plugin_loss(batch, batch.sequences[:, 0])[0].backward()
     for name, parameter in learner.trained_module.named_parameters():
         has_gradient = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert has_gradient != (".target." in name), name
@@ -72,7 +74,7 @@ def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearn
 def test_rnd_gradients_do_not_reach_the_policy(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    ((_, (loss, _), _),) = learner._plugin_terms(batch, batch.index)
+    ((_, (loss, _), _),) = learner._plugin_terms(batch, batch.sequences[:, 0])
     loss.backward()
     module = learner.trained_module
     for part in (module.backbone, module.policy_head, module.critics):
@@ -89,11 +91,11 @@ def test_micro_batches_give_the_gradients_of_the_whole_minibatch(
     for size in (None, 7):
         learner._micro_batch_size = size
         learner._generator.set_state(generator)  # the same predictor mask
-        metrics = learner._minibatch_step(batch, batch.index)
+        metrics = learner._minibatch_step(batch, batch.sequences)
         grads = {n: p.grad.clone() for n, p in learner.trained_module.named_parameters() if p.grad is not None}
         results.append((metrics, grads))
     (metrics, grads), (micro_metrics, micro_grads) = results
-    assert len(batch.index) > 14 and grads.keys() == micro_grads.keys()
+    assert len(batch.sequences) > 14 and grads.keys() == micro_grads.keys()
     for name in grads:
         torch.testing.assert_close(micro_grads[name], grads[name], atol=1e-6, rtol=1e-4)
     for name in metrics:
@@ -107,7 +109,7 @@ def test_a_plugin_may_have_nothing_to_learn(
     batch = learner._prepare(rollout.to_torch())
     term = (torch.tensor(6.0), torch.tensor(3.0))
     monkeypatch.setattr(learner, "_plugin_terms", lambda *_: [("count_error", term, 1.0)])
-    metrics = learner._minibatch_step(batch, batch.index)
+    metrics = learner._minibatch_step(batch, batch.sequences)
     assert float(metrics["count_error"]) == 2.0
     assert float(metrics["grad_norm"]) > 0.0
 

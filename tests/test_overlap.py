@@ -45,7 +45,7 @@ def test_rollouts_are_one_update_old_and_carry_their_own_log_probabilities() -> 
         behaviour = history[max(0, i - 1)][0]
         module.load_state_dict(behaviour)
         index = torch.arange(rollout.num_steps * rollout.num_envs)
-        logits, _ = module.policy_and_values(rollout.obs(index))
+        logits = module.policy_and_values(rollout.obs(index))[0]
         logp = torch.log_softmax(logits, 1).gather(1, rollout.action.flatten()[:, None])[:, 0]
         torch.testing.assert_close(logp.detach(), rollout.logp.flatten(), atol=1e-5, rtol=1e-4)
     module.load_state_dict(now)

@@ -100,19 +100,21 @@ def evaluate(checkpoint: str, options: EvaluateOptions) -> Evaluation:
 
 
 def load_module(folder: Path) -> Any:
-    """Returns the policy's RLModule, on the CPU and in evaluation mode.
+    """Returns the policy's RLModule, on the CPU, in evaluation mode and without the noise of noisy layers.
 
     Raises:
-        ConfigError: the checkpoint holds no such module, or a recurrent one.
+        ConfigError: the checkpoint holds no such module.
     """
     from ray.rllib.core.rl_module.rl_module import RLModule
+
+    from rllib_rnd.modules.layers import noisy_layers
 
     path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
     if not path.is_dir():
         raise ConfigError(f"checkpoint {folder}: holds no single-agent module (default_policy).")
     module = RLModule.from_checkpoint(str(path))
-    if module.is_stateful():
-        raise ConfigError(f"checkpoint {folder}: its policy is recurrent; `rllib evaluate` plays stateless ones.")
+    for layer in noisy_layers(module):
+        layer.silence()
     module.eval()
     return module
 
@@ -137,16 +139,18 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
     env = make_vector_env(config.env, count, dict(config.env_config))
     to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     generator = torch.Generator().manual_seed(seed)
-    tracker, done = EpisodeTracker(count), np.zeros(count, dtype=bool)
+    tracker, policy = EpisodeTracker(count), Policy(module, count)
+    is_first, done = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
     found: list[list[Episode]] = [[] for _ in range(count)]
     try:
         obs, infos = env.reset(seed=seed)
         tracker.start(infos)
         while any(len(f) < s for f, s in zip(found, share, strict=True)):
-            action = choose(module, obs, options.deterministic, generator)
+            action = policy.act(obs, is_first, options.deterministic, generator)
             obs, reward, terminated, truncated, infos = env.step(to_env(action))
-            reset_step, done = done, np.asarray(terminated) | np.asarray(truncated)
-            tracker.step(np.asarray(reward), done, reset_step, infos)
+            # The step after an episode's end only resets.
+            is_first, done = done, np.asarray(terminated) | np.asarray(truncated)
+            tracker.step(np.asarray(reward), done, is_first, infos)
             for episode in tracker.take_finished() if done.any() else []:
                 if len(found[episode.env_index]) < share[episode.env_index]:
                     rooms = sorted(episode.rooms) if "room" in episode.places else None
@@ -156,19 +160,61 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
     return [episode for episodes in found for episode in episodes]
 
 
-def choose(module: Any, obs: np.ndarray, deterministic: bool, generator: Any) -> np.ndarray:
-    """Returns one action per environment, ``[N, ...]``, most likely or drawn, before any scaling to bounds."""
-    import torch
-    from ray.rllib.core.columns import Columns
+class Policy:
+    """A checkpoint's policy, of this package or RLlib's own, with its memory of N environments if it has one.
 
-    from rllib_rnd.modules.actions import distribution_for_space
+    Args:
+        module: the policy's RLModule.
+        num_envs: N.
+    """
 
-    with torch.no_grad():
-        output = module.forward_inference({Columns.OBS: torch.as_tensor(np.asarray(obs))})
-        dist_inputs = output[Columns.ACTION_DIST_INPUTS].float()
-        distribution = distribution_for_space(module.action_space)
-        action = distribution.mode(dist_inputs) if deterministic else distribution.sample(dist_inputs, generator)[0]
-    return action.numpy()
+    def __init__(self, module: Any, num_envs: int) -> None:
+        import torch
+        import tree
+
+        from rllib_rnd.modules.actions import distribution_for_space
+
+        self._module, self._distribution = module, distribution_for_space(module.action_space)
+
+        def of_all(value: Any) -> Any:
+            value = torch.as_tensor(value)
+            return value.expand(num_envs, *value.shape)
+
+        # RLlib's memories are trees of arrays without the axis of environments; {} for a policy without.
+        self._empty = tree.map_structure(of_all, module.get_initial_state())
+        self._memory = self._empty
+
+    def act(self, obs: np.ndarray, is_first: np.ndarray, deterministic: bool, generator: Any) -> np.ndarray:
+        """Returns one action per environment, ``[N, ...]``, most likely or drawn, before any scaling to bounds.
+
+        Args:
+            obs: ``[N, *obs_shape]``.
+            is_first: ``[N]`` bool, episodes that begin here.
+            deterministic: the most likely action instead of a draw.
+            generator: of the draws.
+        """
+        import torch
+        import tree
+        from ray.rllib.core.columns import Columns
+
+        batch: dict[str, Any] = {Columns.OBS: torch.as_tensor(np.asarray(obs))}
+        with torch.no_grad():
+            if self._empty:
+                begins = torch.as_tensor(is_first)
+
+                def begun(empty: Any, memory: Any) -> Any:
+                    return torch.where(begins.view(-1, *[1] * (memory.dim() - 1)), empty, memory)
+
+                memory = tree.map_structure(begun, self._empty, self._memory)
+                # A time axis of one step behind that of the environments.
+                batch = {Columns.OBS: batch[Columns.OBS][:, None], Columns.STATE_IN: memory}
+            output = self._module.forward_inference(batch)
+            dist_inputs = output[Columns.ACTION_DIST_INPUTS].float()
+            if self._empty:
+                self._memory, dist_inputs = output[Columns.STATE_OUT], dist_inputs[:, 0]
+            if deterministic:
+                return self._distribution.mode(dist_inputs).numpy()
+            return self._distribution.sample(dist_inputs, generator)[0].numpy()
 
 
 def print_evaluation(result: Evaluation, options: EvaluateOptions) -> None:

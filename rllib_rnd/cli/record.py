@@ -121,6 +121,7 @@ class Player:
             self.env.single_action_space, self.config.normalize_actions, self.config.clip_actions
         )
         self._generator = torch.Generator()
+        self._memory: Any = None
         self._renders = True
         self.fps = options.fps or float(self.single.metadata.get("render_fps") or DEFAULT_FPS)
 
@@ -147,6 +148,7 @@ class Player:
         tape = Tape(self._stack.size, self._stack.newest_first)
         self._generator.manual_seed(seed)
         obs, infos = self.env.reset(seed=seed)
+        self._memory = None
         is_first, done, steps = True, False, 0
         while not tape.finished and steps < self.options.max_steps:
             action, logp = self._look(tape, obs, infos, is_first)
@@ -168,7 +170,10 @@ class Player:
         import torch
 
         with torch.inference_mode():
-            dist_inputs, values = self.module.policy_and_values(torch.from_numpy(obs))
+            begins = torch.tensor([[is_first]])
+            dist_inputs, values, self._memory = self.module.policy_and_values(
+                torch.from_numpy(obs), self._memory, begins
+            )
             dist_inputs, distribution = dist_inputs.float(), self.module.distribution
             if self.options.deterministic:
                 action = distribution.mode(dist_inputs)

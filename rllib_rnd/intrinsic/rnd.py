@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,8 +11,16 @@ import torch
 from torch import nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
-from rllib_rnd.modules.backbone import box_space, image_layout, is_image, linear_stack, orthogonal_init
-from rllib_rnd.modules.cnn import NATURE_CONVS, conv_output_size, conv_stack, to_channels_last_float
+from rllib_rnd.modules.backbone import box_space
+from rllib_rnd.modules.image import (
+    NATURE_CONVS,
+    conv_output_shape,
+    conv_stack,
+    image_layout,
+    is_image,
+    to_channels_last_float,
+)
+from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
@@ -190,7 +199,7 @@ class RND(IntrinsicReward):
             size = options.hidden_sizes[-1] if options.hidden_sizes else size
         else:
             convs = _CONV_LAYOUTS[options.conv_layout]
-            size = conv_output_size(convs, self._layout.height, self._layout.width, "config.intrinsic_reward (rnd)")
+            size = math.prod(conv_output_shape(convs, self._layout, "config.intrinsic_reward (rnd)"))
             layers = [conv_stack(self._layout.channels, convs, encoder_activation), nn.Flatten()]
         layers.append(orthogonal_init(nn.Linear(size, options.feature_dim)))
         for _ in range(extra_layers):

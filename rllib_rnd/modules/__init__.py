@@ -7,21 +7,30 @@ from rllib_rnd.modules.backbone import (
     BackboneOutput,
     backbone_for_space,
     build_backbone,
-    orthogonal_init,
 )
 from rllib_rnd.modules.cnn import NatureCNN, NatureCNNOptions
+from rllib_rnd.modules.influence import IAM, IAMOptions
+from rllib_rnd.modules.layers import orthogonal_init
 from rllib_rnd.modules.mlp import MLP, MLPOptions
+from rllib_rnd.modules.recurrent import FNN, GRU, LSTM, FNNOptions, RecurrentOptions
 from rllib_rnd.modules.running_moments import RunningMoments
 
 __all__ = [
     "BACKBONES",
+    "FNN",
+    "GRU",
+    "IAM",
+    "LSTM",
     "MLP",
     "Backbone",
     "BackboneOptions",
     "BackboneOutput",
+    "FNNOptions",
+    "IAMOptions",
     "MLPOptions",
     "NatureCNN",
     "NatureCNNOptions",
+    "RecurrentOptions",
     "RunningMoments",
     "backbone_for_space",
     "build_backbone",

@@ -13,7 +13,8 @@ from torch import Tensor
 from rllib_rnd.errors import ConfigError
 
 AutocastType = Literal["none", "bfloat16"]
-PolicyAndValues = Callable[[Tensor], tuple[Tensor, Tensor]]
+# (observations, memory, is_first) -> (inputs of the action distribution, values, memory), see `DualCriticModule`.
+PolicyAndValues = Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
 
 
 def accelerate(
@@ -22,7 +23,7 @@ def accelerate(
     autocast: AutocastType = "none",
     compile_options: dict[str, Any] | None = None,
 ) -> PolicyAndValues:
-    """Wraps ``obs -> (logits, values)``; what comes out is float32 whatever happens inside.
+    """Wraps ``policy_and_values``; what comes out is float32 whatever happens inside.
 
     Args:
         function: the networks.
@@ -36,10 +37,12 @@ def accelerate(
     if autocast == "none":
         return function
 
-    def in_low_precision(obs: Tensor) -> tuple[Tensor, Tensor]:
+    def in_low_precision(
+        obs: Tensor, memory: Tensor | None, is_first: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         with torch.autocast(device.type, torch.bfloat16):
-            logits, values = function(obs)
-        return logits.float(), values.float()
+            dist_inputs, values, memory = function(obs, memory, is_first)
+        return dist_inputs.float(), values.float(), memory  # memories are never rounded
 
     return in_low_precision
 

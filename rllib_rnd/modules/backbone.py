@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.options import Registry
-
-State = dict[str, torch.Tensor]
-
-# The smallest side that three unpadded convolutions 8/4, 4/2, 3/1 leave a pixel of.
-MIN_IMAGE_SIDE = 36
+from rllib_rnd.modules.heads import HeadStyle
+from rllib_rnd.modules.image import is_image
+from rllib_rnd.options import Registry, import_path
 
 
 @dataclass(frozen=True)
@@ -34,13 +30,18 @@ class BackboneOutput(NamedTuple):
         policy: ``[B, D]``.
         extrinsic: ``[B, D]`` for the critic of the environment's reward.
         intrinsic: ``[B, D]`` for the critics of intrinsic rewards; often the very same tensor.
-        state: the next recurrent state, empty for stateless backbones.
+        state: ``[N, state_size]``, the next recurrent state; None for stateless backbones.
     """
 
-    policy: torch.Tensor
-    extrinsic: torch.Tensor
-    intrinsic: torch.Tensor
-    state: State
+    policy: Tensor
+    extrinsic: Tensor
+    intrinsic: Tensor
+    state: Tensor | None = None
+
+    @classmethod
+    def shared(cls, features: Tensor, state: Tensor | None = None) -> BackboneOutput:
+        """One tensor for all three heads."""
+        return cls(features, features, features, state)
 
 
 class Backbone(nn.Module, abc.ABC):
@@ -49,15 +50,28 @@ class Backbone(nn.Module, abc.ABC):
     Subclasses set ``Options`` (their dataclass), ``feature_dim`` and the two documentation strings, and
     scale raw observations themselves (uint8 images by 1/255).
 
+    A recurrent backbone also sets ``state_size`` (F) and ``max_seq_len`` (L). It reads sequences: ``obs`` holds L
+    steps of N environments in time-major order, ``[L * N, ...]``, ``state [N, F]`` is the memory before the first of
+    them, and where ``is_first [L, N]`` the memory is set to zero before that step. Acting is the case L = 1.
+
     Args:
         observation_space: space of one observation as the policy sees it, frame stack included.
         options: an instance of ``Options``.
+
+    Attributes:
+        feature_dim: D, width of the features.
+        state_size: F, numbers that the memory of one environment holds; 0 for stateless backbones.
+        max_seq_len: L, steps that gradients flow back through; 1 for stateless backbones.
+        heads: what stands on the features unless the configuration says otherwise.
     """
 
     Options: ClassVar[type[Any]] = BackboneOptions
     source: ClassVar[str] = ""
     cost: ClassVar[str] = ""
+    heads: HeadStyle = HeadStyle()
     feature_dim: int
+    state_size: int = 0
+    max_seq_len: int = 1
 
     def __init__(self, observation_space: gym.Space, options: Any) -> None:
         super().__init__()
@@ -65,16 +79,69 @@ class Backbone(nn.Module, abc.ABC):
         self.options = options
 
     @abc.abstractmethod
-    def forward(self, obs: torch.Tensor, state: State | None = None) -> BackboneOutput:
-        """Computes features of ``obs [B, *observation_space.shape]`` (raw)."""
+    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+        """Computes features of raw observations.
 
-    def initial_state(self) -> State:
-        """State of a new episode without the batch axis; empty if stateless."""
-        return {}
+        Args:
+            obs: ``[B, *observation_space.shape]``; recurrent: B = L * N, time-major.
+            state: ``[N, state_size]``; None begins with an empty memory. Stateless backbones ignore it.
+            is_first: ``[L, N]`` bool; None is a single step, L = 1, that begins no episode.
+        """
+
+    def representation(self, obs: Tensor) -> Tensor:
+        """What representation losses and feature-based rewards look at: ``[B, ...]``, by default the policy's features.
+
+        Args:
+            obs: ``[B, *observation_space.shape]`` raw.
+        """
+        return self(obs).policy
 
     def feature_maps(self) -> list[str]:
         """Names of submodules (``get_submodule``) whose outputs analysis may look at."""
         return []
+
+    def attention_weights(
+        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Attention weights by name, for analysis: ``[B, ..., keys]``, sums over keys are 1; empty without attention.
+
+        Args:
+            obs, state, is_first: as in ``forward``.
+        """
+        return {}
+
+
+class TorchBackbone(Backbone):
+    """Any torch module as a stateless backbone: ``cls(observation_space, **options)``, raw ``[B, ...]`` -> ``[B, D]``.
+
+    Args:
+        observation_space: space of one observation.
+        options: keyword arguments of the class.
+        module_class: the class.
+
+    Raises:
+        ConfigError: the class does not take the options, or does not return ``[B, D]``.
+    """
+
+    def __init__(self, observation_space: gym.Space, options: dict[str, Any], module_class: type[nn.Module]) -> None:
+        super().__init__(observation_space, options)
+        where, space = f"config.backbone ({module_class.__name__})", self.observation_space
+        try:
+            self.net = module_class(space, **options)
+        except TypeError as error:
+            raise ConfigError(f"{where}: cannot be made from (observation_space, **{options}): {error}.") from error
+        example = torch.from_numpy(np.zeros((2, *space.shape), dtype=space.dtype))
+        with torch.no_grad():
+            features = self.net.eval()(example)
+        self.net.train()
+        if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != 2:
+            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise ConfigError(f"{where}: returned {shape} for 2 observations; allowed is one tensor [2, features].")
+        self.feature_dim = int(features.shape[1])
+
+    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+        """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
+        return BackboneOutput.shared(self.net(obs))
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
@@ -94,49 +161,6 @@ def box_space(observation_space: gym.Space) -> gym.spaces.Box:
     return observation_space
 
 
-class ImageLayout(NamedTuple):
-    """Where the axes of an image observation are, and how to bring it to ``[B, C, H, W]``.
-
-    Attributes:
-        permutation: order of the axes (without batch) that puts all channel axes first.
-        channels: product of the channel axes.
-        height, width: pixels.
-    """
-
-    permutation: tuple[int, ...]
-    channels: int
-    height: int
-    width: int
-
-    def to_channels_first(self, obs: torch.Tensor) -> torch.Tensor:
-        """``[B, *shape]`` -> ``[B, C, H, W]`` in the given dtype; a view where the layout allows one."""
-        obs = obs.permute(0, *(axis + 1 for axis in self.permutation))
-        return obs.reshape(obs.shape[0], self.channels, self.height, self.width)
-
-
-def image_layout(shape: tuple[int, ...]) -> ImageLayout | None:
-    """Reads an image's layout off its shape; None if the shape is not that of an image.
-
-    ``[H, W]``; ``[H, W, C]`` or ``[C, H, W]`` (also a stack of K gray frames), told apart by which end is
-    shorter; ``[K, H, W, C]``, a stack of colour frames whose K * C planes become channels.
-    """
-    if len(shape) == 2:
-        return ImageLayout((0, 1), 1, shape[0], shape[1])
-    if len(shape) == 3 and shape[2] < shape[0]:
-        return ImageLayout((2, 0, 1), shape[2], shape[0], shape[1])
-    if len(shape) == 3:
-        return ImageLayout((0, 1, 2), shape[0], shape[1], shape[2])
-    if len(shape) == 4:
-        return ImageLayout((0, 3, 1, 2), shape[0] * shape[3], shape[1], shape[2])
-    return None
-
-
-def is_image(shape: tuple[int, ...]) -> bool:
-    """True for image shapes large enough for the convolutions; small grids count as vectors."""
-    layout = image_layout(shape)
-    return layout is not None and min(layout.height, layout.width) >= MIN_IMAGE_SIDE
-
-
 def backbone_for_space(observation_space: gym.Space) -> str:
     """Name of the backbone that ``{type: auto}`` stands for: ``nature_cnn`` for images, ``mlp`` for the rest.
 
@@ -148,6 +172,22 @@ def backbone_for_space(observation_space: gym.Space) -> str:
     return "nature_cnn" if is_image(box_space(observation_space).shape) else "mlp"
 
 
+def parse_backbone(spec: Mapping[str, Any] | str, where: str = "config.backbone") -> tuple[type[nn.Module], Any]:
+    """Splits ``{type: name, ...options}`` into a class and its checked options (of a plain torch module: a dict).
+
+    Raises:
+        ConfigError: unknown type or option, or a class that is no torch module.
+    """
+    spec = {"type": spec} if isinstance(spec, str) else spec
+    if isinstance(spec, Mapping) and ":" in str(spec.get("type")):
+        cls = import_path(spec["type"], f"{where}.type")
+        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+            raise ConfigError(f"{where}.type: {spec['type']!r} is no class of torch.nn.Module; allowed is one.")
+        if not issubclass(cls, Backbone):
+            return cls, {name: value for name, value in spec.items() if name != "type"}
+    return BACKBONES.parse(spec, where)
+
+
 def build_backbone(
     spec: Mapping[str, Any] | str, observation_space: gym.Space, where: str = "config.backbone"
 ) -> Backbone:
@@ -156,31 +196,10 @@ def build_backbone(
     Raises:
         ConfigError: unknown type or option, or a space the backbone cannot read.
     """
-    if isinstance(spec, str):
-        spec = {"type": spec}
-    if isinstance(spec, Mapping) and spec.get("type") == "auto":
-        spec = {**spec, "type": backbone_for_space(observation_space)}
-    cls, options = BACKBONES.parse(spec, where)
-    return cls(observation_space, options)
-
-
-def orthogonal_init(layer: nn.Linear | nn.Conv2d, gain: float = math.sqrt(2.0)) -> Any:
-    """Orthogonal weight with the given gain and zero bias (Saxe et al. 2013, arXiv:1312.6120); same layer."""
-    nn.init.orthogonal_(layer.weight, gain)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
-def linear_stack(in_features: int, sizes: Sequence[int], activation: type[nn.Module]) -> nn.Sequential:
-    """Linear layers of the given sizes, orthogonal with gain sqrt(2), an activation after every one."""
-    layers: list[nn.Module] = []
-    for size in sizes:
-        layers += [orthogonal_init(nn.Linear(in_features, size)), activation()]
-        in_features = size
-    return nn.Sequential(*layers)
-
-
-def flat_size(space: gym.spaces.Box) -> int:
-    """Number of elements of one observation."""
-    return int(np.prod(space.shape))
+    spec = {"type": spec} if isinstance(spec, str) else dict(spec)
+    if spec.get("type") == "auto":
+        spec["type"] = backbone_for_space(observation_space)
+    cls, options = parse_backbone(spec, where)
+    if issubclass(cls, Backbone):
+        return cls(observation_space, options)
+    return TorchBackbone(observation_space, options, cls)

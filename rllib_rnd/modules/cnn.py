@@ -1,121 +1,149 @@
-"""Convolutional backbone for images."""
+"""Convolutional backbones for images: convolutions, then linear layers, one tensor of features for all heads."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import (
-    BACKBONES,
+from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
+from rllib_rnd.modules.heads import HeadStyle
+from rllib_rnd.modules.image import (
     MIN_IMAGE_SIDE,
-    Backbone,
-    BackboneOptions,
-    BackboneOutput,
-    State,
-    image_layout,
-    linear_stack,
-    orthogonal_init,
+    NATURE_CONVS,
+    ConvSpec,
+    ImageInput,
+    conv_output_shape,
+    conv_stack,
 )
+from rllib_rnd.modules.layers import NoisyLinear, linear_stack
 from rllib_rnd.options import option
 
-# (output channels, kernel, stride, padding) of each convolution, Mnih et al. 2015.
-NATURE_CONVS = ((32, 8, 4, 0), (64, 4, 2, 0), (64, 3, 1, 0))
-
-
-def conv_stack(
-    in_channels: int, convs: Sequence[tuple[int, int, int, int]], activation: type[nn.Module]
-) -> nn.Sequential:
-    """Convolutions in channels-last memory, orthogonal with gain sqrt(2), an activation after every one."""
-    layers: list[nn.Module] = []
-    for channels, kernel, stride, padding in convs:
-        conv = nn.Conv2d(in_channels, channels, kernel, stride, padding)
-        layers += [orthogonal_init(conv), activation()]
-        in_channels = channels
-    # The layout that cuDNN and oneDNN convolve in; any other is transposed inside every call.
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def conv_output_size(convs: Sequence[tuple[int, int, int, int]], height: int, width: int, where: str) -> int:
-    """Elements that the convolutions leave of one image.
-
-    Raises:
-        ConfigError: the image is too small for the convolutions.
-    """
-    rows, columns = height, width
-    for _, kernel, stride, padding in convs:
-        rows = (rows + 2 * padding - kernel) // stride + 1
-        columns = (columns + 2 * padding - kernel) // stride + 1
-        if rows < 1 or columns < 1:
-            raise ConfigError(
-                f"{where}: images of {height} x {width} pixels are too small to be convolved; allowed is "
-                f"{MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} or more, or a backbone for vectors (mlp)."
-            )
-    return convs[-1][0] * rows * columns
-
-
-def to_channels_last_float(image: torch.Tensor) -> torch.Tensor:
-    """``[B, C, H, W]`` of any dtype -> float32 in channels-last memory, in one pass; values unchanged."""
-    return image.to(torch.float32, memory_format=torch.channels_last)
+HIDDEN_SIZES_HELP = "widths of the linear layers after the convolutions; the last is the feature size"
 
 
 @dataclass(frozen=True)
-class NatureCNNOptions(BackboneOptions):
+class ConvOptions(BackboneOptions):
+    """Options of every backbone of convolutions and linear layers."""
+
+    hidden_sizes: tuple[int, ...] = option((256, 448), HIDDEN_SIZES_HELP, low=1)
+    noisy: bool = option(False, "noisy linear layers (Fortunato et al. 2018), about twice their parameters")
+
+
+@dataclass(frozen=True)
+class NatureCNNOptions(ConvOptions):
     """Options of ``nature_cnn``."""
 
-    hidden_sizes: tuple[int, ...] = option(
-        (256, 448), "widths of the linear layers after the convolutions; the last is the feature size", low=1
+    shared_output: Literal["linear", "conv"] = option(
+        "linear",
+        "what representation losses and feature-based rewards read: the features, or the last convolution's maps "
+        "(the linear layers then belong to the heads alone)",
     )
 
 
-class NatureCNN(Backbone):
-    """Three convolutions and two linear layers: the policy trunk of the PyTorch reproductions of RND.
+class ConvBackbone(Backbone):
+    """Convolutions and linear layers, ReLU after each, orthogonal with gain sqrt(2), zero bias.
 
-    conv 32 8x8/4, 64 4x4/2, 64 3x3/1, linear 256, linear 448, ReLU after each, orthogonal with gain
-    sqrt(2), zero bias. Burda et al. 2018 has a 4x4 kernel in the third convolution; 3x3 (Mnih et al. 2015)
-    is what most reproductions use. Reads gray stacks ``[K, H, W]``, ``[H, W, C]`` and ``[K, H, W, C]``,
-    uint8 or float. 996,192 parameters at 4 x 84 x 84.
+    Reads gray stacks ``[K, H, W]``, ``[H, W, C]`` and ``[K, H, W, C]``, uint8 or float. Subclasses set the three class
+    attributes below.
+
+    Attributes:
+        name: as in ``backbone: {type: name}``.
+        convolutions: the convolutions, first to last.
+        min_side: pixels of the smallest image it reads.
+        map_shape: ``(C, H, W)`` of the last convolution's output.
 
     Raises:
-        ConfigError: the space is no image, or one with a side under 36 pixels.
+        ConfigError: the space is no image, or one with too short a side; no linear layer.
+    """
+
+    Options = ConvOptions
+    name: ClassVar[str]
+    convolutions: ClassVar[tuple[ConvSpec, ...]]
+    min_side: ClassVar[int] = MIN_IMAGE_SIDE
+
+    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+        super().__init__(observation_space, options)
+        self.image = ImageInput(self.observation_space, self.name)
+        layout, where = self.image.layout, f"config.backbone ({self.name})"
+        if min(layout.height, layout.width) < self.min_side:
+            raise ConfigError(
+                f"{where}: images of {layout.height} x {layout.width} pixels are too small to be convolved; allowed is "
+                f"{self.min_side} x {self.min_side} or more, or a backbone for vectors (mlp)."
+            )
+        if not options.hidden_sizes:
+            raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
+        self.map_shape = conv_output_shape(self.convolutions, layout, where)
+        self.convs = conv_stack(layout.channels, self.convolutions, nn.ReLU)
+        linear = NoisyLinear if options.noisy else nn.Linear
+        self.fc = linear_stack(math.prod(self.map_shape), options.hidden_sizes, nn.ReLU, linear)
+        self.feature_dim = options.hidden_sizes[-1]
+
+    def maps(self, obs: Tensor) -> Tensor:
+        """What the linear layers read, ``[B, *observation_space.shape]`` raw -> ``[B, C, H, W]``."""
+        return self.convs(self.image(obs))
+
+    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+        """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
+        return BackboneOutput.shared(self.fc(self.maps(obs).flatten(1)))
+
+    def feature_maps(self) -> list[str]:
+        """The activation map of every convolution, from early to late."""
+        return [f"convs.{i}" for i in range(1, len(self.convs), 2)]
+
+
+class NatureCNN(ConvBackbone):
+    """Three convolutions and two linear layers: the policy trunk of the PyTorch reproductions of RND.
+
+    conv 32 8x8/4, 64 4x4/2, 64 3x3/1, linear 256, linear 448. Burda et al. 2018 has a 4x4 kernel in the third
+    convolution (`OpenAICNN`); 3x3 (Mnih et al. 2015) is what most reproductions use. 996,192 parameters at 4 x 84 x 84.
+
+    The reproductions with self-supervised losses vary the last width (16, 448, 2048: ``hidden_sizes: [256, 2048]``)
+    and the layer that the loss and the policy share (``shared_output``).
+
+    Raises:
+        ConfigError: as `ConvBackbone`; the smallest side is 36 pixels.
     """
 
     Options = NatureCNNOptions
     source = "Mnih et al. 2015; Burda et al. 2018 (arXiv:1810.12894)"
-    cost = "about 1.0 M parameters, 10 M multiply-adds per observation at 4 x 84 x 84"
+    cost = "about 1.0 M parameters, 9 M multiply-adds per observation at 4 x 84 x 84"
+    name = "nature_cnn"
+    convolutions = NATURE_CONVS
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
-        super().__init__(observation_space, options)
-        layout = image_layout(self.observation_space.shape)
-        if layout is None:
-            raise ConfigError(
-                f"config.backbone.type: 'nature_cnn' reads images, the observation has shape "
-                f"{self.observation_space.shape}; allowed is H x W with channels or a stack. Nearest: 'mlp'."
-            )
-        if not options.hidden_sizes:
-            raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
-        self.layout = layout
-        flat = conv_output_size(NATURE_CONVS, layout.height, layout.width, "config.backbone (nature_cnn)")
-        self.convs = conv_stack(layout.channels, NATURE_CONVS, nn.ReLU)
-        self.fc = linear_stack(flat, options.hidden_sizes, nn.ReLU)
-        self.feature_dim = options.hidden_sizes[-1]
+    def representation(self, obs: Tensor) -> Tensor:
+        """The shared layer: features ``[B, feature_dim]``, or with ``shared_output: conv`` the maps ``[B, C, H, W]``.
 
-    def forward(self, obs: torch.Tensor, state: State | None = None) -> BackboneOutput:
-        """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
-        image = to_channels_last_float(self.layout.to_channels_first(obs))
-        if obs.dtype == torch.uint8:
-            image = image.div_(255.0)
-        features = self.fc(self.convs(image).flatten(1))
-        return BackboneOutput(features, features, features, {} if state is None else state)
+        Args:
+            obs: ``[B, *observation_space.shape]`` raw.
+        """
+        return self.maps(obs) if self.options.shared_output == "conv" else super().representation(obs)
 
-    def feature_maps(self) -> list[str]:
-        """The three activation maps, from early to late."""
-        return ["convs.1", "convs.3", "convs.5"]
+
+class OpenAICNN(ConvBackbone):
+    """The network of the authors of RND: `NatureCNN` with a 4x4 kernel in the third convolution, residual heads.
+
+    conv 32 8x8/4, 64 4x4/2, 64 4x4/1, linear 256, linear 448; policy and critics each read ``x + relu(FC 448(x))``,
+    gain 0.1. Source: ``policies/cnn_policy_param_matched.py`` of github.com/openai/random-network-distillation. 811,872
+    parameters at 4 x 84 x 84.
+
+    Raises:
+        ConfigError: as `ConvBackbone`; the smallest side is 44 pixels.
+    """
+
+    source = "Burda et al. 2018 (arXiv:1810.12894), the authors' code"
+    cost = "about 0.8 M parameters, 9 M multiply-adds per observation at 4 x 84 x 84"
+    heads = HeadStyle(
+        policy_hidden="residual", policy_hidden_gain=0.1, critic_hidden="residual", critic_hidden_gain=0.1
+    )
+    name = "openai_cnn"
+    convolutions = (*NATURE_CONVS[:2], (64, 4, 1, 0))
+    min_side = 44  # the third convolution needs 4 x 4 pixels: 10 x 10 before the second, 44 x 44 before the first
 
 
 BACKBONES.register("nature_cnn", NatureCNN)
+BACKBONES.register("openai_cnn", OpenAICNN)

@@ -30,6 +30,12 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     return total
 
 
+def broadcast_from_first(tensor: torch.Tensor) -> None:
+    """Overwrites ``tensor`` on every learner by that of the first."""
+    if world_size() > 1:
+        dist.broadcast(tensor, src=0)
+
+
 def standardize(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Zero mean and unit variance over ``values[index]`` of all learners."""
     chosen = values[index].double()

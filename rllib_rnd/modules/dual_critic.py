@@ -1,8 +1,7 @@
 """The RLModule: one backbone, one policy head, one value head per return stream, and the learner-only plug-ins.
 
-Heads as in the RND lineage (Burda et al. 2018, arXiv 1810.12894; widths of the PyTorch lineage): the policy is
-FC E ReLU -> logits, or the means of continuous actions; the critics share one residual layer y = x + relu(FC(x)),
-then one linear value per stream.
+A recurrent backbone's memory is one tensor ``[N, F]``. RLlib's episodes (evaluation) carry it under the key
+``memory``; rollouts keep what a sequence begins with.
 """
 
 from __future__ import annotations
@@ -21,40 +20,17 @@ from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss
 from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
-from rllib_rnd.modules.backbone import BACKBONES, Backbone, backbone_for_space, orthogonal_init
+from rllib_rnd.modules.backbone import Backbone, build_backbone
+from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
 
-
-class ResidualCritics(nn.Module):
-    """Value heads of S return streams over one shared residual layer.
-
-    The layer is applied to the extrinsic and to the intrinsic features separately, so that a backbone with two
-    different read-outs (explorative attention) keeps them apart; when both are one tensor it is applied once.
-    """
-
-    def __init__(self, feature_dim: int, num_streams: int) -> None:
-        super().__init__()
-        self.extra = orthogonal_init(nn.Linear(feature_dim, feature_dim), gain=0.1)
-        self.extrinsic = orthogonal_init(nn.Linear(feature_dim, 1), gain=0.01)
-        self.intrinsic = nn.ModuleList(
-            orthogonal_init(nn.Linear(feature_dim, 1), gain=0.01) for _ in range(num_streams - 1)
-        )
-
-    def forward(self, extrinsic: Tensor, intrinsic: Tensor) -> Tensor:
-        """Maps two ``[B, D]`` features to ``[B, S]`` values, stream 0 extrinsic."""
-        hidden_extrinsic = extrinsic + torch.relu(self.extra(extrinsic))
-        values = [self.extrinsic(hidden_extrinsic)]
-        if len(self.intrinsic):
-            shared = intrinsic is extrinsic
-            hidden = hidden_extrinsic if shared else intrinsic + torch.relu(self.extra(intrinsic))
-            values += [head(hidden) for head in self.intrinsic]
-        return torch.cat(values, dim=1)
+MEMORY = "memory"
 
 
 class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Policy and critics over a pluggable backbone, with intrinsic rewards and auxiliary losses beside them.
 
-    ``model_config`` keys: ``backbone`` (mapping), ``intrinsic_rewards`` and ``auxiliary_losses`` (lists of
-    mappings), ``frame_stack`` (K). The plug-ins live on the learner only and are never sent to environment runners.
+    ``model_config`` keys: ``backbone`` and ``heads`` (mappings), ``intrinsic_rewards`` and ``auxiliary_losses`` (lists
+    of mappings), ``frame_stack`` (K). The plug-ins live on the learner only and are never sent to environment runners.
     """
 
     @override(RLModule)
@@ -65,24 +41,18 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             ConfigError: a plug-in is unknown, has wrong options or does not fit the spaces.
         """
         config = self.model_config
-        spec = config["backbone"]
-        if spec["type"] == "auto":
-            spec = {**spec, "type": backbone_for_space(self.observation_space)}
-        backbone_class, options = BACKBONES.parse(spec, "backbone")
-        self.backbone: Backbone = backbone_class(self.observation_space, options)
+        self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space, "backbone")
+        # RLlib's evaluation asks for it, though with one step at a time it never cuts a sequence.
+        config["max_seq_len"] = self.backbone.max_seq_len
         num_streams = 1 + len(config["intrinsic_rewards"])
         self.distribution: ActionDistribution = distribution_for_space(self.action_space)
         continuous = isinstance(self.distribution, DiagonalGaussian)
         num_outputs = self.distribution.num_inputs // (2 if continuous else 1)
-        dim = self.backbone.feature_dim
-        self.policy_head = nn.Sequential(
-            orthogonal_init(nn.Linear(dim, dim), gain=0.01),
-            nn.ReLU(),
-            orthogonal_init(nn.Linear(dim, num_outputs), gain=0.01),
-        )
+        dim, style = self.backbone.feature_dim, head_style(self.backbone.heads, config.get("heads", {}))
+        self.policy_head = PolicyHead(dim, num_outputs, style)
         # Continuous actions: standard deviations that do not depend on the observation (Schulman et al. 2017, 6.1).
         self.log_std = nn.Parameter(torch.zeros(num_outputs)) if continuous else None
-        self.critics = ResidualCritics(dim, num_streams)
+        self.critics = Critics(dim, num_streams, style)
         if self.inference_only:
             return
         self.intrinsic_rewards = nn.ModuleList()
@@ -104,22 +74,55 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """The auxiliary losses (learners only)."""
         return cast("list[AuxiliaryLoss]", list(self.auxiliary_losses))
 
-    def policy_and_values(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps raw observations ``[B, ...]`` to inputs of the action distribution ``[B, P]`` and values ``[B, S]``."""
-        features = self.backbone(obs, None)
+    def policy_and_values(
+        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Maps raw observations to what the policy and the critics say of them.
+
+        Args:
+            obs: ``[B, ...]``; with a recurrent backbone B = L * N, in time-major order.
+            state: ``[N, F]``, the memory before the first step; None is an empty one.
+            is_first: ``[L, N]`` bool, steps that begin with an empty memory; None: one step, no such.
+
+        Returns:
+            Inputs of the action distribution ``[B, P]``, values ``[B, S]``, and the memory after the last step
+            ``[N, F]`` (None if the backbone has none).
+        """
+        features = self.backbone(obs, state, is_first)
         dist_inputs = self.policy_head(features.policy)
         if self.log_std is not None:
             dist_inputs = torch.cat([dist_inputs, self.log_std.expand_as(dist_inputs)], dim=1)
-        return dist_inputs, self.critics(features.extrinsic, features.intrinsic)
+        return dist_inputs, self.critics(features.extrinsic, features.intrinsic), features.state
+
+    @override(RLModule)
+    def get_initial_state(self) -> dict[str, Tensor]:
+        """The memory of a new episode, for RLlib's episodes; empty for stateless backbones."""
+        size = self.backbone.state_size
+        return {MEMORY: torch.zeros(size)} if size else {}
+
+    def _read(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """`policy_and_values` of RLlib's batches ``[N, ...]``, or with memory ``[N, L, ...]``, rows in their order."""
+        obs = batch[Columns.OBS]
+        if not self.is_stateful():
+            return self.policy_and_values(obs)
+        is_first = torch.zeros((obs.shape[1], len(obs)), dtype=torch.bool, device=obs.device)
+        flat = obs.transpose(0, 1).flatten(0, 1)
+        outputs, values, state = self.policy_and_values(flat, batch[Columns.STATE_IN][MEMORY], is_first)
+        rows = (obs.shape[1], len(obs), -1)
+        return outputs.view(rows).transpose(0, 1), values.view(rows).transpose(0, 1), state
 
     @override(TorchRLModule)
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return {Columns.ACTION_DIST_INPUTS: self.policy_and_values(batch[Columns.OBS])[0]}
+        dist_inputs, _, state = self._read(batch)
+        result: dict[str, Any] = {Columns.ACTION_DIST_INPUTS: dist_inputs}
+        if state is not None:
+            result[Columns.STATE_OUT] = {MEMORY: state}
+        return result
 
     @override(ValueFunctionAPI)
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
-        """Extrinsic values ``[B]``."""
-        return self.policy_and_values(batch[Columns.OBS])[1][:, 0]
+        """Extrinsic values ``[B]``, with memory ``[B, L]``."""
+        return self._read(batch)[1][..., 0]
 
     @override(TorchRLModule)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -6,23 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
-import numpy as np
-import torch
-from torch import nn
+from torch import Tensor
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import (
-    BACKBONES,
-    Backbone,
-    BackboneOptions,
-    BackboneOutput,
-    State,
-    flat_size,
-    linear_stack,
-)
+from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
+from rllib_rnd.modules.layers import ACTIVATIONS, VectorInput, linear_stack
 from rllib_rnd.options import option
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
@@ -52,17 +41,13 @@ class MLP(Backbone):
         super().__init__(observation_space, options)
         if not options.hidden_sizes:
             raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
-        self.fc = linear_stack(flat_size(self.observation_space), options.hidden_sizes, ACTIVATIONS[options.activation])
+        self.vector = VectorInput(self.observation_space)
+        self.fc = linear_stack(self.vector.size, options.hidden_sizes, ACTIVATIONS[options.activation])
         self.feature_dim = options.hidden_sizes[-1]
-        space = self.observation_space
-        # By the space's own bound and not by 255: a one-hot uint8 vector must stay one-hot.
-        self._scale = 1.0 / max(1.0, float(np.max(space.high))) if space.dtype == np.uint8 else 1.0
 
-    def forward(self, obs: torch.Tensor, state: State | None = None) -> BackboneOutput:
+    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
-        scaled = obs if obs.is_floating_point() else obs.float() * self._scale
-        features = self.fc(scaled.flatten(1))
-        return BackboneOutput(features, features, features, {} if state is None else state)
+        return BackboneOutput.shared(self.fc(self.vector(obs)))
 
     def feature_maps(self) -> list[str]:
         """Every activation, from early to late."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, choose, play
+from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, Policy, play
 
 
 class Counting(gym.Env):
@@ -37,6 +37,9 @@ class Counting(gym.Env):
 
 class AlwaysOne:
     action_space: gym.Space = gym.spaces.Discrete(2)
+
+    def get_initial_state(self) -> dict[str, Any]:
+        return {}
 
     def forward_inference(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         assert batch["obs"].dtype == torch.float32
@@ -78,9 +81,10 @@ class EvenOdds(AlwaysOne):
 
 def test_actions_are_drawn_or_the_most_likely() -> None:
     obs = np.zeros((1000, 1), dtype=np.float32)
-    assert (choose(EvenOdds(), obs, True, None) == 1).all()
-    drawn = choose(EvenOdds(), obs, False, torch.Generator().manual_seed(0))
-    again = choose(EvenOdds(), obs, False, torch.Generator().manual_seed(0))
+    policy, is_first = Policy(EvenOdds(), 1000), np.zeros(1000, dtype=bool)
+    assert (policy.act(obs, is_first, True, None) == 1).all()
+    drawn = policy.act(obs, is_first, False, torch.Generator().manual_seed(0))
+    again = policy.act(obs, is_first, False, torch.Generator().manual_seed(0))
     assert 0.4 < drawn.mean() < 0.65
     assert (drawn == again).all()
 
@@ -88,9 +92,34 @@ def test_actions_are_drawn_or_the_most_likely() -> None:
 def test_continuous_actions_are_means_or_draws() -> None:
     inputs = torch.tensor([[0.5, -1.0, 0.0, 0.0]])
     module = SimpleNamespace(
-        action_space=gym.spaces.Box(-1, 1, (2,)), forward_inference=lambda batch: {"action_dist_inputs": inputs}
+        action_space=gym.spaces.Box(-1, 1, (2,)),
+        forward_inference=lambda batch: {"action_dist_inputs": inputs},
+        get_initial_state=dict,
     )
-    generator = torch.Generator().manual_seed(0)
-    assert choose(module, np.zeros((1, 3)), True, generator).tolist() == [[0.5, -1.0]]
-    drawn = choose(module, np.zeros((1, 3)), False, generator)
+    generator, is_first, policy = torch.Generator().manual_seed(0), np.zeros(1, dtype=bool), Policy(module, 1)
+    assert policy.act(np.zeros((1, 3)), is_first, True, generator).tolist() == [[0.5, -1.0]]
+    drawn = policy.act(np.zeros((1, 3)), is_first, False, generator)
     assert drawn.shape == (1, 2) and drawn.tolist() != [[0.5, -1.0]]
+
+
+class CountingSteps(AlwaysOne):
+    """A policy whose action is the parity of the steps that its memory has counted in this episode."""
+
+    def get_initial_state(self) -> dict[str, Any]:
+        return {"steps": np.zeros(1, dtype=np.float32)}
+
+    def forward_inference(self, batch: dict[str, Any]) -> dict[str, Any]:
+        steps = batch["state_in"]["steps"]
+        assert batch["obs"].shape == (len(steps), 1, 1), "an axis of one step"
+        odd = steps % 2
+        return {
+            "action_dist_inputs": torch.cat([1.0 - odd, odd], dim=1)[:, None],
+            "state_out": {"steps": steps + 1.0},
+        }
+
+
+def test_a_memory_is_carried_and_begins_anew_with_each_episode() -> None:
+    policy, obs = Policy(CountingSteps(), 2), np.zeros((2, 1), dtype=np.float32)
+    is_first = [[True, True], [False, False], [False, True], [False, False]]
+    actions = [policy.act(obs, np.array(flags), True, None).tolist() for flags in is_first]
+    assert actions == [[0, 0], [1, 1], [0, 0], [1, 1]]

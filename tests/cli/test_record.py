@@ -229,7 +229,7 @@ def test_the_rewards_are_the_modules_and_its_statistics_stay(deep_sea: Path, mon
     assert_rewards(recording, player.module, np.stack(played[1:]))
     assert tape.reward == [step[1] for step in steps]
     with torch.no_grad():
-        logits, values = player.module.policy_and_values(torch.as_tensor(np.stack(played)))
+        logits, values, _ = player.module.policy_and_values(torch.as_tensor(np.stack(played)))
     np.testing.assert_allclose(recording.panels[0].lines[""], values[:, 0], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(recording.panels[1].lines["rnd"], values[:, 1], rtol=1e-4, atol=1e-7)
     assert isinstance(recording.policy, DiscretePolicy)

@@ -47,7 +47,7 @@ def test_features_have_the_promised_shape_and_every_parameter_learns(spec, space
     assert backbone.feature_dim == features
     assert output.policy.shape == (5, features) and output.policy.dtype == torch.float32
     assert output.extrinsic is output.policy and output.intrinsic is output.policy
-    assert output.state == {} and backbone.initial_state() == {}
+    assert output.state is None and backbone.state_size == 0
     output.policy.square().sum().backward()
     for name, parameter in backbone.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.modules.dual_critic import DualCriticModule, ResidualCritics
+from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.modules.heads import Critics, HeadStyle
 
 ATARI = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 
@@ -48,7 +49,7 @@ def test_runners_hold_policy_and_critics_only() -> None:
 
 
 def test_each_stream_has_its_own_value_head() -> None:
-    critics = ResidualCritics(8, num_streams=3)
+    critics = Critics(8, 3, HeadStyle())
     features = torch.randn(5, 8)
     values = critics(features, features)
     assert values.shape == (5, 3)
@@ -59,7 +60,7 @@ def test_each_stream_has_its_own_value_head() -> None:
 
 
 def test_shared_and_separate_features_agree_where_they_are_equal() -> None:
-    critics = ResidualCritics(8, num_streams=2)
+    critics = Critics(8, 2, HeadStyle())
     features = torch.randn(5, 8)
     torch.testing.assert_close(critics(features, features), critics(features, features.clone()))
 
@@ -67,7 +68,7 @@ def test_shared_and_separate_features_agree_where_they_are_equal() -> None:
 @pytest.mark.parametrize("batch", [1, 7])
 def test_every_policy_and_critic_parameter_gets_a_gradient(batch: int) -> None:
     module = build()
-    logits, values = module.policy_and_values(torch.randint(0, 256, (batch, 4, 84, 84), dtype=torch.uint8))
+    logits, values, _ = module.policy_and_values(torch.randint(0, 256, (batch, 4, 84, 84), dtype=torch.uint8))
     assert logits.shape == (batch, 18) and values.shape == (batch, 2)
     (logits.square().sum() + values.square().sum()).backward()
     for part in (module.backbone, module.policy_head, module.critics):

@@ -1,0 +1,140 @@
+"""Images as networks read them: where their axes are, bytes to floats, and stacks of convolutions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import torch
+from torch import nn
+
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.modules.layers import orthogonal_init
+
+# The smallest side that three unpadded convolutions 8/4, 4/2, 3/1 leave a pixel of.
+MIN_IMAGE_SIDE = 36
+
+#: Output channels, kernel, stride and padding of one convolution.
+ConvSpec = tuple[int, int, int, int]
+
+# Mnih et al. 2015.
+NATURE_CONVS: tuple[ConvSpec, ...] = ((32, 8, 4, 0), (64, 4, 2, 0), (64, 3, 1, 0))
+
+
+class ImageLayout(NamedTuple):
+    """Where the axes of an image observation are, and how to bring it to ``[B, C, H, W]``.
+
+    Attributes:
+        permutation: order of the axes (without batch) that puts all channel axes first.
+        channels: product of the channel axes.
+        height, width: pixels.
+    """
+
+    permutation: tuple[int, ...]
+    channels: int
+    height: int
+    width: int
+
+    def to_channels_first(self, obs: torch.Tensor) -> torch.Tensor:
+        """``[B, *shape]`` -> ``[B, C, H, W]`` in the given dtype; a view where the layout allows one."""
+        obs = obs.permute(0, *(axis + 1 for axis in self.permutation))
+        return obs.reshape(obs.shape[0], self.channels, self.height, self.width)
+
+
+def image_layout(shape: tuple[int, ...]) -> ImageLayout | None:
+    """Reads an image's layout off its shape; None if the shape is not that of an image.
+
+    ``[H, W]``; ``[H, W, C]`` or ``[C, H, W]`` (also a stack of K gray frames), told apart by which end is
+    shorter; ``[K, H, W, C]``, a stack of colour frames whose K * C planes become channels.
+    """
+    if len(shape) == 2:
+        return ImageLayout((0, 1), 1, shape[0], shape[1])
+    if len(shape) == 3 and shape[2] < shape[0]:
+        return ImageLayout((2, 0, 1), shape[2], shape[0], shape[1])
+    if len(shape) == 3:
+        return ImageLayout((0, 1, 2), shape[0], shape[1], shape[2])
+    if len(shape) == 4:
+        return ImageLayout((0, 3, 1, 2), shape[0] * shape[3], shape[1], shape[2])
+    return None
+
+
+def is_image(shape: tuple[int, ...]) -> bool:
+    """True for image shapes large enough for the convolutions; small grids count as vectors."""
+    layout = image_layout(shape)
+    return layout is not None and min(layout.height, layout.width) >= MIN_IMAGE_SIDE
+
+
+def to_channels_last_float(image: torch.Tensor) -> torch.Tensor:
+    """``[B, C, H, W]`` of any dtype -> float32 in channels-last memory, in one pass; values unchanged."""
+    return image.to(torch.float32, memory_format=torch.channels_last)
+
+
+class ImageInput(nn.Module):
+    """First stage of every backbone that reads images: raw observations -> ``[B, C, H, W]`` float32.
+
+    Bytes are scaled by 1/255, floats enter as they are; memory is channels-last.
+
+    Args:
+        space: space of one observation.
+        name: the backbone's name, for the error.
+
+    Raises:
+        ConfigError: the observation is no image.
+    """
+
+    def __init__(self, space: gym.spaces.Box, name: str) -> None:
+        super().__init__()
+        layout = image_layout(space.shape)
+        if layout is None:
+            raise ConfigError(
+                f"config.backbone.type: {name!r} reads images, the observation has shape {space.shape}; allowed is "
+                "H x W with channels or a stack. Nearest: 'mlp'."
+            )
+        self.layout = layout
+
+    def forward(self, obs: torch.Tensor) -> torch.Tensor:
+        """``[B, *space.shape]`` -> ``[B, C, H, W]``."""
+        image = to_channels_last_float(self.layout.to_channels_first(obs))
+        return image.div_(255.0) if obs.dtype == torch.uint8 else image
+
+
+def conv_stack(
+    in_channels: int, convs: Sequence[ConvSpec], activation: type[nn.Module], gain: float = math.sqrt(2.0)
+) -> nn.Sequential:
+    """Convolutions in channels-last memory, orthogonal with the given gain, an activation after every one."""
+    layers: list[nn.Module] = []
+    for channels, kernel, stride, padding in convs:
+        conv = nn.Conv2d(in_channels, channels, kernel, stride, padding)
+        layers += [orthogonal_init(conv, gain), activation()]
+        in_channels = channels
+    return channels_last(nn.Sequential(*layers))
+
+
+def channels_last(module: nn.Module) -> Any:
+    """Lays the module's convolutions out as cuDNN and oneDNN compute them, else they are transposed in every call."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def conv_output_shape(convs: Sequence[ConvSpec], layout: ImageLayout, where: str) -> tuple[int, int, int]:
+    """``(channels, height, width)`` that the convolutions leave of one image.
+
+    Args:
+        convs: the convolutions.
+        layout: of the image.
+        where: names the place in the configuration for the error.
+
+    Raises:
+        ConfigError: the image is too small for the convolutions.
+    """
+    rows, columns = layout.height, layout.width
+    for _, kernel, stride, padding in convs:
+        rows = (rows + 2 * padding - kernel) // stride + 1
+        columns = (columns + 2 * padding - kernel) // stride + 1
+        if rows < 1 or columns < 1:
+            raise ConfigError(
+                f"{where}: images of {layout.height} x {layout.width} pixels are too small to be "
+                f"convolved; allowed is {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} or more, or a backbone for vectors (mlp)."
+            )
+    return convs[-1][0], rows, columns

@@ -55,10 +55,9 @@ def test_the_first_minibatch_has_ratio_one(pair: tuple[IntrinsicPPOLearner, Roll
     _, metrics = learner._ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))
     assert float(metrics["approx_kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["clip_fraction"]) == 0.0
-    values = learner.trained_module.policy_and_values(batch.rollout.obs(batch.sequences[:, 0]))[1]
-    torch.testing.assert_close(
-        values, batch.rollout.value[:-1].flatten(0, 1)[batch.sequences[:, 0]], atol=1e-5, rtol=1e-4
-    )
+    index = batch.sequences[:, 0]
+    values = learner.trained_module.policy_and_values(batch.rollout.obs(index))[1]
+    torch.testing.assert_close(values, batch.rollout.value[:-1].flatten(0, 1)[index], atol=1e-5, rtol=1e-4)
 
 
 def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:

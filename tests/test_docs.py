@@ -24,6 +24,7 @@ from rllib_rnd.experiment_file import load_experiments
 from rllib_rnd.intrinsic.rnd import RNDOptions
 from rllib_rnd.modules.cnn import NatureCNNOptions
 from rllib_rnd.modules.mlp import MLPOptions
+from rllib_rnd.modules.self_attention import SelfAttentionOptions
 from rllib_rnd.tracking.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,6 +64,7 @@ def default_of(field: dataclasses.Field) -> Any:
     ("page", "heading", "options"),
     [
         ("rnd.md", "## Options of `intrinsic_reward: {type: rnd}`", RNDOptions),
+        ("self_attention.md", "## Options of `backbone: {type: self_attention}`", SelfAttentionOptions),
         ("environments.md", "## Atari", AtariOptions),
         ("environments.md", "## Super Mario Bros.", MarioOptions),
         ("environments.md", "## DeepSea", DeepSeaOptions),

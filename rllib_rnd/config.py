@@ -167,6 +167,16 @@ class IntrinsicPPOConfig(PPOConfig):
         """The backbone as a mapping."""
         return {"type": self.backbone} if isinstance(self.backbone, str) else dict(self.backbone)
 
+    def sequence_length(self) -> int:
+        """L, steps of the sequences that a recurrent policy is trained on; 1 for stateless backbones.
+
+        Raises:
+            ConfigError: unknown backbone, or wrong options.
+        """
+        if self.backbone_spec().get("type") == "auto":
+            return 1
+        return int(getattr(parse_backbone(self.backbone_spec(), "backbone")[1], "max_seq_len", 1))
+
     def samples_per_iteration(self) -> int:
         """Agent steps per training iteration (all runners)."""
         return self.get_rollout_fragment_length() * self.num_envs_per_env_runner * max(1, self.num_env_runners)
@@ -221,10 +231,7 @@ class IntrinsicPPOConfig(PPOConfig):
             _check_schedule(name, getattr(self, name))
         if self.rollout_fragment_length != "auto":
             check_value(self.rollout_fragment_length, int, "rollout_fragment_length", {"low": 1})
-        sequence_length = 1
-        if self.backbone_spec().get("type") != "auto":
-            _, options = parse_backbone(self.backbone_spec(), "backbone")
-            sequence_length = getattr(options, "max_seq_len", 1)
+        sequence_length = self.sequence_length()
         head_style(HeadStyle(), self.heads)
         for i, spec in enumerate(self.intrinsic_reward_specs()):
             INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")

@@ -55,6 +55,9 @@ def tiny_settings(experiment: Experiment) -> dict[str, Any]:
             settings["minibatch_size"] = samples
     elif config.minibatch_size is not None:
         settings["minibatch_size"] = min(config.minibatch_size, 32)
+    if hasattr(config, "sequence_length"):  # rollouts hold whole sequences of a recurrent policy
+        length = config.sequence_length()
+        settings["rollout_fragment_length"] = length * math.ceil(_TINY["rollout_fragment_length"] / length)
     return settings
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from rllib_rnd.cli.examples import description, example_files, examples_path
-from rllib_rnd.cli.runtime import console, say
+from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.errors import unknown_name_error
 
 
@@ -30,11 +30,31 @@ def list_algorithms() -> None:
 
 
 def list_backbones() -> None:
-    """Prints the backbones and their options."""
+    """Prints the backbones, their sizes and their options."""
     from rllib_rnd.modules.backbone import BACKBONES
 
+    be_quiet(verbose=False)  # RLlib warns of a constructor of its own
+    say("parameters of policy and critic: stacks of 4 x 84 x 84 bytes, 18 actions, the options as listed\n")
     say(f"{'auto':20} nature_cnn for images, mlp for the rest")
-    _print_registry(BACKBONES)
+    _print_registry(BACKBONES, lambda name: f"{count_parameters(name):,} parameters")
+
+
+def count_parameters(backbone: str) -> int:
+    """Parameters of policy and one critic over a backbone with its default options, for Atari with all 18 actions."""
+    import gymnasium as gym
+    import numpy as np
+    import torch
+
+    from rllib_rnd.modules.dual_critic import DualCriticModule
+
+    with torch.device("meta"):  # sizes only: nothing is drawn
+        module = DualCriticModule(
+            observation_space=gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
+            action_space=gym.spaces.Discrete(18),
+            inference_only=True,
+            model_config={"backbone": {"type": backbone}, "intrinsic_rewards": [], "frame_stack": 4},
+        )
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def list_rewards() -> None:
@@ -51,12 +71,12 @@ def list_losses() -> None:
     _print_registry(AUXILIARY_LOSSES)
 
 
-def _print_registry(registry: Any) -> None:
+def _print_registry(registry: Any, size: Callable[[str], str] | None = None) -> None:
     if not registry.names():
         say("none yet; your own is named by its import path, package.module:Class")
     for name, cls in registry.items():
         source = f"  [{cls.source}]" if getattr(cls, "source", "") else ""
-        say(f"{name:20} {first_line(cls)}{source}")
+        say(f"{name:20} {first_line(cls)}{source}" + (f"  {size(name)}" if size else ""))
         _print_options(cls.Options)
 
 

@@ -79,8 +79,8 @@ def report() -> None:
     lines = [
         "# What a memory is worth: results",
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to two "
-        "runs at a time. Means are over the last 100 episodes of training.",
+        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
+        "two runs at a time. Means are over the last 100 episodes of training.",
         "",
         "    python experiments/memory/run.py",
         "",

@@ -8,12 +8,15 @@ from rllib_rnd.modules.backbone import (
     backbone_for_space,
     build_backbone,
 )
-from rllib_rnd.modules.cnn import NatureCNN, NatureCNNOptions
+from rllib_rnd.modules.cnn import NatureCNN, NatureCNNOptions, OpenAICNN
 from rllib_rnd.modules.influence import IAM, IAMOptions
 from rllib_rnd.modules.layers import orthogonal_init
+from rllib_rnd.modules.michalnand import MichalnandA, MichalnandB, MichalnandC, MichalnandD
 from rllib_rnd.modules.mlp import MLP, MLPOptions
 from rllib_rnd.modules.recurrent import FNN, GRU, LSTM, FNNOptions, RecurrentOptions
 from rllib_rnd.modules.running_moments import RunningMoments
+from rllib_rnd.modules.self_attention import SelfAttentionCNN, SelfAttentionOptions
+from rllib_rnd.modules.vit import ViT, ViTExplorative, ViTExplorativeOptions, ViTOptions
 
 __all__ = [
     "BACKBONES",
@@ -28,10 +31,21 @@ __all__ = [
     "FNNOptions",
     "IAMOptions",
     "MLPOptions",
+    "MichalnandA",
+    "MichalnandB",
+    "MichalnandC",
+    "MichalnandD",
     "NatureCNN",
     "NatureCNNOptions",
+    "OpenAICNN",
     "RecurrentOptions",
     "RunningMoments",
+    "SelfAttentionCNN",
+    "SelfAttentionOptions",
+    "ViT",
+    "ViTExplorative",
+    "ViTExplorativeOptions",
+    "ViTOptions",
     "backbone_for_space",
     "build_backbone",
     "orthogonal_init",

@@ -22,12 +22,14 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_rnd.allocator import keep_freed_memory
+from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import explained_variance, ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, standardize, world_size
 from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import plan_threads
@@ -85,7 +87,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._micro_batch_size = self.config.micro_batch_size
         if self._micro_batch_size is None and self._device.type == "cpu":
             self._micro_batch_size = _CPU_MICRO_BATCH
-        self._carries: list[Tensor] = []
+        self._environment_rows: dict[str, Tensor] = {}
         self._nonfinite_updates = 0
         self._nonfinite_in_a_row = 0
         self._schedules = {
@@ -158,7 +160,8 @@ class IntrinsicPPOLearner(TorchLearner):
                 for reward in self.trained_module.rewards():
                     reward.update_statistics(rollout)
         self._resample_noise()
-        self._gather_carries()
+        # On every learner, because a checkpoint is written by the first one only.
+        self._environment_rows = gather_rows(self.trained_module, *self._share)
         self._log({"nonfinite_updates": self._nonfinite_updates})
         self._log_steps(rollout)
         self.after_gradient_based_update(timesteps=timesteps)
@@ -351,8 +354,9 @@ class IntrinsicPPOLearner(TorchLearner):
             torch.nn.utils.clip_grads_with_norm_(params, self.config.grad_clip, norm)
         for optimizer in self._optimizer_parameters:
             optimizer.step()
-        for auxiliary in self.trained_module.auxiliaries():
-            auxiliary.after_update(self.trained_module.backbone)
+        plugins: list[IntrinsicReward | AuxiliaryLoss] = [*self.trained_module.rewards()]
+        for plugin in [*plugins, *self.trained_module.auxiliaries()]:
+            plugin.after_update(self.trained_module.backbone)
         self._nonfinite_in_a_row = 0
         return norm
 
@@ -379,16 +383,6 @@ class IntrinsicPPOLearner(TorchLearner):
             layer.resample(self._generator)
             for eps in (layer.eps_in, layer.eps_out):
                 broadcast_from_first(eps)
-
-    def _gather_carries(self) -> None:
-        """Keeps every environment's filter carry on every learner: a checkpoint is written by the first one only."""
-        num_envs, start, stop = self._share
-        self._carries = []
-        for reward in self.trained_module.rewards():
-            carry = torch.zeros(num_envs, dtype=torch.float64, device=self._device)
-            if len(reward.reward_filter.carry) == stop - start:
-                carry[start:stop] = reward.reward_filter.carry
-            self._carries.append(all_reduce_sum(carry))
 
     # --- metrics and state -------------------------------------------------------------------------------------------
 
@@ -427,7 +421,7 @@ class IntrinsicPPOLearner(TorchLearner):
         state = super().get_state(components, not_components=not_components, **kwargs)
         state["intrinsic_ppo"] = {
             "generator": self._generator.get_state().numpy(),
-            "carries": [carry.cpu().numpy() for carry in self._carries],
+            "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},
             "nonfinite_updates": self._nonfinite_updates,
             "nonfinite_in_a_row": self._nonfinite_in_a_row,
         }
@@ -441,9 +435,8 @@ class IntrinsicPPOLearner(TorchLearner):
         if own is not None:
             if rank() == 0:  # the others go on with their own: two learners must not draw the same masks
                 self._generator.set_state(torch.from_numpy(own["generator"].copy()))
-            for reward, carry in zip(self.trained_module.rewards(), own["carries"], strict=False):
-                start, stop = shard_bounds(len(carry), world_size(), rank())
-                reward.reward_filter.carry = torch.from_numpy(carry[start:stop].copy()).to(self._device)
+            self._environment_rows = {n: torch.from_numpy(rows.copy()) for n, rows in own["environment_rows"].items()}
+            scatter_rows(self.trained_module, self._environment_rows, world_size(), rank())
             self._nonfinite_updates = own["nonfinite_updates"]
             self._nonfinite_in_a_row = own["nonfinite_in_a_row"]
 

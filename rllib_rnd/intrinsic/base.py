@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import torch
-from torch import nn
 
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
+from rllib_rnd.modules.backbone import Backbone
+from rllib_rnd.modules.environment_rows import EnvironmentRows
 from rllib_rnd.options import Registry, option
 from rllib_rnd.rollout import Rollout
 
@@ -33,7 +34,7 @@ class IntrinsicOptions:
     clip_reward: float | None = option(None, "limit of the reward's size after normalisation; null: none", low=0.0)
 
 
-class IntrinsicReward(nn.Module, abc.ABC):
+class IntrinsicReward(EnvironmentRows, abc.ABC):
     """Base of all intrinsic rewards: a learner-only torch module.
 
     For one rollout the learner calls, in this order:
@@ -48,6 +49,9 @@ class IntrinsicReward(nn.Module, abc.ABC):
     All running statistics are buffers: saved, restored and moved with the module, and summed over learners
     inside ``update_statistics`` and ``normalize``, which all learners must therefore call equally often.
     They must not be overwritten by DDP (``broadcast_buffers=False``), which would copy those of rank 0.
+    What a reward remembers of single environments (an episode's memory) is registered with `register_rows`:
+    ``reward`` calls `fit_rows` first, forgets rows with `renew_rows` where ``rollout.is_first``, and leaves
+    them as they are after the rollout's last step.
 
     ``loss`` returns sums and counts rather than means: masks leave different learners different numbers of
     samples, and only the ratio of the totals is the loss of the whole batch.
@@ -107,6 +111,15 @@ class IntrinsicReward(nn.Module, abc.ABC):
         Returns:
             Per name the sum (with a graph, even over no sample) and the count (no graph).
         """
+
+    def use_backbone(self, backbone: Backbone) -> None:
+        """Called once, after construction, with the policy's backbone, for rewards on its features (does nothing).
+
+        It must not be kept as a submodule, which would list its parameters twice; a frozen copy may.
+        """
+
+    def after_update(self, backbone: Backbone) -> None:
+        """Called after every optimiser step, for moving averages of networks or the backbone (does nothing)."""
 
     @torch.no_grad()
     def normalize(self, r_t: torch.Tensor, valid: torch.Tensor, update: bool = True) -> torch.Tensor:

@@ -58,9 +58,9 @@ class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.intrinsic_rewards = nn.ModuleList()
         for i, reward_spec in enumerate(config["intrinsic_rewards"]):
             reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec, f"intrinsic_reward[{i}]")
-            self.intrinsic_rewards.append(
-                reward_class(self.observation_space, self.action_space, config["frame_stack"], reward_options)
-            )
+            reward = reward_class(self.observation_space, self.action_space, config["frame_stack"], reward_options)
+            reward.use_backbone(self.backbone)
+            self.intrinsic_rewards.append(reward)
         self.auxiliary_losses = nn.ModuleList()
         for i, loss_spec in enumerate(config["auxiliary_losses"]):
             loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec, f"auxiliary_loss[{i}]")

@@ -1,0 +1,93 @@
+"""State that belongs to single environments and outlives a rollout: one row each, saved with the module."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.rollout import shard_bounds
+
+logger = logging.getLogger(__name__)
+
+
+class EnvironmentRows(nn.Module):
+    """A module with buffers ``[N, ...]`` that hold a row per environment; N is 0 until a rollout shows it.
+
+    With several learners each holds the rows of its own environments. If N changes later (environments were added or
+    lost), nobody can tell which environment is which, and all rows start anew.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._new_rows: dict[str, Tensor] = {}
+
+    def register_rows(self, name: str, new_row: Tensor) -> None:
+        """Adds a buffer ``[N, *new_row.shape]``; ``new_row`` is what a row begins with."""
+        self._new_rows[name] = new_row
+        self.register_buffer(name, new_row.new_empty((0, *new_row.shape)))
+
+    def row_names(self) -> list[str]:
+        """Names of the buffers that hold rows."""
+        return list(self._new_rows)
+
+    def fit_rows(self, num_envs: int, device: torch.device) -> None:
+        """Makes N ``num_envs``, with new rows if it was another number."""
+        for name, new_row in self._new_rows.items():
+            rows = self.get_buffer(name)
+            if len(rows) == num_envs:
+                continue
+            if len(rows):
+                message = "%d environments instead of %d: %s of %s starts anew."
+                logger.warning(message, num_envs, len(rows), name, type(self).__name__)
+            setattr(self, name, new_row.to(device).expand(num_envs, *new_row.shape).clone())
+
+    def renew_rows(self, where: Tensor) -> None:
+        """Gives the environments ``where [N]`` (bool) new rows, in place."""
+        for name, new_row in self._new_rows.items():
+            rows = self.get_buffer(name)
+            rows[where] = new_row.to(rows.device)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        # Saved rows are as many as the environments of the run that saved them: take their number before copying.
+        for name in self._new_rows:
+            saved, rows = state_dict.get(f"{prefix}{name}"), self.get_buffer(name)
+            if saved is not None and saved.shape != rows.shape:
+                setattr(self, name, rows.new_empty(saved.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict[str, Tensor]:
+    """The rows of all environments over all learners, by buffer name, on every learner (which must all call it).
+
+    Args:
+        module: with `EnvironmentRows` somewhere in it.
+        num_envs: environments of all learners.
+        start, stop: this learner's share of them.
+    """
+    gathered = {}
+    for path, part in _parts(module):
+        for name in part.row_names():
+            rows = part.get_buffer(name)
+            everyone = rows.new_zeros((num_envs, *rows.shape[1:]))
+            if len(rows) == stop - start:
+                everyone[start:stop] = rows
+            gathered[f"{path}.{name}"] = all_reduce_sum(everyone)
+    return gathered
+
+
+def scatter_rows(module: nn.Module, gathered: dict[str, Tensor], num_learners: int, learner: int) -> None:
+    """Hands a learner its share of what `gather_rows` returned."""
+    for path, part in _parts(module):
+        for name in part.row_names():
+            everyone = gathered.get(f"{path}.{name}")
+            if everyone is not None:
+                start, stop = shard_bounds(len(everyone), num_learners, learner)
+                setattr(part, name, everyone[start:stop].to(part.get_buffer(name).device, copy=True))
+
+
+def _parts(module: nn.Module) -> list[tuple[str, EnvironmentRows]]:
+    return [(path, part) for path, part in module.named_modules() if isinstance(part, EnvironmentRows)]

@@ -1,0 +1,60 @@
+"""Rollouts for tests of intrinsic rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from rllib_rnd.rollout import Rollout
+
+
+def image_space(*shape: int) -> gym.spaces.Box:
+    return gym.spaces.Box(0, 255, shape, np.uint8)
+
+
+def vector_space(size: int) -> gym.spaces.Box:
+    return gym.spaces.Box(-np.inf, np.inf, (size,), np.float32)
+
+
+def random_rollout(
+    frame_shape: tuple[int, ...] = (5,),
+    steps: int = 6,
+    envs: int = 3,
+    frame_stack: int = 1,
+    actions: int = 4,
+    seed: int = 0,
+    frames: Any = None,
+) -> Rollout:
+    """Random frames (bytes if they are images) and actions, as torch tensors on the CPU.
+
+    Environment 1 terminates at step 2, so step 3 is its reset step and step 4 its next first one (needs five steps).
+
+    Args:
+        frame_shape: of one frame.
+        steps: T.
+        envs: N, two or more.
+        frame_stack: K.
+        actions: number of discrete actions.
+        seed: of frames and actions.
+        frames: ``[T + K, N, *frame_shape]`` to use in place of random ones.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (steps + frame_stack, envs, *frame_shape)
+    if frames is None:
+        bytes_ = rng.integers(0, 256, shape, dtype=np.uint8)
+        frames = bytes_ if len(frame_shape) > 1 else rng.normal(3, 2, shape).astype(np.float32)
+    is_first, terminated = np.zeros((steps + 1, envs), bool), np.zeros((steps, envs), bool)
+    is_first[4, 1] = terminated[2, 1] = True
+    return Rollout(
+        frames=np.asarray(frames),
+        is_first=is_first,
+        action=rng.integers(0, actions, (steps, envs)),
+        logp=np.zeros((steps, envs), np.float32),
+        value=np.zeros((steps + 1, envs, 2), np.float32),
+        reward=np.zeros((steps, envs), np.float32),
+        terminated=terminated,
+        truncated=np.zeros((steps, envs), bool),
+        frame_stack=frame_stack,
+    ).to_torch()

@@ -73,7 +73,7 @@ class ObservationEncoder(nn.Module):
         self.head = orthogonal_init(nn.Linear(size, feature_dim))
 
     def update_moments(self, obs: Tensor, valid: Tensor) -> None:
-        """Adds observations ``[B, ...]`` where ``valid [B]`` to the moments, if it has any; all learners must call it."""
+        """Adds observations ``[B, ...]`` where ``valid [B]`` to the moments, if any; all learners must call it."""
         if self.moments is not None:
             self.moments.update(obs, valid)
 
@@ -91,7 +91,7 @@ class ObservationEncoder(nn.Module):
 def frame_space(observation_space: gym.Space, frame_stack: int) -> gym.spaces.Box:
     """The space of one frame of a stack (the observation's own without one)."""
     box = box_space(observation_space)
-    return box if frame_stack == 1 else gym.spaces.Box(box.low[0], box.high[0], dtype=box.dtype.type)
+    return box if frame_stack == 1 else gym.spaces.Box(box.low[0], box.high[0], dtype=box.dtype.type)  # type: ignore[arg-type]
 
 
 def action_size(space: gym.Space) -> int:

@@ -91,7 +91,7 @@ class ObservationEncoder(nn.Module):
 def frame_space(observation_space: gym.Space, frame_stack: int) -> gym.spaces.Box:
     """The space of one frame of a stack (the observation's own without one)."""
     box = box_space(observation_space)
-    return box if frame_stack == 1 else gym.spaces.Box(box.low[0], box.high[0], dtype=box.dtype.type)  # type: ignore[arg-type]
+    return box if frame_stack == 1 else gym.spaces.Box(box.low[0], box.high[0], dtype=box.dtype.type)  # type: ignore[arg-type, union-attr]
 
 
 def action_size(space: gym.Space) -> int:

@@ -8,11 +8,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
+import torch
+import yaml
 
 from rllib_rnd import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.config import OWN_SETTINGS
 from rllib_rnd.envs.atari_options import AtariOptions
+from rllib_rnd.envs.catch import CatchOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
 from rllib_rnd.envs.doom import DoomOptions
 from rllib_rnd.envs.mario import MarioOptions
@@ -22,9 +27,15 @@ from rllib_rnd.envs.point_maze import PointMazeOptions
 from rllib_rnd.envs.warehouse import WarehouseOptions
 from rllib_rnd.experiment_file import load_experiments
 from rllib_rnd.intrinsic.rnd import RNDOptions
+from rllib_rnd.modules.backbone import BACKBONES, build_backbone
 from rllib_rnd.modules.cnn import NatureCNNOptions
+from rllib_rnd.modules.heads import HeadOptions
+from rllib_rnd.modules.influence import IAMOptions
+from rllib_rnd.modules.michalnand import MichalnandDOptions
 from rllib_rnd.modules.mlp import MLPOptions
+from rllib_rnd.modules.recurrent import FNNOptions, RecurrentOptions
 from rllib_rnd.modules.self_attention import SelfAttentionOptions
+from rllib_rnd.modules.vit import ViTExplorativeOptions
 from rllib_rnd.tracking.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,9 +76,17 @@ def default_of(field: dataclasses.Field) -> Any:
     [
         ("rnd.md", "## Options of `intrinsic_reward: {type: rnd}`", RNDOptions),
         ("self_attention.md", "## Options of `backbone: {type: self_attention}`", SelfAttentionOptions),
+        ("cnn.md", "## Options of `backbone: {type: nature_cnn}`", NatureCNNOptions),
+        ("cnn.md", "## Options of `backbone: {type: michalnand_d}`", MichalnandDOptions),
+        ("vit.md", "## Options", ViTExplorativeOptions),
+        ("memory.md", "## Options of `backbone: {type: fnn}`", FNNOptions),
+        ("memory.md", "## Options of `backbone: {type: gru}` and `{type: lstm}`", RecurrentOptions),
+        ("memory.md", "## Options of `backbone: {type: iam}`", IAMOptions),
+        ("configuration.md", "### Heads", HeadOptions),
         ("environments.md", "## Atari", AtariOptions),
         ("environments.md", "## Super Mario Bros.", MarioOptions),
         ("environments.md", "## DeepSea", DeepSeaOptions),
+        ("environments.md", "## Catch", CatchOptions),
         ("environments.md", "## PointMaze", PointMazeOptions),
         ("environments.md", "## Pixels", PixelsOptions),
         ("environments.md", "## Doom: My Way Home", DoomOptions),
@@ -86,11 +105,23 @@ def test_the_warehouse_table_has_every_option() -> None:
     assert {name: rows.get(name) for name in fields} == fields
 
 
-@pytest.mark.parametrize("options", [NatureCNNOptions, MLPOptions])
-def test_backbone_options_are_listed_with_their_defaults(options: type) -> None:
+def test_backbone_table_names_every_backbone() -> None:
     text = section("configuration.md", "### Backbones")
-    for field in dataclasses.fields(options):
+    for name in BACKBONES.names():
+        assert f"`{name}`" in text or name in ("michalnand_b", "michalnand_c"), f"{name} is not in the table"
+    for field in dataclasses.fields(MLPOptions):
         assert f"`{field.name}` {as_written(default_of(field))}" in text
+
+
+def test_the_backbone_of_the_configuration_page_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = section("configuration.md", "### Backbones")
+    (code,), (spec,) = (re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "yaml"))
+    (tmp_path / "my_nets.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+    backbone = build_backbone(yaml.safe_load(spec)["backbone"], space)
+    features = backbone(torch.zeros((3, 4, 84, 84), dtype=torch.uint8))
+    assert backbone.feature_dim == 512 and features.policy.shape == (3, 512)
 
 
 def test_algorithm_table_has_every_own_setting_and_the_right_defaults() -> None:

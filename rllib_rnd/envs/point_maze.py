@@ -21,13 +21,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import shared_generator
+from rllib_rnd.envs.vector import VectorOfOne, shared_generator
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import option, parse_options
 
@@ -335,7 +334,7 @@ class PointMazeVectorEnv(VectorEnv):
         self._generator.bit_generator.state = state["generator"]
 
 
-class PointMazeEnv(gym.Env):
+class PointMazeEnv(VectorOfOne):
     """One body, for `gymnasium.make`: a `PointMazeVectorEnv` of one, without the step that resets.
 
     Observation ``[4]``, action ``[2]``; ``info["position"]`` is the index of the body's cell in a grid of
@@ -352,44 +351,8 @@ class PointMazeEnv(gym.Env):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as gymnasium
 
     def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
-        self.vector = PointMazeVectorEnv(1, render_mode, **env_config)
-        self.options, self.maze, self.render_mode = self.vector.options, self.vector.maze, render_mode
-        self.position_shape = self.vector.position_shape
-        self.observation_space = self.vector.single_observation_space
-        self.action_space = self.vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode; ``seed`` as in `PointMazeVectorEnv.reset`."""
-        super().reset(seed=seed)
-        obs, info = self.vector.reset(seed=seed)
-        return obs[0], {"position": int(info["position"][0])}
-
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One step.
-
-        Raises:
-            RuntimeError: no episode was begun, or it has ended and `reset` was not called.
-        """
-        if self.vector._needs_reset[0]:
-            raise RuntimeError("The episode is over: call reset() before step().")
-        obs, reward, terminated, truncated, info = self.vector.step(np.asarray(action)[None])
-        position = {"position": int(info["position"][0])}
-        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), position
-
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """Draws the maze as `draw_point_maze` does; None without a render mode."""
-        images = self.vector.render()
-        return None if images is None else images[0]
-
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future."""
-        return self.vector.clone_state()
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state; raises as `PointMazeVectorEnv.restore_state`."""
-        self.vector.restore_state(state)
+        super().__init__(PointMazeVectorEnv(1, render_mode, **env_config))
+        self.options, self.maze, self.position_shape = self.vector.options, self.vector.maze, self.vector.position_shape
 
 
 def _centre(cell: Cell) -> np.ndarray:

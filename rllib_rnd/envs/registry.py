@@ -16,6 +16,7 @@ from rllib_rnd.envs import by_id, minigrid
 from rllib_rnd.envs.atari import AtariEnv
 from rllib_rnd.envs.atari_native import atari_backend, make_native_atari
 from rllib_rnd.envs.atari_options import AtariOptions, atari_games, parse_atari_options
+from rllib_rnd.envs.catch import CatchEnv, CatchOptions, CatchVectorEnv
 from rllib_rnd.envs.deep_sea import DeepSeaEnv, DeepSeaOptions, DeepSeaVectorEnv
 from rllib_rnd.envs.doom import DOOM_MY_WAY_HOME, DoomEnv, DoomOptions, import_vizdoom
 from rllib_rnd.envs.mario import MARIO_PREFIX, MarioEnv, MarioOptions, import_mario, mario_ids, parse_mario_id
@@ -30,6 +31,7 @@ from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import parse_options
 
 DEEP_SEA = "rllib_rnd/DeepSea-v0"
+CATCH = "rllib_rnd/Catch-v0"
 POINT_MAZE = "rllib_rnd/PointMaze-v0"
 PIXELS = "rllib_rnd/Pixels-v0"
 _ATARI = re.compile(r"(?:ALE/(\w+)-v5|(\w+)NoFrameskip-v4)\Z")
@@ -77,7 +79,7 @@ def list_environments() -> list[EnvironmentFamily]:
 
 def own_ids() -> list[str]:
     """Returns the ids that begin with this package's name."""
-    return [DEEP_SEA, POINT_MAZE, PIXELS, DOOM_MY_WAY_HOME, *VARIANTS, *mario_ids()]
+    return [DEEP_SEA, CATCH, POINT_MAZE, PIXELS, DOOM_MY_WAY_HOME, *VARIANTS, *mario_ids()]
 
 
 def register_environments() -> None:
@@ -313,6 +315,14 @@ _FAMILIES: tuple[EnvironmentFamily, ...] = (
         matches=lambda env_id: env_id == DEEP_SEA,
         maker=_keyword_maker(DeepSeaEnv, DeepSeaOptions),
         make_vector=lambda env_id, num_envs, config, threads: DeepSeaVectorEnv(num_envs, **config),
+    ),
+    EnvironmentFamily(
+        CATCH,
+        "Catch, the smallest game in pixels, vectorised; with hidden balls a memory test",
+        CatchOptions,
+        matches=lambda env_id: env_id == CATCH,
+        maker=_keyword_maker(CatchEnv, CatchOptions),
+        make_vector=lambda env_id, num_envs, config, threads: CatchVectorEnv(num_envs, **config),
     ),
     EnvironmentFamily(
         POINT_MAZE,

@@ -180,3 +180,55 @@ class LeanVectorEnv(VectorEnv):
         """Closes every environment."""
         for env in self.envs:
             env.close()
+
+
+class VectorOfOne(gym.Env):
+    """A single environment made of a vector of one (NEXT_STEP autoreset), for `gymnasium.make`: without reset steps.
+
+    The vector keeps in ``_needs_reset [1]`` whether its episode is over (or none was begun), and saves and restores its
+    state. Infos lose their axis of environments.
+
+    Args:
+        vector: a vector environment with ``num_envs`` 1.
+    """
+
+    def __init__(self, vector: Any) -> None:
+        self.vector, self.render_mode = vector, vector.render_mode
+        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode; ``seed`` as in the vector's ``reset``."""
+        super().reset(seed=seed)
+        obs, info = self.vector.reset(seed=seed)
+        return obs[0], _of_one(info)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """One step.
+
+        Raises:
+            RuntimeError: no episode was begun, or it has ended and `reset` was not called.
+        """
+        if self.vector._needs_reset[0]:
+            raise RuntimeError("The episode is over: call reset() before step().")
+        obs, reward, terminated, truncated, info = self.vector.step(np.asarray(action)[None])
+        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), _of_one(info)
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """Draws what the vector draws; None without a render mode."""
+        images = self.vector.render()
+        return None if images is None else images[0]
+
+    def clone_state(self) -> dict[str, Any]:
+        """Saves all that decides the future."""
+        return self.vector.clone_state()
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state; raises as the vector's ``restore_state``."""
+        self.vector.restore_state(state)
+
+
+def _of_one(info: dict[str, Any]) -> dict[str, Any]:
+    """Numbers in place of arrays ``[1]``, without gymnasium's masks of what is there."""
+    return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import shared_generator
+from rllib_rnd.envs.vector import VectorOfOne, shared_generator
 from rllib_rnd.envs.warehouse_rules import (
     EMPTY,
     MOVES,
@@ -275,7 +274,7 @@ class WarehouseVectorEnv(VectorEnv):
 _STATE = ("position", "steps", "waiting", "draw", "past", "needs_reset")
 
 
-class WarehouseEnv(gym.Env):
+class WarehouseEnv(VectorOfOne):
     """One warehouse, for `gymnasium.make`: a `WarehouseVectorEnv` of one, without the step that resets.
 
     Observation ``[num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index.
@@ -292,43 +291,8 @@ class WarehouseEnv(gym.Env):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - as gymnasium
 
     def __init__(self, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: Any) -> None:
-        self.vector = WarehouseVectorEnv(1, variant, render_mode, **env_config)
-        self.options, self.variant, self.render_mode = self.vector.options, self.vector.variant, render_mode
-        self.observation_space = self.vector.single_observation_space
-        self.action_space = self.vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode; ``seed`` as in `WarehouseVectorEnv.reset`."""
-        super().reset(seed=seed)
-        obs, info = self.vector.reset(seed=seed)
-        return obs[0], {"position": int(info["position"][0])}
-
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One step.
-
-        Raises:
-            RuntimeError: no episode was begun, or it has ended and `reset` was not called.
-        """
-        if self.vector._needs_reset[0]:
-            raise RuntimeError("The episode is over: call reset() before step().")
-        obs, reward, terminated, truncated, info = self.vector.step(np.array([action]))
-        position = {"position": int(info["position"][0])}
-        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), position
-
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """Draws the warehouse as `draw_warehouse` does; None without a render mode."""
-        images = self.vector.render()
-        return None if images is None else images[0]
-
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future."""
-        return self.vector.clone_state()
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state; raises as `WarehouseVectorEnv.restore_state`."""
-        self.vector.restore_state(state)
+        super().__init__(WarehouseVectorEnv(1, variant, render_mode, **env_config))
+        self.options, self.variant = self.vector.options, self.vector.variant
 
 
 def _with_options(variant: WarehouseVariant, options: WarehouseOptions) -> WarehouseVariant:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -168,4 +170,7 @@ def check(
 
 def main() -> None:
     """Entry point of the console script."""
+    # A console script's own folder is on the path, not the one it is called in, where users keep their plug-ins.
+    # (Ray hands its workers the path of this process.)
+    sys.path.append(os.getcwd())
     app(prog_name="rllib")

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
+from rllib_rnd.auxiliary.gradient_projection import backward_projected
 from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import explained_variance, ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
@@ -155,6 +156,8 @@ class IntrinsicPPOLearner(TorchLearner):
                     for name, value in self._minibatch_step(batch, batch.sequences[chunk]).items():
                         sums[name].append(value)
             self._log({name: torch.stack(values).mean() for name, values in sums.items()})
+            for i, plugin in self._plugins():
+                self._log({_numbered(name, i): value for name, value in plugin.metrics.items()})
             with torch.no_grad():
                 # Only now: reward and predictor of one rollout see the same statistics.
                 for reward in self.trained_module.rewards():
@@ -259,11 +262,14 @@ class IntrinsicPPOLearner(TorchLearner):
             loss.backward()
             for name, value in parts.items():
                 sums[name] += value
-        loss, parts = self._plugin_loss(batch, index)
+        loss, projected, parts = self._plugin_loss(batch, index)
         if loss.requires_grad:  # not with plug-ins that have nothing to learn, such as counts
             loss.backward()
+        if projected.requires_grad:
+            shared = [p for p in self.trained_module.backbone.parameters() if p.requires_grad]
+            parts |= backward_projected(projected, shared)
         metrics = {**sums, **parts}
-        metrics["total_loss"] = sums["total_loss"] + loss.detach()
+        metrics["total_loss"] = sums["total_loss"] + loss.detach() + projected.detach()
         metrics["grad_norm"] = self._apply(metrics)
         return metrics
 
@@ -311,30 +317,38 @@ class IntrinsicPPOLearner(TorchLearner):
         parts["total_loss"] = total
         return total, {name: value.detach() for name, value in parts.items()}
 
-    def _plugin_loss(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The losses of intrinsic rewards and auxiliary losses, and their parts.
+    def _plugin_loss(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The losses of intrinsic rewards and auxiliary losses, those with projected gradients apart, and their parts.
 
         They see the whole minibatch at once: some are statistics of a batch, and what the predictor trains on is
         small anyway.
         """
-        total, parts = torch.zeros((), device=index.device), {}
-        for name, (loss_sum, loss_count), coeff in self._plugin_terms(batch, index):
+        totals, parts = [torch.zeros((), device=index.device) for _ in range(2)], {}
+        for name, (loss_sum, loss_count), coeff, project in self._plugin_terms(batch, index):
             part = loss_sum / all_reduce_sum(loss_count.detach().float()).clamp(min=1.0)
-            total = total + coeff * part
+            totals[project] = totals[project] + coeff * part
             parts[name] = part.detach()
-        return total, parts
+        return totals[0], totals[1], parts
 
-    def _plugin_terms(self, batch: TrainingBatch, index: Tensor) -> list[tuple[str, tuple[Tensor, Tensor], float]]:
-        """Named ``(sum, count)`` terms of intrinsic rewards (weight 1) and auxiliary losses (their coefficient)."""
+    def _plugin_terms(
+        self, batch: TrainingBatch, index: Tensor
+    ) -> list[tuple[str, tuple[Tensor, Tensor], float, bool]]:
+        """Name, ``(sum, count)``, weight (1 for intrinsic rewards) and whether the gradient is to be projected."""
         module, terms = self.trained_module, []
         valid = torch.ones(len(index), dtype=torch.bool, device=index.device)  # batch.index holds no reset step
         for i, reward in enumerate(module.rewards()):
             named = reward.loss(batch.rollout, batch.features[i], index, self._generator, valid)
-            terms += [(_numbered(name, i), term, 1.0) for name, term in named.items()]
+            terms += [(_numbered(name, i), term, 1.0, False) for name, term in named.items()]
         for i, auxiliary in enumerate(module.auxiliaries()):
             named = auxiliary.loss(module.backbone, batch.rollout, index, self._generator, valid)
-            terms += [(_numbered(name, i), term, auxiliary.options.coeff) for name, term in named.items()]
+            options = auxiliary.options
+            terms += [(_numbered(n, i), term, options.coeff, options.project_gradient) for n, term in named.items()]
         return terms
+
+    def _plugins(self) -> list[tuple[int, IntrinsicReward | AuxiliaryLoss]]:
+        """Intrinsic rewards and auxiliary losses, each with its number among its kind."""
+        module = self.trained_module
+        return [*enumerate(module.rewards()), *enumerate(module.auxiliaries())]
 
     def _apply(self, metrics: dict[str, Tensor]) -> Tensor:
         """Sums gradients over learners, clips, checks once that all is finite, steps. Returns the gradient norm."""
@@ -354,8 +368,7 @@ class IntrinsicPPOLearner(TorchLearner):
             torch.nn.utils.clip_grads_with_norm_(params, self.config.grad_clip, norm)
         for optimizer in self._optimizer_parameters:
             optimizer.step()
-        plugins: list[IntrinsicReward | AuxiliaryLoss] = [*self.trained_module.rewards()]
-        for plugin in [*plugins, *self.trained_module.auxiliaries()]:
+        for _, plugin in self._plugins():
             plugin.after_update(self.trained_module.backbone)
         self._nonfinite_in_a_row = 0
         return norm

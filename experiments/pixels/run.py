@@ -58,9 +58,9 @@ def report() -> None:
     lines = [
         "# Every backbone on a small game in pixels: results",
         "",
-        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to two "
-        f"runs at a time. Catch, 40 x 40 pixels; a run ends at a mean return of {ENOUGH} over 100 episodes (solved) or "
-        f"after {BUDGET:,} agent steps. The same settings for all, tuned_examples/catch_ppo.yaml.",
+        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
+        f"two runs at a time. Catch, 40 x 40 pixels; a run ends at a mean return of {ENOUGH} over 100 episodes "
+        f"(solved) or after {BUDGET:,} agent steps. The same settings for all, tuned_examples/catch_ppo.yaml.",
         "",
         "    python experiments/pixels/run.py",
         "",

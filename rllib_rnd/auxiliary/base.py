@@ -20,13 +20,17 @@ class AuxiliaryOptions:
     """Options that every auxiliary loss has."""
 
     coeff: float = option(1.0, "weight of this loss in the total", low=0.0)
+    project_gradient: bool = option(
+        False, "drop what of this loss's gradient on the backbone points against that of PPO (Yu et al. 2020)"
+    )
 
 
 class AuxiliaryLoss(nn.Module, abc.ABC):
     """Base of all auxiliary losses: a learner-only torch module.
 
     It trains the backbone that it is handed and owns only what is its own (projectors, EMA copies). It must
-    not keep the backbone as a submodule, which would list the parameters twice.
+    not keep the backbone as a submodule, which would list the parameters twice. What is to be logged of the
+    last minibatch besides losses it puts into ``metrics``, ``[]`` each.
 
     Subclasses set ``Options`` and the two documentation strings.
 
@@ -44,6 +48,7 @@ class AuxiliaryLoss(nn.Module, abc.ABC):
         super().__init__()
         self.observation_space = observation_space
         self.options = options
+        self.metrics: dict[str, torch.Tensor] = {}
 
     @abc.abstractmethod
     def loss(
@@ -68,6 +73,10 @@ class AuxiliaryLoss(nn.Module, abc.ABC):
             ``[]``; the loss is the ratio of the totals over all learners, weighted by ``options.coeff`` by
             the caller.
         """
+
+    def min_batch_size(self) -> int:
+        """Samples that a learner's minibatch must have, at least; checked when an algorithm is built."""
+        return 1
 
     def after_update(self, backbone: Backbone) -> None:
         """Called after every optimiser step, for moving averages of the backbone. Does nothing by default."""

@@ -56,7 +56,8 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
     ``loss`` returns sums and counts rather than means: masks leave different learners different numbers of
     samples, and only the ratio of the totals is the loss of the whole batch.
 
-    Subclasses set ``Options`` and the two documentation strings.
+    Subclasses set ``Options`` and the two documentation strings. What is to be logged of the last minibatch besides
+    losses they put into ``metrics``, ``[]`` each.
 
     Args:
         observation_space: space of one observation as the policy sees it, frame stack included.
@@ -75,6 +76,7 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
         self.action_space = action_space
         self.frame_stack = frame_stack
         self.options = options
+        self.metrics: dict[str, torch.Tensor] = {}
         self.reward_filter = RewardFilter(options.gamma)
 
     @abc.abstractmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -24,8 +24,7 @@ from torch import Tensor
 from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.auxiliary.gradient_projection import backward_projected
-from rllib_rnd.functional.gae import generalized_advantage_estimation
-from rllib_rnd.functional.ppo import explained_variance, ppo_sums
+from rllib_rnd.functional.ppo import ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, standardize, world_size
@@ -34,6 +33,7 @@ from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import plan_threads
+from rllib_rnd.training_batch import TrainingBatch, numbered, prepare_training
 
 # Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
 _CPU_MICRO_BATCH = 1024
@@ -41,26 +41,6 @@ _CPU_MICRO_BATCH = 1024
 
 class NonFiniteTrainingError(RuntimeError):
     """Losses or gradients stayed non-finite for too many updates in a row."""
-
-
-@dataclass
-class TrainingBatch:
-    """A rollout with everything the minibatches need, on the device; B = T * N flat samples.
-
-    Attributes:
-        rollout: the arrays of this learner's environments.
-        sequences: ``[Q, L]`` flat indices, what minibatches are drawn from: valid samples (L = 1), or with a recurrent
-            policy whole sequences, reset steps included.
-        advantage: ``[B]`` mixed over the streams.
-        value_target: ``[B, S]``.
-        features: per intrinsic reward, tensors computed once per rollout.
-    """
-
-    rollout: Rollout
-    sequences: Tensor
-    advantage: Tensor
-    value_target: Tensor
-    features: list[dict[str, Tensor]]
 
 
 class IntrinsicPPOLearner(TorchLearner):
@@ -157,7 +137,7 @@ class IntrinsicPPOLearner(TorchLearner):
                         sums[name].append(value)
             self._log({name: torch.stack(values).mean() for name, values in sums.items()})
             for i, plugin in self._plugins():
-                self._log({_numbered(name, i): value for name, value in plugin.metrics.items()})
+                self._log({numbered(name, i): value for name, value in plugin.metrics.items()})
             with torch.no_grad():
                 # Only now: reward and predictor of one rollout see the same statistics.
                 for reward in self.trained_module.rewards():
@@ -199,50 +179,11 @@ class IntrinsicPPOLearner(TorchLearner):
             return False
         return True
 
-    @torch.no_grad()
     def _prepare(self, rollout: Rollout) -> TrainingBatch:
-        """Intrinsic rewards, both GAEs and the mixed advantage of one rollout."""
-        valid = rollout.valid
-        config, rewards = self.config, [self._extrinsic_reward(rollout)]
-        gammas, episodic, coeffs = [config.gamma], [True], [config.extrinsic_coeff]
-        features = []
-        for reward in self.trained_module.rewards():
-            raw, cached = reward.reward(rollout)
-            normalized = reward.normalize(raw, valid)
-            rewards.append(normalized * valid)
-            features.append(cached)
-            gammas.append(reward.options.gamma)
-            episodic.append(reward.options.episodic)
-            coeffs.append(reward.options.coeff)
-            self._log_intrinsic(len(features) - 1, reward, raw[valid], normalized[valid])
-        device = self._device
-        advantage, target = generalized_advantage_estimation(
-            torch.stack(rewards, dim=-1),
-            rollout.value,
-            rollout.terminated,
-            rollout.truncated,
-            rollout.is_first[1:],
-            torch.tensor(gammas, device=device),
-            config.lambda_,
-            torch.tensor(episodic, device=device),
-        )
-        self._log_values(rollout, target, valid)
-        mixed = (advantage * torch.tensor(coeffs, device=device)).sum(dim=-1).flatten()
-        index = torch.nonzero(valid.flatten())[:, 0]
-        if config.normalize_advantages == "rollout":
-            mixed = standardize(mixed, index)
-        sequences = rollout.sequences() if self.trained_module.is_stateful() else index[:, None]
-        return TrainingBatch(rollout, sequences, mixed, target.flatten(0, 1), features)
-
-    def _extrinsic_reward(self, rollout: Rollout) -> Tensor:
-        reward = rollout.reward
-        transform = {
-            "raw": lambda r: r,
-            "sign": torch.sign,
-            "clip": lambda r: r.clamp(-1.0, 1.0),
-            "none": torch.zeros_like,
-        }[self.config.extrinsic_reward]
-        return transform(reward) * rollout.valid
+        """Everything that minibatches are drawn from."""
+        batch, metrics = prepare_training(self.trained_module, rollout, self.config)
+        self._log(metrics)
+        return batch
 
     # --- one minibatch -----------------------------------------------------------------------------------------------
 
@@ -338,11 +279,11 @@ class IntrinsicPPOLearner(TorchLearner):
         valid = torch.ones(len(index), dtype=torch.bool, device=index.device)  # batch.index holds no reset step
         for i, reward in enumerate(module.rewards()):
             named = reward.loss(batch.rollout, batch.features[i], index, self._generator, valid)
-            terms += [(_numbered(name, i), term, 1.0, False) for name, term in named.items()]
+            terms += [(numbered(name, i), term, 1.0, False) for name, term in named.items()]
         for i, auxiliary in enumerate(module.auxiliaries()):
             named = auxiliary.loss(module.backbone, batch.rollout, index, self._generator, valid)
             options = auxiliary.options
-            terms += [(_numbered(n, i), term, options.coeff, options.project_gradient) for n, term in named.items()]
+            terms += [(numbered(n, i), term, options.coeff, options.project_gradient) for n, term in named.items()]
         return terms
 
     def _plugins(self) -> list[tuple[int, IntrinsicReward | AuxiliaryLoss]]:
@@ -403,24 +344,6 @@ class IntrinsicPPOLearner(TorchLearner):
         for name, value in values.items():
             self.metrics.log_value((DEFAULT_MODULE_ID, name), float(value), window=1)
 
-    def _log_intrinsic(self, i: int, reward: IntrinsicReward, raw: Tensor, normalized: Tensor) -> None:
-        named = {
-            "intrinsic_reward_mean": raw.mean(),
-            "intrinsic_reward_max": raw.max(),
-            "intrinsic_reward_normalized_mean": normalized.mean(),
-            "intrinsic_return_std": reward.reward_filter.std,
-        }
-        self._log({_numbered(name, i): value for name, value in named.items()})
-
-    def _log_values(self, rollout: Rollout, target: Tensor, valid: Tensor) -> None:
-        value = rollout.value[:-1]
-        named = {"explained_variance_extrinsic": explained_variance(value[..., 0], target[..., 0], valid)}
-        for i in range(1, value.shape[-1]):
-            name = _numbered("explained_variance_intrinsic", i - 1)
-            named[name] = explained_variance(value[..., i], target[..., i], valid)
-        named["advantage_samples"] = valid.sum()
-        self._log(named)
-
     def _log_steps(self, rollout: Rollout) -> None:
         count = int(rollout.valid.sum()) * self.config.num_epochs
         for module_id in (DEFAULT_MODULE_ID, ALL_MODULES):
@@ -452,8 +375,3 @@ class IntrinsicPPOLearner(TorchLearner):
             scatter_rows(self.trained_module, self._environment_rows, world_size(), rank())
             self._nonfinite_updates = own["nonfinite_updates"]
             self._nonfinite_in_a_row = own["nonfinite_in_a_row"]
-
-
-def _numbered(name: str, i: int) -> str:
-    """Metric names of the first plug-in are plain; further ones carry their number."""
-    return name if i == 0 else f"{name}_{i}"

@@ -26,12 +26,20 @@ from studies import Run, draw_returns, run_missing, runs_table
 HERE = Path(__file__).parent
 TITLES = {
     "warehouse": "Warehouse, 4 million agent steps",
+    "warehouse_memory": "WarehouseMemory, where the oldest item pays most",
     "catch_hidden": "Catch, the ball seen in its first two rows only",
     "minigrid_memory": "MiniGrid-MemoryS7, success rate",
 }
 VARIANTS = ("FNN-1", "FNN-8", "GRU", "IAM")
 # In the Warehouse by example, elsewhere as changes of one example.
 WAREHOUSE = {"FNN-1": "warehouse_fnn", "FNN-8": "warehouse_fnn8", "GRU": "warehouse_gru", "IAM": "warehouse_iam"}
+_ITEMS = "[25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36]"
+MEMORY = {
+    "FNN-1": "{type: fnn, hidden_sizes: [128, 128]}",
+    "GRU": "{type: gru, hidden_sizes: [128], memory_size: 64, max_seq_len: 16}",
+    "IAM": f"{{type: iam, d_set: static, d_set_indices: {_ITEMS}, hidden_sizes: [128, 128], memory_size: 64, "
+    "max_seq_len: 16}",
+}
 CATCH = {
     "FNN-1": "{type: fnn, hidden_sizes: [64]}",
     "GRU": "{type: gru, hidden_sizes: [64], memory_size: 64, max_seq_len: 16}",
@@ -65,6 +73,9 @@ def planned(study: str, variants: list[str]) -> Iterator[Run]:
         for variant in variants:
             if study == "warehouse":
                 yield Run(study, variant, WAREHOUSE[variant], seed, 4_000_000, 100.0)
+            elif study == "warehouse_memory" and variant in MEMORY:
+                settings = (f"backbone={MEMORY[variant]}",)
+                yield Run(study, variant, "warehouse_memory_iam", seed, 1_000_000, 100.0, settings=settings)
             elif study == "catch_hidden" and variant in CATCH:
                 settings = (f"backbone={CATCH[variant]}",)
                 yield Run(study, variant, "catch_hidden_gru", seed, 400_000, 0.95, settings=settings)

@@ -24,6 +24,7 @@ from torch import Tensor
 from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.auxiliary.gradient_projection import backward_projected
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.functional.ppo import ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
@@ -52,6 +53,7 @@ class IntrinsicPPOLearner(TorchLearner):
         # Under Ray a process is limited to one thread unless told otherwise.
         torch.set_num_threads(plan_threads(self.config).learner)
         super().build()
+        self._check_minibatches()
         self._policy_and_values = accelerate(
             self.trained_module.policy_and_values,
             self._device,
@@ -76,6 +78,22 @@ class IntrinsicPPOLearner(TorchLearner):
             for name in ("entropy_coeff", "clip_param")
         }
         self._scheduled = {name: float(schedule.get_current_value()) for name, schedule in self._schedules.items()}
+
+    def _check_minibatches(self) -> None:
+        """Refuses minibatches in which a loss has too few samples for its batch statistics.
+
+        Raises:
+            ConfigError: they are too small.
+        """
+        config = self.config
+        samples = config.samples_per_iteration() // max(1, config.num_learners) // config.minibatches_per_epoch()
+        for i, auxiliary in enumerate(self.trained_module.auxiliaries()):
+            if samples < auxiliary.min_batch_size():
+                raise ConfigError(
+                    f"auxiliary_loss[{i}]: minibatches of {samples} samples per learner are too small for its batch "
+                    f"normalisation; allowed are {auxiliary.min_batch_size()} or more: fewer num_minibatches, a larger "
+                    "minibatch_size, or more environments."
+                )
 
     @property
     def trained_module(self) -> DualCriticModule:

@@ -1,4 +1,4 @@
-"""What is a memory worth? FNN-1, FNN-8, GRU and IAM in the Warehouse, Catch with a hidden ball, and MiniGrid.
+"""What is a memory worth? FNN-1, FNN-8, GRU and IAM in the Warehouse, its memory variant, and MiniGrid.
 
     python experiments/memory/run.py                            # everything, one run after the other
     python experiments/memory/run.py --studies warehouse --variants IAM GRU   # a part, beside another call
@@ -27,7 +27,6 @@ HERE = Path(__file__).parent
 TITLES = {
     "warehouse": "Warehouse, 4 million agent steps",
     "warehouse_memory": "WarehouseMemory, where the oldest item pays most",
-    "catch_hidden": "Catch, the ball seen in its first two rows only",
     "minigrid_memory": "MiniGrid-MemoryS7, success rate",
 }
 VARIANTS = ("FNN-1", "FNN-8", "GRU", "IAM")
@@ -39,11 +38,6 @@ MEMORY = {
     "GRU": "{type: gru, hidden_sizes: [128], memory_size: 64, max_seq_len: 16}",
     "IAM": f"{{type: iam, d_set: static, d_set_indices: {_ITEMS}, hidden_sizes: [128, 128], memory_size: 64, "
     "max_seq_len: 16}",
-}
-CATCH = {
-    "FNN-1": "{type: fnn, hidden_sizes: [64]}",
-    "GRU": "{type: gru, hidden_sizes: [64], memory_size: 64, max_seq_len: 16}",
-    "IAM": "{type: iam, d_set: attention, hidden_sizes: [64], memory_size: 64, max_seq_len: 16}",
 }
 MINIGRID = {
     "FNN-1": "{type: fnn, hidden_sizes: [128, 128]}",
@@ -76,9 +70,6 @@ def planned(study: str, variants: list[str]) -> Iterator[Run]:
             elif study == "warehouse_memory" and variant in MEMORY:
                 settings = (f"backbone={MEMORY[variant]}",)
                 yield Run(study, variant, "warehouse_memory_iam", seed, 1_000_000, 100.0, settings=settings)
-            elif study == "catch_hidden" and variant in CATCH:
-                settings = (f"backbone={CATCH[variant]}",)
-                yield Run(study, variant, "catch_hidden_gru", seed, 400_000, 0.95, settings=settings)
             elif study == "minigrid_memory" and variant in MINIGRID:
                 settings = (f"backbone={MINIGRID[variant]}",)
                 yield Run(study, variant, "minigrid_memory_gru", seed, 1_500_000, 0.97, settings=settings)

@@ -37,7 +37,6 @@ BACKBONES = {
     "vit_explorative, two passes": f"{{type: vit_explorative, passes: two, {_VIT}}}",
     "vit_explorative, one pass": f"{{type: vit_explorative, passes: one, {_VIT}}}",
     "gru": "{type: gru, hidden_sizes: [64], memory_size: 64, max_seq_len: 8}",
-    "iam, attention": "{type: iam, d_set: attention, hidden_sizes: [64], memory_size: 64, max_seq_len: 8}",
 }
 
 

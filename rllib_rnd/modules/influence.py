@@ -165,7 +165,7 @@ class IAM(Backbone):
     (7 x 7 positions of 64 features at 84 x 84) and feeds the linear layers.
 
     Raises:
-        ConfigError: no linear layer, or ``d_set_indices`` that do not fit the observation.
+        ConfigError: no linear layer, ``d_set_indices`` that do not fit the observation, or attention over one entry.
     """
 
     Options = IAMOptions
@@ -183,6 +183,11 @@ class IAM(Backbone):
             self.d_set = StaticDSet(self.encoder, options.d_set_indices)
         elif options.d_set == "linear":
             self.d_set = LinearDSet(self.encoder, options.d_set_size)
+        elif self.encoder.num_entries == 1:
+            raise ConfigError(
+                "config.backbone.d_set: 'attention' has one entry to attend to, the only position that the convolutions "
+                "leave of so small an image; allowed are 'static', 'linear', or images of 44 pixels or more."
+            )
         else:
             self.d_set = AttentionDSet(self.encoder, size, options.attention_size, options.num_heads)
         self.memory = Memory(options.cell, self.d_set.out_features, size)

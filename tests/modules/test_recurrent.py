@@ -221,3 +221,9 @@ def test_a_static_d_set_shows_the_memory_its_entries_alone() -> None:
 def test_bad_specs_are_config_errors(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_backbone(spec, VECTOR)
+
+
+def test_attention_over_a_single_position_is_refused() -> None:
+    with pytest.raises(ConfigError, match="one entry.*44 pixels"):
+        build_backbone("iam", gym.spaces.Box(0, 255, (40, 40), np.uint8))
+    build_backbone("iam", gym.spaces.Box(0, 255, (44, 36), np.uint8))

@@ -185,8 +185,8 @@ class IAM(Backbone):
             self.d_set = LinearDSet(self.encoder, options.d_set_size)
         elif self.encoder.num_entries == 1:
             raise ConfigError(
-                "config.backbone.d_set: 'attention' has one entry to attend to, the only position that the convolutions "
-                "leave of so small an image; allowed are 'static', 'linear', or images of 44 pixels or more."
+                "config.backbone.d_set: 'attention' has one entry to attend to, the only position that the "
+                "convolutions leave of so small an image; allowed are 'static', 'linear', or 44 pixels or more."
             )
         else:
             self.d_set = AttentionDSet(self.encoder, size, options.attention_size, options.num_heads)

@@ -224,6 +224,6 @@ def test_bad_specs_are_config_errors(spec: dict[str, Any], message: str) -> None
 
 
 def test_attention_over_a_single_position_is_refused() -> None:
-    with pytest.raises(ConfigError, match="one entry.*44 pixels"):
+    with pytest.raises(ConfigError, match=r"one entry.*44 pixels"):
         build_backbone("iam", gym.spaces.Box(0, 255, (40, 40), np.uint8))
     build_backbone("iam", gym.spaces.Box(0, 255, (44, 36), np.uint8))

@@ -1,6 +1,7 @@
 """The evaluation loop: raw returns, every episode whole, a fixed share for each environment."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, Policy, play
+from rllib_rnd.cli.checkpoints import find_checkpoint
+from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, Policy, load_module, play
+from rllib_rnd.modules.layers import noisy_layers
+from tests.conftest import small_config
 
 
 class Counting(gym.Env):
@@ -123,3 +127,19 @@ def test_a_memory_is_carried_and_begins_anew_with_each_episode() -> None:
     is_first = [[True, True], [False, False], [False, True], [False, False]]
     actions = [policy.act(obs, np.array(flags), True, None).tolist() for flags in is_first]
     assert actions == [[0, 0], [1, 1], [0, 0], [1, 1]]
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_noisy_layers_are_silent_in_evaluation_and_drawn_anew_in_training(tmp_path: Path) -> None:
+    config = small_config(env="rllib_rnd/Catch-v0", backbone={"type": "nature_cnn", "hidden_sizes": [8], "noisy": True})
+    algorithm = config.build_algo()
+    noise = [noisy_layers(algorithm.env_runner.module)[0].eps_in.clone()]
+    algorithm.train()
+    noise.append(noisy_layers(algorithm.env_runner.module)[0].eps_in.clone())
+    assert not torch.equal(*noise)
+    learner: Any = algorithm.learner_group._learner
+    assert torch.equal(noisy_layers(learner.trained_module)[0].eps_in, noise[1])
+    path = algorithm.save_to_path(tmp_path / "checkpoint")
+    algorithm.stop()
+    (layer,) = noisy_layers(load_module(find_checkpoint(path)))
+    assert not layer.eps_in.any() and not layer.eps_out.any() and layer.weight_sigma.any()

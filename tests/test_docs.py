@@ -26,6 +26,15 @@ from rllib_rnd.envs.pixels import PixelsOptions
 from rllib_rnd.envs.point_maze import PointMazeOptions
 from rllib_rnd.envs.warehouse import WarehouseOptions
 from rllib_rnd.experiment_file import load_experiments
+from rllib_rnd.intrinsic.byol_explore import BYOLExploreOptions
+from rllib_rnd.intrinsic.count import CountOptions
+from rllib_rnd.intrinsic.disagreement import DisagreementOptions
+from rllib_rnd.intrinsic.e3b import E3BOptions
+from rllib_rnd.intrinsic.icm import ICMOptions
+from rllib_rnd.intrinsic.ngu import NGUOptions
+from rllib_rnd.intrinsic.noveld import NovelDOptions
+from rllib_rnd.intrinsic.re3 import RE3Options
+from rllib_rnd.intrinsic.ride import RIDEOptions
 from rllib_rnd.intrinsic.rnd import RNDOptions
 from rllib_rnd.modules.backbone import BACKBONES, build_backbone
 from rllib_rnd.modules.cnn import NatureCNNOptions
@@ -76,6 +85,14 @@ def default_of(field: dataclasses.Field) -> Any:
     [
         ("rnd.md", "## Options of `intrinsic_reward: {type: rnd}`", RNDOptions),
         ("self_attention.md", "## Options of `backbone: {type: self_attention}`", SelfAttentionOptions),
+        ("dynamics_rewards.md", "### Options of `intrinsic_reward: {type: icm}`", ICMOptions),
+        ("dynamics_rewards.md", "### Options of `intrinsic_reward: {type: disagreement}`", DisagreementOptions),
+        ("dynamics_rewards.md", "### Options of `intrinsic_reward: {type: ride}`", RIDEOptions),
+        ("dynamics_rewards.md", "### Options of `intrinsic_reward: {type: byol_explore}`", BYOLExploreOptions),
+        ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: count}`", CountOptions),
+        ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: ngu}`", NGUOptions),
+        ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: e3b}`", E3BOptions),
+        ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: re3}`", RE3Options),
         ("cnn.md", "## Options of `backbone: {type: nature_cnn}`", NatureCNNOptions),
         ("cnn.md", "## Options of `backbone: {type: michalnand_d}`", MichalnandDOptions),
         ("vit.md", "## Options", ViTExplorativeOptions),
@@ -96,6 +113,15 @@ def default_of(field: dataclasses.Field) -> Any:
 def test_option_tables_are_those_of_the_code(page: str, heading: str, options: type) -> None:
     fields = {f.name: as_written(default_of(f)) for f in dataclasses.fields(options)}
     assert table(section(page, heading)) == fields
+
+
+def test_the_table_of_noveld_leaves_out_what_is_rnds() -> None:
+    rows = table(section("episodic_rewards.md", "### Options of `intrinsic_reward: {type: noveld}`"))
+    of_rnd, own = (
+        {f.name: as_written(default_of(f)) for f in dataclasses.fields(o)} for o in (RNDOptions, NovelDOptions)
+    )
+    assert {name for name, default in own.items() if of_rnd.get(name) != default} <= set(rows)
+    assert rows == {name: own[name] for name in rows}
 
 
 def test_the_warehouse_table_has_every_option() -> None:

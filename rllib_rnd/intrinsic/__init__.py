@@ -1,15 +1,42 @@
 """Intrinsic rewards. Importing this package registers the built-in ones."""
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.byol_explore import BYOLExplore, BYOLExploreOptions
+from rllib_rnd.intrinsic.count import Count, CountOptions
+from rllib_rnd.intrinsic.disagreement import Disagreement, DisagreementOptions
+from rllib_rnd.intrinsic.e3b import E3B, E3BOptions
+from rllib_rnd.intrinsic.icm import ICM, ICMOptions
+from rllib_rnd.intrinsic.ngu import NGU, NGUOptions
+from rllib_rnd.intrinsic.noveld import NovelD, NovelDOptions
+from rllib_rnd.intrinsic.re3 import RE3, RE3Options
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
+from rllib_rnd.intrinsic.ride import RIDE, RIDEOptions
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
 
 __all__ = [
+    "E3B",
+    "ICM",
     "INTRINSIC_REWARDS",
+    "NGU",
+    "RE3",
+    "RIDE",
     "RND",
+    "BYOLExplore",
+    "BYOLExploreOptions",
+    "Count",
+    "CountOptions",
+    "Disagreement",
+    "DisagreementOptions",
+    "E3BOptions",
+    "ICMOptions",
     "IntrinsicOptions",
     "IntrinsicReward",
     "LossTerms",
+    "NGUOptions",
+    "NovelD",
+    "NovelDOptions",
+    "RE3Options",
+    "RIDEOptions",
     "RNDOptions",
     "RewardFilter",
 ]

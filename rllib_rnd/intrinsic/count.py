@@ -1,0 +1,127 @@
+"""Count-based bonus: one over the square root of how often an observation has been visited, over all of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.episodic_counts import SimHash, hash_observations
+from rllib_rnd.intrinsic.networks import frame_space
+from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.options import option
+from rllib_rnd.rollout import Rollout
+
+# 2^64 over the golden ratio, odd, as int64: its product's upper bits depend on all bits of a key (Knuth, TAOCP 3, 6.4).
+_FIBONACCI = 0x9E3779B97F4A7C15 - 2**64
+
+
+@dataclass(frozen=True)
+class CountOptions(IntrinsicOptions):
+    """Options of ``count``. The defaults are those of the papers."""
+
+    episodic: bool = option(True, "stop returns at episode ends; both papers: True, all rewards are one stream")
+    normalize_reward: bool = option(
+        False, "divide by the running std of the discounted past sum of rewards, which makes beta meaningless"
+    )
+    beta: float = option(0.01, "reward of the first visit; both papers (A3C+, TRPO-hash): 0.01", low=0.0)
+    hash: Literal["exact", "simhash"] = option(
+        "exact", "what is one state: equal bytes, or equal signs of random projections (Tang et al.)"
+    )
+    simhash_bits: int = option(32, "simhash: projections; more tell more states apart; usual: 16 to 63", low=1, high=63)
+    table_bits: int = option(
+        20, "2 to this power buckets hold the counts, 8 bytes each; usual: 18 to 24", low=1, high=30
+    )
+
+
+class Count(IntrinsicReward):
+    """``beta / sqrt(N(s_{t+1}))``, N the visits of the newest frame of ``obs_{t+1}`` in all of training.
+
+    Bellemare et al. 2016, "Unifying Count-Based Exploration and Intrinsic Motivation" (arXiv:1606.01868), eq. 3,
+    with N counted in a hash table as by Tang et al. 2017, "#Exploration" (arXiv:1611.04717), section 2.2.
+
+    N is exact within a rollout too: visits of earlier rollouts (of all learners), plus those earlier in this one,
+    in the order of flat indices ``t * N + n`` (as if the environments had stepped one after another), plus the
+    visit itself. Visits that other learners make in the same rollout are seen from the next one on. Random play
+    before training counts. There is nothing to learn.
+
+    A key (see `hash_observations` and `SimHash`) is folded into 2^table_bits buckets. A new state meets a used
+    bucket with probability (used buckets) / 2^table_bits, and is then rewarded too little, never too much.
+
+    Attributes:
+        counts: ``[2^table_bits]`` int64, visits per bucket over all environments and learners.
+
+    Raises:
+        ConfigError: the observation is not an array.
+    """
+
+    Options = CountOptions
+    source = "Bellemare et al. 2016 (arXiv:1606.01868), hashes by Tang et al. 2017 (arXiv:1611.04717)"
+    cost = "one hash per step; a table of 8 MiB; nothing to train"
+
+    counts: Tensor
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
+        super().__init__(observation_space, action_space, frame_stack, options)
+        space = frame_space(observation_space, frame_stack)
+        self.simhash = SimHash(space, options.simhash_bits) if options.hash == "simhash" else None
+        self.register_buffer("counts", torch.zeros(2**options.table_bits, dtype=torch.int64))
+
+    @torch.no_grad()
+    def update_statistics(self, rollout: Rollout) -> None:
+        """Counts the visits of a rollout, over all learners; the first one also sets the scale of ``simhash``."""
+        valid = rollout.valid.flatten()
+        if self.simhash is not None:
+            self.simhash.fit(self._frames(rollout), valid)
+        visits = torch.bincount(self._buckets(rollout)[valid], minlength=len(self.counts))
+        self.counts += all_reduce_sum(visits)
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """``[T, N]`` (0 on reset steps), and no features."""
+        valid = rollout.valid.flatten()
+        buckets = self._buckets(rollout)[valid]
+        visits = self.counts[buckets] + earlier_occurrences(buckets) + 1
+        r_t = torch.zeros(len(valid), device=valid.device)
+        r_t[valid] = self.options.beta * visits.float().rsqrt()
+        return r_t.reshape(rollout.num_steps, rollout.num_envs), {}
+
+    def loss(
+        self,
+        rollout: Rollout,
+        features: dict[str, Tensor],
+        index: Tensor,
+        generator: torch.Generator,
+        valid: Tensor,
+    ) -> LossTerms:
+        """Nothing: counts are not learned."""
+        return {}
+
+    def _frames(self, rollout: Rollout) -> Tensor:
+        """``[T * N, ...]`` newest frames of the rewarded observations."""
+        first = rollout.frame_stack - (self.options.reward_on == "current")
+        return rollout.frames[first : first + rollout.num_steps].flatten(0, 1)
+
+    def _buckets(self, rollout: Rollout) -> Tensor:
+        """``[T * N]`` int64, 0 to ``2^table_bits - 1``."""
+        frames = self._frames(rollout)
+        keys = hash_observations(frames) if self.simhash is None else self.simhash(frames)
+        bits = self.options.table_bits
+        return (keys * _FIBONACCI >> 64 - bits) & 2**bits - 1
+
+
+def earlier_occurrences(values: Tensor) -> Tensor:
+    """``[B]`` -> ``[B]`` int64: how often each value occurs further ahead in the list."""
+    ordered, order = torch.sort(values, stable=True)
+    place = torch.arange(len(values), device=values.device)
+    is_start = torch.ones_like(values, dtype=torch.bool)
+    is_start[1:] = ordered[1:] != ordered[:-1]
+    run_start = torch.where(is_start, place, 0).cummax(dim=0).values if len(values) else place
+    return torch.empty_like(place).scatter_(0, order, place - run_start)
+
+
+INTRINSIC_REWARDS.register("count", Count)

@@ -1,0 +1,106 @@
+"""E3B: an elliptical bonus that shrinks along the directions of embeddings already seen in an episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.networks import InverseDynamics
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.options import option
+from rllib_rnd.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class E3BOptions(TransitionOptions):
+    """Options of ``e3b``."""
+
+    episodic: bool = option(True, "stop returns at episode ends; E3B: True, all rewards are one stream")
+    feature_dim: int = option(
+        64, "D, size of the features; cost grows with its square; published: 288 (Vizdoom), 1024 (MiniHack)", low=1
+    )
+    ridge: float = option(0.1, "lambda, what the diagonal of the matrix starts with; E3B: 0.1", low=1e-6)
+
+
+class E3B(TransitionReward):
+    """``phi_{t+1}^T C_t^{-1} phi_{t+1}`` with ``C_t = lambda I + sum_{i <= t} phi_i phi_i^T`` over the episode so far.
+
+    Henaff et al. 2022, "Exploration via Elliptical Episodic Bonuses" (arXiv:2210.05805), algorithm 1.
+    phi is trained by inverse dynamics, so that it holds what the agent controls. With one-hot phi the bonus is
+    1 / (lambda + visits). An episode's first observation is part of C, but no action led there to be rewarded.
+
+    The inverse is kept up to date by rank-one updates (Sherman and Morrison 1950), in float64: what is subtracted
+    is nearly as large as what it is subtracted from where ``|phi|^2`` is much larger than lambda.
+
+    Attributes:
+        inverse: ``[N, D, D]`` float64, C^{-1} of every environment's current episode.
+        inverse_dynamics: what trains the encoder.
+
+    Raises:
+        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+    """
+
+    Options = E3BOptions
+    source = "Henaff et al. 2022 (arXiv:2210.05805)"
+    cost = "an encoder pass and a rank-one update of D x D numbers per step; training encodes every sample twice"
+
+    inverse: Tensor
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
+        super().__init__(observation_space, action_space, frame_stack, options)
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, options.model_size)
+        self.register_rows("inverse", torch.eye(options.feature_dim, dtype=torch.float64) / options.ridge)
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """``[T, N]`` (0 on reset steps), and no features: the encoder changes with every step of the optimizer."""
+        phi = encode_rollout(self.encoder, rollout).unflatten(0, (-1, rollout.num_envs))
+        is_first = rollout.is_first
+        self.fit_rows(rollout.num_envs, phi.device)
+        starts = is_first.any(dim=1).tolist()
+        r_t = torch.empty(rollout.num_steps, rollout.num_envs, device=phi.device)
+        for t in range(rollout.num_steps):
+            if starts[t]:
+                self.renew_rows(is_first[t])
+                self.add(phi[t], is_first[t])
+            r_t[t] = self.add(phi[t + 1], ~is_first[t + 1])
+        return r_t, {}
+
+    @torch.no_grad()
+    def add(self, phi: Tensor, active: Tensor) -> Tensor:
+        """Adds one embedding per environment to its matrix.
+
+        Args:
+            phi: ``[N, D]``.
+            active: ``[N]`` bool, False leaves an environment alone.
+
+        Returns:
+            ``[N]`` float64, the bonus before adding; 0 where not active.
+        """
+        phi = phi.double()
+        u = torch.bmm(self.inverse, phi[:, :, None])
+        bonus = torch.where(active, (phi * u[:, :, 0]).sum(dim=1).clamp(min=0.0), 0.0)
+        # (C + phi phi^T)^{-1} = C^{-1} - u u^T / (1 + b); a root of the factor on both sides keeps it symmetric.
+        v = u * (active / (1.0 + bonus)).sqrt()[:, None, None]
+        self.inverse.baddbmm_(v, v.transpose(1, 2), alpha=-1.0)
+        return bonus
+
+    def loss(
+        self,
+        rollout: Rollout,
+        features: dict[str, Tensor],
+        index: Tensor,
+        generator: torch.Generator,
+        valid: Tensor,
+    ) -> LossTerms:
+        """``e3b_inverse_loss``: cross-entropy (or half the squared error) of the predicted actions."""
+        loss = self.inverse_dynamics.loss(*self.transitions(rollout, index[valid]))
+        return {"e3b_inverse_loss": (loss.sum(), valid.sum().float())}
+
+
+INTRINSIC_REWARDS.register("e3b", E3B)

@@ -1,0 +1,172 @@
+"""NGU: novelty within the episode by the nearest embeddings in an episodic memory, raised by lifelong novelty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.networks import InverseDynamics
+from rllib_rnd.intrinsic.rnd import RND, RNDOptions
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.modules.running_moments import RunningMoments
+from rllib_rnd.options import option
+from rllib_rnd.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class NGUOptions(TransitionOptions):
+    """Options of ``ngu``. What is not named here of the lifelong part is as in ``rnd``."""
+
+    episodic: bool = option(True, "stop returns at episode ends; NGU: True, all rewards are one stream")
+    feature_dim: int = option(32, "D, size of an embedding; NGU: 32", low=1)
+    model_size: int = option(128, "width of the inverse dynamics' hidden layer", low=1)
+    capacity: int = option(1024, "embeddings remembered per environment and episode; NGU: 30000", low=1)
+    num_neighbors: int = option(10, "k, nearest embeddings that are compared; NGU: 10", low=1)
+    kernel_epsilon: float = option(0.001, "epsilon of the kernel; NGU: 0.001", low=1e-8)
+    cluster_distance: float = option(0.008, "normalised squared distances below are 0; NGU: 0.008", low=0.0)
+    pseudo_count: float = option(0.001, "c, added to the root of the similarity; NGU: 0.001", low=1e-8)
+    max_similarity: float = option(8.0, "s_m, above it there is no reward; NGU: 8, out of reach with k = 10", low=0.0)
+    max_modulator: float = option(5.0, "L, limit of the lifelong factor; NGU: 5; 1 leaves it out", low=1.0)
+    rnd_feature_dim: int = option(512, "feature_dim of the lifelong part", low=1)
+    rnd_hidden_sizes: tuple[int, ...] = option((128, 128), "hidden_sizes of the lifelong part, of vectors", low=1)
+    rnd_update_proportion: float = option(1.0, "update_proportion of the lifelong part", low=0.0, high=1.0)
+
+
+class NGU(TransitionReward):
+    """``r_episodic * clamp(alpha, 1, L)``, paid for obs_{t+1}.
+
+    Badia et al. 2020, "Never Give Up" (arXiv:2002.06038), section 2 and algorithm 1:
+
+    - ``r_episodic = 1 / s`` with ``s = sqrt(sum K) + c``, and 0 where s > s_m; the sum is over the k nearest of
+      the episode's earlier embeddings;
+    - ``K = eps / (max(d^2 / d_m^2 - cluster distance, 0) + eps)``, d_m^2 the running mean of those d^2;
+    - ``alpha = 1 + (e - mean) / std`` with RND's error e and its running moments.
+
+    Like the scale of every reward, d_m^2 and the moments of e include the rollout that they scale, and are summed
+    over learners; all must therefore call ``reward`` equally often. Embeddings are kept as they were when they were
+    written, as in the paper. A full memory is a ring: the oldest embedding of the episode goes.
+
+    Attributes:
+        memory: ``[N, capacity, D]``, embeddings of every environment's current episode.
+        written: ``[N]`` int64, how many were written, whose remainder by the capacity is the next place.
+        distance_moments, error_moments: running moments of d^2 and e.
+        encoder, inverse_dynamics: the embedding, and what trains it.
+        rnd: the lifelong part; reads newest frames, as always.
+
+    Raises:
+        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+    """
+
+    Options = NGUOptions
+    source = "Badia et al. 2020 (arXiv:2002.06038)"
+    cost = "that of rnd, plus an encoder pass and a search among the episode's embeddings per step; trains both"
+
+    memory: Tensor
+    written: Tensor
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
+        super().__init__(observation_space, action_space, frame_stack, options)
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, options.model_size)
+        rnd_options = RNDOptions(
+            feature_dim=options.rnd_feature_dim,
+            hidden_sizes=options.rnd_hidden_sizes,
+            update_proportion=options.rnd_update_proportion,
+        )
+        self.rnd = RND(observation_space, action_space, frame_stack, rnd_options)
+        self.distance_moments = RunningMoments()
+        self.error_moments = RunningMoments()
+        self.register_rows("memory", torch.zeros(options.capacity, options.feature_dim))
+        self.register_rows("written", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def update_statistics(self, rollout: Rollout) -> None:
+        """Adds the valid ``obs_{t+1}`` to the input statistics of both networks, over all learners."""
+        super().update_statistics(rollout)
+        self.rnd.update_statistics(rollout)
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """``[T, N]`` (0 on reset steps) and RND's feature ``target [T * N, D]``."""
+        error, features = self.rnd.reward(rollout)
+        embedding = encode_rollout(self.encoder, rollout).unflatten(0, (-1, rollout.num_envs))
+        squared = self.neighbor_distances(embedding, rollout.is_first)
+        known = rollout.valid[:, :, None] & squared.isfinite()
+        self.distance_moments.update(squared.flatten(), known.flatten())
+        self.error_moments.update(error.flatten(), rollout.valid.flatten())
+        r_t = self.episodic_reward(squared) * self.modulator(error)
+        return torch.where(rollout.valid, r_t, 0.0), features
+
+    @torch.no_grad()
+    def neighbor_distances(self, embedding: Tensor, is_first: Tensor) -> Tensor:
+        """Looks every ``obs_{t+1}`` up in the memory of its episode, and writes it there.
+
+        Args:
+            embedding: ``[T + 1, N, D]`` of ``obs_0 .. obs_T``.
+            is_first: ``[T + 1, N]`` bool, as in `Rollout`.
+
+        Returns:
+            ``[T, N, k]`` squared distances to the k nearest, infinite where the memory holds fewer.
+        """
+        self.fit_rows(embedding.shape[1], embedding.device)
+        begins = is_first.clone()
+        begins[0] |= self.written == 0  # something to compare with, even if the first rollout begins in mid-episode
+        starts = begins.any(dim=1).tolist()
+        squared = embedding.new_full((*is_first[1:].shape, self.options.num_neighbors), torch.inf)
+        for t in range(len(squared)):
+            if starts[t]:
+                self.renew_rows(begins[t])
+                self._write(embedding[t], begins[t])
+            nearest = self._nearest(embedding[t + 1])
+            squared[t, :, : nearest.shape[1]] = nearest
+            self._write(embedding[t + 1], ~is_first[t + 1])
+        return squared
+
+    def episodic_reward(self, squared: Tensor) -> Tensor:
+        """Squared distances to the neighbours ``[..., k]`` -> ``1 / s`` ``[...]``, 0 where s > s_m."""
+        options = self.options
+        mean = self.distance_moments.mean.clamp(min=1e-12).float()
+        distance = (squared / mean - options.cluster_distance).clamp(min=0.0)
+        kernel = options.kernel_epsilon / (distance + options.kernel_epsilon)
+        s = kernel.sum(dim=-1).sqrt() + options.pseudo_count
+        return torch.where(s > options.max_similarity, 0.0, 1.0 / s)
+
+    def modulator(self, error: Tensor) -> Tensor:
+        """RND's errors ``[...]`` -> factors from 1 to L ``[...]``."""
+        return (1.0 + self.error_moments.normalize(error)).clamp(1.0, self.options.max_modulator)
+
+    def loss(
+        self,
+        rollout: Rollout,
+        features: dict[str, Tensor],
+        index: Tensor,
+        generator: torch.Generator,
+        valid: Tensor,
+    ) -> LossTerms:
+        """RND's ``rnd_predictor_loss``, and ``ngu_inverse_loss`` of the predicted actions."""
+        loss = self.inverse_dynamics.loss(*self.transitions(rollout, index[valid]))
+        terms = self.rnd.loss(rollout, features, index, generator, valid)
+        return {**terms, "ngu_inverse_loss": (loss.sum(), valid.sum().float())}
+
+    def _nearest(self, embedding: Tensor) -> Tensor:
+        """``[N, D]`` -> squared distances to at most k nearest ``[N, <= k]``."""
+        used = max(1, min(self.options.capacity, int(self.written.max())))
+        # Without matrix products: their rounding would hide what is nearer than the cluster distance.
+        exact = "donot_use_mm_for_euclid_dist"
+        distance = torch.cdist(embedding[:, None], self.memory[:, :used], compute_mode=exact)[:, 0]
+        empty = torch.arange(used, device=distance.device) >= self.written[:, None]
+        distance = distance.square().masked_fill(empty, torch.inf)
+        return distance.topk(min(self.options.num_neighbors, used), dim=1, largest=False).values
+
+    def _write(self, embedding: Tensor, active: Tensor) -> None:
+        """Puts ``embedding [N, D]`` into the next place of the environments ``active [N]``."""
+        rows = active.nonzero()[:, 0]
+        self.memory[rows, self.written[rows] % self.options.capacity] = embedding[rows]
+        self.written += active
+
+
+INTRINSIC_REWARDS.register("ngu", NGU)

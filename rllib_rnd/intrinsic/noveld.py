@@ -1,0 +1,85 @@
+"""NovelD: rewards stepping from the known to the new, once per state and episode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import gymnasium as gym
+import torch
+from torch import Tensor
+
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
+from rllib_rnd.intrinsic.rnd import RND, RNDOptions
+from rllib_rnd.options import option
+from rllib_rnd.rollout import Rollout
+
+# Samples per forward pass while a whole rollout is rewarded, as in RND.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class NovelDOptions(RNDOptions):
+    """Options of ``noveld``: those of RND, two of which have one value only, and its own."""
+
+    reward_on: Literal["next"] = option("next", "fixed: step t is rewarded for going from obs_t to obs_{t+1}")
+    error_reduction: Literal["mean"] = option("mean", "fixed: novelty is the norm of the error whatever its reduction")
+    update_proportion: float = option(1.0, "share of samples the predictor trains on; NovelD: 1", low=0.0, high=1.0)
+    episodic: bool = option(True, "stop returns at episode ends; NovelD: True, all rewards are one stream")
+    alpha: float = option(0.5, "weight of the novelty that is left; NovelD: 0.5, BeBold: 1", low=0.0)
+    capacity: int = option(
+        4096, "different frames remembered per environment and episode; then the first seen is forgotten", low=1
+    )
+
+
+class NovelD(RND):
+    """``max(novelty(s_{t+1}) - alpha novelty(s_t), 0)`` where s_{t+1} is seen for the first time in its episode.
+
+    Zhang et al. 2021, "NovelD: A Simple yet Effective Exploration Criterion" (NeurIPS 2021), section 3; earlier, with
+    alpha = 1, "BeBold" (arXiv:2012.08621). ``novelty(s) = ||f(x) - g(x)||_2`` with target f and predictor g of
+    RND, x the newest frame. "First time" compares the bytes of newest frames (`EpisodicCounts`); an episode's first
+    observation counts as seen.
+
+    Everything else (networks, statistics, loss) is that of `RND`.
+
+    Attributes:
+        episode_counts: visits in the current episodes.
+
+    Raises:
+        ConfigError: the observation is not an array, or its images are too small.
+    """
+
+    Options: ClassVar[type[Any]] = NovelDOptions
+    source = "Zhang et al. 2021 (NeurIPS; BeBold: arXiv:2012.08621)"
+    cost = "that of rnd, plus a hash per step"
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
+        super().__init__(observation_space, action_space, frame_stack, options)
+        self.episode_counts = EpisodicCounts(options.capacity)
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
+        novelty, target = self._novelty(rollout)
+        frames = rollout.frames[rollout.frame_stack - 1 :].flatten(0, 1)
+        keys = hash_observations(frames).reshape(novelty.shape)
+        visits = self.episode_counts.count_rollout(keys, rollout.is_first)
+        gain = (novelty[1:] - self.options.alpha * novelty[:-1]).clamp(min=0.0)
+        return torch.where(visits == 1, gain, 0.0), {"target": target[rollout.num_envs :]}
+
+    def _novelty(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """Novelty of ``obs_0 .. obs_T``, ``[T + 1, N]``, and the target's features of them, ``[(T + 1) * N, D]``."""
+        num_samples = (rollout.num_steps + 1) * rollout.num_envs
+        device = rollout.frames.device
+        target = torch.empty(num_samples, self.options.feature_dim, device=device)
+        novelty = torch.empty(num_samples, device=device)
+        for start in range(0, num_samples, _CHUNK):
+            index = torch.arange(start, min(start + _CHUNK, num_samples), device=device)
+            x = self.normalize_frames(rollout.newest_frame(index))
+            target[index] = self.target(x)
+            novelty[index] = (self.predictor(x) - target[index]).norm(dim=1)
+        return novelty.reshape(-1, rollout.num_envs), target
+
+
+INTRINSIC_REWARDS.register("noveld", NovelD)

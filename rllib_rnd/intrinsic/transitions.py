@@ -1,0 +1,80 @@
+"""What the rewards on transitions share: an encoder of whole observations, its statistics, and pairs of features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
+from rllib_rnd.intrinsic.networks import ObservationEncoder
+from rllib_rnd.modules.image import NATURE_CONVS, ConvSpec
+from rllib_rnd.options import option
+from rllib_rnd.rollout import Rollout
+
+# Samples per forward pass while a whole rollout is rewarded: bounds memory, large enough for full speed.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class TransitionOptions(IntrinsicOptions):
+    """Options of every reward on transitions."""
+
+    reward_on: Literal["next"] = option("next", "fixed: step t is rewarded for the transition from obs_t to obs_{t+1}")
+    feature_dim: int = option(256, "D, size of the features", low=1)
+    hidden_sizes: tuple[int, ...] = option((128,), "vectors: linear layers of the encoder before the features", low=1)
+    model_size: int = option(256, "width of the hidden layer of each model on the features", low=1)
+
+
+class TransitionReward(IntrinsicReward):
+    """Base of the rewards that look at ``(obs_t, a_t, obs_{t+1})`` in the features of one encoder.
+
+    The encoder reads whole observations, frame stack included: one frame does not tell how things move.
+
+    Attributes:
+        encoder: raw observations -> ``[B, D]``.
+    """
+
+    Options = TransitionOptions
+    convs: ClassVar[Sequence[ConvSpec]] = NATURE_CONVS
+    activation: ClassVar[type[nn.Module]] = nn.ReLU
+
+    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
+        super().__init__(observation_space, action_space, frame_stack, options)
+        self.encoder = ObservationEncoder(
+            observation_space, options.feature_dim, options.hidden_sizes, self.convs, self.activation
+        )
+
+    @torch.no_grad()
+    def update_statistics(self, rollout: Rollout) -> None:
+        """Adds all valid ``obs_{t+1}`` to the encoder's moments, if it has any (vectors of floats)."""
+        if self.encoder.moments is not None:
+            index = torch.arange(rollout.num_envs, (rollout.num_steps + 1) * rollout.num_envs)
+            # In one piece, since learners with different numbers of environments must sum equally often.
+            obs_tp1 = rollout.obs(index.to(rollout.frames.device))
+            self.encoder.update_moments(obs_tp1, rollout.valid.flatten())
+
+    def transitions(self, rollout: Rollout, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``phi_t`` and ``phi_{t+1}`` ``[B, D]`` with gradient, and ``a_t [B, ...]``, of flat indices ``[B]``.
+
+        ``obs_{t+1}`` of an episode's last step is its true last observation.
+        """
+        both = torch.cat([index, index + rollout.num_envs])
+        phi_t, phi_tp1 = self.encoder(rollout.obs(both)).chunk(2)
+        return phi_t, phi_tp1, rollout.action.flatten(0, 1)[index]
+
+
+@torch.no_grad()
+def encode_rollout(encoder: ObservationEncoder, rollout: Rollout) -> Tensor:
+    """Features of ``obs_0 .. obs_T``: ``[(T + 1) * N, D]``; those of ``obs_{t+1}`` begin at row N."""
+    count = (rollout.num_steps + 1) * rollout.num_envs
+    return torch.cat([encoder(rollout.obs(index)) for index in index_chunks(count, rollout.frames.device)])
+
+
+def index_chunks(count: int, device: torch.device) -> Iterator[Tensor]:
+    """0 .. count - 1 in pieces that bound the memory of a pass."""
+    return iter(torch.arange(count, device=device).split(_CHUNK))

@@ -13,6 +13,7 @@ BASE = [
     "ale-py>=0.11,<0.13",
     "numpy>=2.0,<3",
     "opencv-python>=4.10,<6",
+    "kornia>=0.9,<0.10",
     "tune-sklearn>=0.5,<0.6",
     "mlflow>=3.5,<4",
     "typer>=0.15,<1",

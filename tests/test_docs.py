@@ -15,6 +15,8 @@ import torch
 import yaml
 
 from rllib_rnd import IntrinsicPPOConfig, RNDConfig
+from rllib_rnd.auxiliary.barlow_twins import BarlowTwinsOptions
+from rllib_rnd.auxiliary.byol import BYOLOptions
 from rllib_rnd.config import OWN_SETTINGS
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.catch import CatchOptions
@@ -93,6 +95,8 @@ def default_of(field: dataclasses.Field) -> Any:
         ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: ngu}`", NGUOptions),
         ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: e3b}`", E3BOptions),
         ("episodic_rewards.md", "### Options of `intrinsic_reward: {type: re3}`", RE3Options),
+        ("representation.md", "## Options of `auxiliary_loss: {type: byol}`", BYOLOptions),
+        ("representation.md", "## Options of `auxiliary_loss: {type: barlow_twins}`", BarlowTwinsOptions),
         ("cnn.md", "## Options of `backbone: {type: nature_cnn}`", NatureCNNOptions),
         ("cnn.md", "## Options of `backbone: {type: michalnand_d}`", MichalnandDOptions),
         ("vit.md", "## Options", ViTExplorativeOptions),

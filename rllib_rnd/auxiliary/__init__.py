@@ -1,5 +1,15 @@
 """Auxiliary representation losses."""
 
+from rllib_rnd.auxiliary.barlow_twins import BarlowTwins, BarlowTwinsOptions
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss, AuxiliaryOptions
+from rllib_rnd.auxiliary.byol import BYOL, BYOLOptions
 
-__all__ = ["AUXILIARY_LOSSES", "AuxiliaryLoss", "AuxiliaryOptions"]
+__all__ = [
+    "AUXILIARY_LOSSES",
+    "BYOL",
+    "AuxiliaryLoss",
+    "AuxiliaryOptions",
+    "BYOLOptions",
+    "BarlowTwins",
+    "BarlowTwinsOptions",
+]

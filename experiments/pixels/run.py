@@ -50,7 +50,8 @@ def planned(variants: list[str]) -> Iterator[Run]:
 
 def report() -> None:
     """Writes results.md and the picture from the CSV file."""
-    frame = pd.read_csv(HERE / "catch.csv")
+    # One variant is called NA, which is no missing number.
+    frame = pd.read_csv(HERE / "catch.csv", keep_default_na=False, na_values=[""])
     draw_returns(frame[frame.variant.isin(["nature_cnn", "CWCA", "vit", "michalnand_d"])], HERE / "catch.png", "Catch")
     last = frame.groupby(["variant", "seed"], as_index=False).last()
     last["rate"] = last.agent_steps / last.seconds

@@ -5,6 +5,7 @@ from rllib_rnd.intrinsic.byol_explore import BYOLExplore, BYOLExploreOptions
 from rllib_rnd.intrinsic.count import Count, CountOptions
 from rllib_rnd.intrinsic.disagreement import Disagreement, DisagreementOptions
 from rllib_rnd.intrinsic.e3b import E3B, E3BOptions
+from rllib_rnd.intrinsic.feature_entropy import FeatureEntropy, FeatureEntropyOptions
 from rllib_rnd.intrinsic.icm import ICM, ICMOptions
 from rllib_rnd.intrinsic.ngu import NGU, NGUOptions
 from rllib_rnd.intrinsic.noveld import NovelD, NovelDOptions
@@ -12,6 +13,19 @@ from rllib_rnd.intrinsic.re3 import RE3, RE3Options
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
 from rllib_rnd.intrinsic.ride import RIDE, RIDEOptions
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
+from rllib_rnd.intrinsic.snd import SND, SNDOptions
+from rllib_rnd.intrinsic.snd_variants import (
+    SNDSTD,
+    SNDV,
+    SNDVIC,
+    SNDBarlow,
+    SNDBarlowOptions,
+    SNDInfoNCE,
+    SNDInfoNCEOptions,
+    SNDSTDOptions,
+    SNDVICOptions,
+    SNDVOptions,
+)
 
 __all__ = [
     "E3B",
@@ -21,6 +35,10 @@ __all__ = [
     "RE3",
     "RIDE",
     "RND",
+    "SND",
+    "SNDSTD",
+    "SNDV",
+    "SNDVIC",
     "BYOLExplore",
     "BYOLExploreOptions",
     "Count",
@@ -28,6 +46,8 @@ __all__ = [
     "Disagreement",
     "DisagreementOptions",
     "E3BOptions",
+    "FeatureEntropy",
+    "FeatureEntropyOptions",
     "ICMOptions",
     "IntrinsicOptions",
     "IntrinsicReward",
@@ -39,4 +59,12 @@ __all__ = [
     "RIDEOptions",
     "RNDOptions",
     "RewardFilter",
+    "SNDBarlow",
+    "SNDBarlowOptions",
+    "SNDInfoNCE",
+    "SNDInfoNCEOptions",
+    "SNDOptions",
+    "SNDSTDOptions",
+    "SNDVICOptions",
+    "SNDVOptions",
 ]

@@ -100,9 +100,13 @@ def test_advantages_are_standardised_over_each_minibatch(monkeypatch: pytest.Mon
     algorithm = small_config("IntrinsicPPO", normalize_advantages="minibatch", backbone=GRU).build_algo()
     learner: Any = algorithm.learner_group._learner
     batch = learner._prepare(algorithm.env_runner.sample().to_torch())
-    some, seen = batch.sequences[:3], []
-    ppo_loss = learner._ppo_loss
-    monkeypatch.setattr(learner, "_ppo_loss", lambda b, s, c: seen.append(b.advantage) or ppo_loss(b, s, c))
+    some, seen, ppo_loss = batch.sequences[:3], [], learner._ppo_loss
+
+    def watched(batch: Any, sequences: Any, count: Any) -> Any:
+        seen.append(batch.advantage)
+        return ppo_loss(batch, sequences, count)
+
+    monkeypatch.setattr(learner, "_ppo_loss", watched)
     learner._minibatch_step(batch, some)
     index = learner._samples(batch, some)
     assert seen[0][index].mean().abs() < 1e-5

@@ -1,4 +1,4 @@
-"""Any backbone with any environment that it reads: one iteration of RND trains all of it, and it plays on."""
+"""Any backbone, reward and loss with any environment that it reads: an iteration trains all of it, and it plays on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_rnd.auxiliary import AUXILIARY_LOSSES
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from rllib_rnd.modules import BACKBONES
 from tests.conftest import small_config
 from tests.test_algorithm import weights
@@ -64,3 +67,34 @@ def test_an_iteration_trains_policy_and_critics(name: str, env: str, env_config:
     runner = algorithm.env_runner.module.state_dict()
     assert all(np.array_equal(runner[n].numpy(), after[n]) for n in trained)
     algorithm.stop()
+
+
+@pytest.mark.parametrize("env", [CATCH, "rllib_rnd/DeepSea-v0"], ids=["images", "vectors"])
+@pytest.mark.parametrize("name", INTRINSIC_REWARDS.names())
+def test_every_reward_pays_and_learns_beside_a_memory(name: str, env: str) -> None:
+    backbone = {"type": "gru", **MEMORY}
+    config = small_config(env=env, backbone=backbone, intrinsic_reward=[{"type": "rnd", "feature_dim": 8}, name])
+    algorithm = config.build_algo()
+    for _ in range(2):
+        result = algorithm.train()["learners"]["default_policy"]
+    assert result["nonfinite_updates"] == 0 and np.isfinite(result["total_loss"])
+    assert result["intrinsic_reward_max_1"] >= 0.0 and np.isfinite(result["explained_variance_intrinsic_1"])
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("name", ["nature_cnn", "vit_explorative", "self_attention", "iam"])
+@pytest.mark.parametrize("loss", AUXILIARY_LOSSES.names())
+def test_every_loss_trains_a_backbone_with_projected_gradients(loss: str, name: str) -> None:
+    spec = {"type": loss, "project_gradient": True, "coeff": 0.01}
+    config = small_config(env=CATCH, backbone={"type": name, **SMALL[name]}, auxiliary_loss=spec)
+    algorithm = config.environment(CATCH, env_config=IMAGES.get(name, {})).build_algo()
+    result = algorithm.train()["learners"]["default_policy"]
+    assert result["nonfinite_updates"] == 0 and result[f"{loss}_loss"] > 0.0
+    assert -1.0 <= result["gradient_cosine"] <= 1.0 and 0.0 <= result["gradient_projected"] <= 1.0
+    algorithm.stop()
+
+
+def test_minibatches_too_small_for_batch_normalisation_are_refused() -> None:
+    config = small_config(env=CATCH, auxiliary_loss={"type": "barlow_twins"}, num_minibatches=32)
+    with pytest.raises(ConfigError, match=r"minibatches of 2 samples.*3 or more"):
+        config.build_algo()

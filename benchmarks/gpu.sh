@@ -36,11 +36,13 @@ if [ -n "${QUICK:-}" ]; then
     run benchmarks/environments.py --envs 2 --rounds 1 --seconds 0.1 --threads 1
     run benchmarks/learner.py --envs 2 --rounds 1 --threads 1 $GPU
     run benchmarks/acceleration.py --envs 4 --steps 8 --rounds 1 --threads 1 --variants plain bfloat16 $GPU
+    run benchmarks/backbones.py --acting 2 --training 8 --rounds 1 --threads 1 --backbones nature_cnn gru $GPU
 else
     run benchmarks/environments.py --envs 128 512 --rounds 2 --seconds 2
     run benchmarks/sampling.py --envs 32 --rounds 2
     run benchmarks/learner.py --envs 128 512 --rounds 2 $GPU
     run benchmarks/acceleration.py --envs 512 --rounds 2 $GPU
+    run benchmarks/backbones.py --acting 512 --training 4096 --rounds 5 $GPU
     run benchmarks/scaling.py --envs 128 512 --steps 128 --runners 0 4 8 --rounds 1 $GPU
 fi
 

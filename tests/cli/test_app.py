@@ -60,9 +60,9 @@ def test_resume_of_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) 
     ("kind", "expected"),
     [
         ("algorithms", ["IntrinsicPPO", "RND", "PPO"]),
-        ("backbones", ["nature_cnn", "mlp", "hidden_sizes"]),
+        ("backbones", ["nature_cnn", "mlp", "hidden_sizes", "1,407,027 parameters", "iam", "vit_explorative"]),
         ("rewards", ["rnd", "update_proportion"]),
-        ("losses", ["import path"]),
+        ("losses", ["byol", "barlow_twins", "project_gradient"]),
         ("environments", ["rllib_rnd/DeepSea-v0", "sticky_action_prob"]),
         ("examples", ["montezuma_rnd_quick.yaml", "sweeps/deep_sea_rnd.yaml"]),
     ],

@@ -64,8 +64,6 @@ def learner(rank: int, folder: str) -> None:
 
 @pytest.fixture(scope="module")
 def learners(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    if not dist.is_gloo_available():
-        pytest.skip("needs gloo")
     folder = Path(tmp_path_factory.mktemp("learners"))
     mp.spawn(learner, args=(str(folder),), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]

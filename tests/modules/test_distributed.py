@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -50,7 +49,6 @@ def test_one_process_sums_over_itself() -> None:
     assert all_reduce_sum(x) is x
 
 
-@pytest.mark.skipif(not dist.is_gloo_available(), reason="needs gloo")
 def test_two_learners_agree_with_one_that_sees_everything(tmp_path: Path) -> None:
     mp.spawn(learner, args=(str(tmp_path),), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))

@@ -238,14 +238,16 @@ class IntrinsicPPOLearner(TorchLearner):
         # Sequences of a stateless policy hold valid samples only.
         return index[batch.rollout.valid.flatten()[index]] if self.trained_module.is_stateful() else index
 
-    def _evaluate(self, batch: TrainingBatch, sequences: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs of the action distribution ``[B, P]`` and values ``[B, S]`` of the samples in sequences."""
+    def _evaluate(self, batch: TrainingBatch, sequences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Flat indices ``[B]`` of the samples in sequences, as of `_samples`, with the inputs of their action
+        distribution ``[B, P]`` and their values ``[B, S]``."""
         rollout, index = batch.rollout, sequences.T.flatten()
         if not self.trained_module.is_stateful():
-            return self._policy_and_values(rollout.obs(index), None, None)[:2]
-        outputs = self._policy_and_values(rollout.obs(index), *rollout.sequence_starts(sequences))[:2]
+            dist_inputs, values, _ = self._policy_and_values(rollout.obs(index), None, None)
+            return index, dist_inputs, values
+        dist_inputs, values, _ = self._policy_and_values(rollout.obs(index), *rollout.sequence_starts(sequences))
         valid = rollout.valid.flatten()[index]
-        return outputs[0][valid], outputs[1][valid]
+        return index[valid], dist_inputs[valid], values[valid]
 
     def _ppo_loss(self, batch: TrainingBatch, sequences: Tensor, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The share of ``sequences`` in a minibatch's PPO loss, and its parts.
@@ -255,8 +257,8 @@ class IntrinsicPPOLearner(TorchLearner):
             sequences: ``[Q, L]`` flat indices.
             count: samples of the whole minibatch over all learners, by which sums are divided.
         """
-        rollout, index = batch.rollout, self._samples(batch, sequences)
-        dist_inputs, values = self._evaluate(batch, sequences)
+        rollout = batch.rollout
+        index, dist_inputs, values = self._evaluate(batch, sequences)
         action = rollout.action.flatten(0, 1)[index]
         logp, entropy = self.trained_module.distribution.logp_and_entropy(dist_inputs, action)
         sums = ppo_sums(

@@ -147,6 +147,12 @@ class Rollout:
         time = torch.div(index, self.num_envs, rounding_mode="floor")
         return self.frames[time + (self.frame_stack - 1 + offset), env]
 
+    def newest_frames(self, offset: int = 0) -> Any:
+        """`newest_frame` of all T * N samples, a view where there is one: ``[T * N, *frame_shape]``."""
+        first = self.frame_stack - 1 + offset
+        frames = self.frames[first : first + self.num_steps]
+        return frames.reshape(-1, *frames.shape[2:])
+
     def _episode_first_frame(self) -> torch.Tensor:
         """``[T + 1, N]``: index into ``frames`` of the first frame of the episode that ``obs_t`` belongs to."""
         cached = self.__dict__.get("_first_frame_cache")

@@ -92,7 +92,6 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
             order of flat indices ``t * N + n``, for ``loss``.
         """
 
-    @abc.abstractmethod
     def loss(
         self,
         rollout: Rollout,
@@ -111,8 +110,13 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
             valid: ``[B]`` bool, False for reset steps.
 
         Returns:
-            Per name the sum (with a graph, even over no sample) and the count (no graph).
+            Per name the sum (with a graph, even over no sample) and the count (no graph); nothing by default.
         """
+        return {}
+
+    def rewarded_frames(self, rollout: Rollout) -> torch.Tensor:
+        """Newest frames of the observations that steps are rewarded for (``reward_on``): ``[T * N, *frame_shape]``."""
+        return rollout.newest_frames(offset=int(self.options.reward_on == "next"))
 
     def use_backbone(self, backbone: Backbone) -> None:
         """Called once, after construction, with the policy's backbone, for rewards on its features (does nothing).

@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.episodic_counts import SimHash, hash_observations
 from rllib_rnd.intrinsic.networks import frame_space
 from rllib_rnd.modules.distributed import all_reduce_sum
@@ -76,7 +76,7 @@ class Count(IntrinsicReward):
         """Counts the visits of a rollout, over all learners; the first one also sets the scale of ``simhash``."""
         valid = rollout.valid.flatten()
         if self.simhash is not None:
-            self.simhash.fit(self._frames(rollout), valid)
+            self.simhash.fit(self.rewarded_frames(rollout), valid)
         visits = torch.bincount(self._buckets(rollout)[valid], minlength=len(self.counts))
         self.counts += all_reduce_sum(visits)
 
@@ -90,25 +90,9 @@ class Count(IntrinsicReward):
         r_t[valid] = self.options.beta * visits.float().rsqrt()
         return r_t.reshape(rollout.num_steps, rollout.num_envs), {}
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
-    ) -> LossTerms:
-        """Nothing: counts are not learned."""
-        return {}
-
-    def _frames(self, rollout: Rollout) -> Tensor:
-        """``[T * N, ...]`` newest frames of the rewarded observations."""
-        first = rollout.frame_stack - (self.options.reward_on == "current")
-        return rollout.frames[first : first + rollout.num_steps].flatten(0, 1)
-
     def _buckets(self, rollout: Rollout) -> Tensor:
         """``[T * N]`` int64, 0 to ``2^table_bits - 1``."""
-        frames = self._frames(rollout)
+        frames = self.rewarded_frames(rollout)
         keys = hash_observations(frames) if self.simhash is None else self.simhash(frames)
         bits = self.options.table_bits
         return (keys * _FIBONACCI >> 64 - bits) & 2**bits - 1

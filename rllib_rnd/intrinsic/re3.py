@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.networks import ObservationEncoder, frame_space
 from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
 from rllib_rnd.options import option
@@ -79,7 +79,7 @@ class RE3(IntrinsicReward):
         """Remembers the features of a rollout, of all learners; the first one also sets the encoder's moments."""
         moments = self.encoder.moments
         if moments is not None and moments.count == 0:
-            self.encoder.update_moments(self._frames(rollout), rollout.valid.flatten())
+            self.encoder.update_moments(self.rewarded_frames(rollout), rollout.valid.flatten())
             self._encoded = None
         y = _of_all_learners(self._encode(rollout)[rollout.valid.flatten()])
         self._encoded = None
@@ -103,26 +103,10 @@ class RE3(IntrinsicReward):
         steps = float(self.reward_filter.moments.count)
         return super().normalize(r_t, valid, update) * (1.0 - self.options.decay) ** steps
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
-    ) -> LossTerms:
-        """Nothing: the encoder stays as it was drawn."""
-        return {}
-
-    def _frames(self, rollout: Rollout) -> Tensor:
-        """``[T * N, ...]`` newest frames of the rewarded observations."""
-        first = rollout.frame_stack - (self.options.reward_on == "current")
-        return rollout.frames[first : first + rollout.num_steps].flatten(0, 1)
-
     def _encode(self, rollout: Rollout) -> Tensor:
         """``[T * N, D]``, computed once for the reward of a rollout and for remembering it."""
         if self._encoded is None or self._encoded[0] is not rollout:
-            y = torch.cat([self.encoder(frames) for frames in self._frames(rollout).split(_CHUNK)])
+            y = torch.cat([self.encoder(frames) for frames in self.rewarded_frames(rollout).split(_CHUNK)])
             self._encoded = (rollout, y)
         return self._encoded[1]
 

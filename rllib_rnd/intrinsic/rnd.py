@@ -117,8 +117,7 @@ class RND(IntrinsicReward):
         it: both then see the same statistics (frozen in between), and so do the target features kept from
         the rewards.
         """
-        frames_tp1 = rollout.frames[rollout.frame_stack :].flatten(0, 1)
-        self.obs_moments.update(frames_tp1, rollout.valid.flatten())
+        self.obs_moments.update(rollout.newest_frames(offset=1), rollout.valid.flatten())
 
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.modules.distributed import all_reduce_sum, world_size
 from rllib_rnd.rollout import shard_bounds
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,8 @@ class EnvironmentRows(nn.Module):
 def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict[str, Tensor]:
     """The rows of all environments over all learners, by buffer name, on every learner (which must all call it).
 
+    With one learner they are the buffers themselves.
+
     Args:
         module: with `EnvironmentRows` somewhere in it.
         num_envs: environments of all learners.
@@ -72,6 +74,9 @@ def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict
     for path, part in _parts(module):
         for name in part.row_names():
             rows = part.get_buffer(name)
+            if world_size() == 1:
+                gathered[f"{path}.{name}"] = rows  # not a copy: an episode's memories can be large
+                continue
             everyone = rows.new_zeros((num_envs, *rows.shape[1:]))
             if len(rows) == stop - start:
                 everyone[start:stop] = rows

@@ -36,6 +36,7 @@ FIELDS = [
     "seconds",
     "return_mean",
     "intrinsic_reward",
+    "positions",
     "done",
     "commit",
 ]
@@ -92,6 +93,7 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
             "seconds": round(time.time() - started, 2),
             "return_mean": "" if mean_return is None else round(float(mean_return), 5),
             "intrinsic_reward": round(float(learner.get("intrinsic_reward_mean", 0.0)), 6),
+            "positions": runner.get("positions_visited", ""),
             "done": int(done),
             "commit": commit(),
         }
@@ -108,14 +110,23 @@ def run_missing(runs: Iterable[Run], path: Path) -> None:
         if run.key in finished:
             continue
         rows = list(train(run))  # written at once: a cut run leaves nothing behind
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
+        _append(rows, path)
         last = rows[-1]
         print(*run.key, last["agent_steps"], last["return_mean"], f"{last['seconds']} s", flush=True)
+
+
+def _append(rows: list[dict[str, Any]], path: Path) -> None:
+    """Adds rows to a CSV file, in the columns that it has."""
+    fields = FIELDS
+    if path.exists():
+        with path.open() as file:
+            fields = next(csv.reader(file))
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fields, extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)
 
 
 def runs_table(frame: pd.DataFrame) -> list[str]:

@@ -5,6 +5,9 @@ An N x N grid. The diver starts top left and sinks one row with each step, movin
 steps. Which of the two actions means right differs from cell to cell, so that no single action is a good
 habit: of the 2^N action sequences one reaches the treasure. Its return is 1 - 0.01 = 0.99; the best of the
 others is 0.
+
+Two options make it a test of intrinsic rewards: the grid drawn in pixels, and a third action that only fills the
+screen with noise ("noisy TV": Burda et al. 2019, arXiv:1808.04355, section 5).
 """
 
 from __future__ import annotations
@@ -13,16 +16,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from rllib_rnd.envs.vector import VectorOfOne, shared_generator
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.options import option, parse_options
 
 MOVE_COST = 0.01  # of a whole episode spent going right
+NOISE_ACTION = 2
+_STATE = ("row", "column", "needs_reset")
 _DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32}
 
 
@@ -33,6 +38,14 @@ class DeepSeaOptions:
     size: int = option(10, "N: rows and columns of the grid, and steps of an episode; 10 to 50 usual", low=1, high=1000)
     mapping_seed: int = option(42, "which action means right in which cell is drawn from this seed", low=0)
     dtype: str = option("uint8", "type of the one-hot observation", choices=("uint8", "float32"))
+    cell_size: int | None = option(
+        None,
+        "pixels of a cell's side: images are observed, of 36 pixels or more for convolutions; null: one-hot",
+        low=1,
+    )
+    noisy_tv: bool = option(
+        False, "a third action: it sinks as the one that does not mean right, and what is seen then is noise"
+    )
 
 
 def action_mapping(size: int, mapping_seed: int) -> np.ndarray:
@@ -48,7 +61,7 @@ def deep_sea_step(
     Returns:
         The new row, the new column, the reward (float64) and whether the episode terminated.
     """
-    right = action == mapping[row * size + column]
+    right = action == mapping[row * size + column]  # `NOISE_ACTION` never is
     treasure = right & (column == size - 1)  # only the bottom right cell can be left so: column <= row
     reward = np.where(right, -MOVE_COST / size, 0.0) + treasure
     column = np.clip(np.where(right, column + 1, column - 1), 0, size - 1)
@@ -59,7 +72,9 @@ def deep_sea_step(
 class DeepSeaVectorEnv(VectorEnv):
     """N divers in one set of arrays (NEXT_STEP autoreset).
 
-    Observation ``[N, size * size]``: one-hot of the cell, all zeros at the end of the episode as in bsuite.
+    Observation ``[N, size * size]``: one-hot of the cell, all zeros at the end of the episode as in bsuite. With
+    ``cell_size`` an image ``[N, side, side]`` uint8, side = size * cell_size, of the cell in white on black. After
+    action 2 of ``noisy_tv`` every number (every cell of the image) is drawn anew from both values.
     ``info["position"]`` is the cell's index in a grid of ``position_shape`` (rows, columns), ``[N]`` int64; -1 at the
     end of the episode, below the last row.
 
@@ -90,54 +105,63 @@ class DeepSeaVectorEnv(VectorEnv):
         self._indices = np.arange(num_envs)
         self._row = np.zeros(num_envs, dtype=np.int64)
         self._column = np.zeros(num_envs, dtype=np.int64)
-        self._needs_reset = np.zeros(num_envs, dtype=bool)
+        self._needs_reset = np.ones(num_envs, dtype=bool)
+        self._generator = np.random.default_rng()
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Puts every diver to the top left. The seed changes nothing: the game is deterministic."""
-        del seed, options
+        """Puts every diver to the top left. The seed decides the noise alone: the game is deterministic.
+
+        Raises:
+            ConfigError: a sequence of another length, or with None beside numbers.
+        """
+        self._generator = shared_generator(seed, self.num_envs, self._generator)
         self._row[:] = 0
         self._column[:] = 0
         self._needs_reset[:] = False
         return self._observe()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step of every diver: ``obs [N, size * size]``, then ``[N]`` arrays, then infos."""
+        """One step of every diver: ``obs [N, ...]``, then ``[N]`` arrays, then infos."""
         resetting = self._needs_reset
         # A diver at the end has no cell: it stands in for one in row 0 and its outcome is thrown away.
         row = np.where(resetting, 0, self._row)
-        row, column, reward, terminated = deep_sea_step(
-            row, self._column, np.asarray(actions), self._mapping, self.options.size
-        )
+        actions = np.asarray(actions)
+        row, column, reward, terminated = deep_sea_step(row, self._column, actions, self._mapping, self.options.size)
         if resetting.any():
             row[resetting], column[resetting], reward[resetting], terminated[resetting] = 0, 0, 0.0, False
         self._row, self._column, self._needs_reset = row, column, terminated
-        obs, info = self._observe()
+        obs, info = self._observe((actions == NOISE_ACTION) & ~resetting & ~terminated)
         return obs, reward, terminated.copy(), np.zeros(self.num_envs, dtype=bool), info
 
-    def _observe(self) -> tuple[np.ndarray, dict[str, Any]]:
-        size = self.options.size
+    def _observe(self, noisy: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Observations and infos; ``noisy [N]`` says who sees noise."""
+        size, pixels = self.options.size, self.options.cell_size
         here = self._row < size
         cell = np.where(here, self._row * size + self._column, -1)
         obs = np.zeros((self.num_envs, size * size), dtype=self._dtype)
         obs[self._indices[here], cell[here]] = 1
+        if self.options.noisy_tv and noisy is not None:
+            # A screen for every diver, seen or not: else what one sees would depend on the others' actions.
+            screens = self._generator.random(obs.shape) < 0.5
+            obs[noisy] = screens[noisy]
+        if pixels is not None:
+            board = obs.reshape(-1, size, size).astype(np.uint8) * 255
+            obs = board.repeat(pixels, axis=1).repeat(pixels, axis=2)
         return obs, {"position": cell, "_position": np.ones(self.num_envs, dtype=bool)}
 
     @property
     def can_clone_state(self) -> bool:
-        """Always: the state is three small arrays."""
+        """Always: the state is three small arrays and that of the generator."""
         return True
 
-    def clone_state(self) -> dict[str, np.ndarray]:
-        """Saves all that decides the future."""
-        return {
-            "row": self._row.copy(),
-            "column": self._column.copy(),
-            "needs_reset": self._needs_reset.copy(),
-        }
+    def clone_state(self) -> dict[str, Any]:
+        """Saves all that decides the future; the result can be pickled."""
+        arrays = {name: getattr(self, f"_{name}").copy() for name in _STATE}
+        return {"generator": self._generator.bit_generator.state, **arrays}
 
-    def restore_state(self, state: dict[str, np.ndarray]) -> None:
+    def restore_state(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state.
 
         Raises:
@@ -145,12 +169,13 @@ class DeepSeaVectorEnv(VectorEnv):
         """
         if len(state["row"]) != self.num_envs:
             raise ConfigError(f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}.")
-        self._row, self._column = state["row"].copy(), state["column"].copy()
-        self._needs_reset = state["needs_reset"].copy()
+        for name in _STATE:
+            setattr(self, f"_{name}", state[name].copy())
+        self._generator.bit_generator.state = state["generator"]
 
 
-class DeepSeaEnv(gym.Env):
-    """One diver, for `gymnasium.make`. Observation ``[size * size]`` and ``info["position"]`` as in `DeepSeaVectorEnv`.
+class DeepSeaEnv(VectorOfOne):
+    """One diver, for `gymnasium.make`; observations and infos as in `DeepSeaVectorEnv`.
 
     Args:
         render_mode: None only; there is nothing to see.
@@ -163,52 +188,14 @@ class DeepSeaEnv(gym.Env):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as gymnasium
 
     def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
-        self.options = parse_options(DeepSeaOptions, env_config, "env_config")
+        super().__init__(DeepSeaVectorEnv(1, **env_config))
         self.render_mode = render_mode
-        self.observation_space, self.action_space = _spaces(self.options)
-        self.position_shape: tuple[int, int] = (self.options.size, self.options.size)
-        self._mapping = action_mapping(self.options.size, self.options.mapping_seed)
-        self._row = self._column = np.zeros(1, dtype=np.int64)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Puts the diver to the top left."""
-        super().reset(seed=seed)
-        self._row = self._column = np.zeros(1, dtype=np.int64)
-        return self._observe()
-
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One row down.
-
-        Raises:
-            RuntimeError: the episode has ended and `reset` was not called.
-        """
-        if self._row[0] == self.options.size:
-            raise RuntimeError("The episode is over: call reset() before step().")
-        self._row, self._column, reward, terminated = deep_sea_step(
-            self._row, self._column, np.array([action]), self._mapping, self.options.size
-        )
-        obs, info = self._observe()
-        return obs, float(reward[0]), bool(terminated[0]), False, info
-
-    def _observe(self) -> tuple[np.ndarray, dict[str, Any]]:
-        size = self.options.size
-        cell = int(self._row[0] * size + self._column[0]) if self._row[0] < size else -1
-        obs = np.zeros(size * size, dtype=_DTYPES[self.options.dtype])
-        if cell >= 0:
-            obs[cell] = 1
-        return obs, {"position": cell}
-
-    def clone_state(self) -> tuple[int, int]:
-        """Saves row and column."""
-        return int(self._row[0]), int(self._column[0])
-
-    def restore_state(self, state: tuple[int, int]) -> None:
-        """Goes back to a saved state."""
-        self._row, self._column = np.array(state[:1]), np.array(state[1:])
+        self.options, self.position_shape = self.vector.options, self.vector.position_shape
 
 
 def _spaces(options: DeepSeaOptions) -> tuple[spaces.Box, spaces.Discrete]:
-    obs_space = spaces.Box(0, 1, (options.size * options.size,), _DTYPES[options.dtype])
-    return obs_space, spaces.Discrete(2)
+    actions: spaces.Discrete = spaces.Discrete(3 if options.noisy_tv else 2)
+    if options.cell_size is None:
+        return spaces.Box(0, 1, (options.size * options.size,), _DTYPES[options.dtype]), actions
+    side = options.size * options.cell_size
+    return spaces.Box(0, 255, (side, side), np.uint8), actions

@@ -117,7 +117,8 @@ def test_divers_out_of_step_with_each_other() -> None:
     env = DeepSeaVectorEnv(2, size=3)
     env.reset()
     env.step(np.array([0, 0]))
-    env.restore_state({"row": np.array([3, 1]), "column": np.array([2, 0]), "needs_reset": np.array([True, False])})
+    arrays = {"row": np.array([3, 1]), "column": np.array([2, 0]), "needs_reset": np.array([True, False])}
+    env.restore_state(env.clone_state() | arrays)
     obs, reward, terminated, _, _ = env.step(np.array([0, 0]))
     assert obs[0].argmax() == 0 and obs[0, 0] == 1 and reward[0] == 0 and not terminated[0]
     assert obs[1].argmax() in (6, 7)
@@ -151,3 +152,58 @@ def test_bad_options_are_refused() -> None:
         env.reset()
         env.step(0)
         env.step(0)
+
+
+def test_images_show_the_cell_in_white() -> None:
+    options: dict[str, Any] = {"size": 5, "mapping_seed": 3}
+    images, vectors = DeepSeaVectorEnv(3, cell_size=2, **options), DeepSeaVectorEnv(3, **options)
+    assert images.single_observation_space.shape == (10, 10)
+    (image, _), (vector, _) = images.reset(), vectors.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        expected = np.kron(vector.reshape(3, 5, 5), np.ones((2, 2), dtype=np.uint8)) * 255
+        assert image.dtype == np.uint8
+        np.testing.assert_array_equal(image, expected)
+        actions = rng.integers(2, size=3)
+        image, vector = images.step(actions)[0], vectors.step(actions)[0]
+
+
+@pytest.mark.parametrize("cell_size", [None, 3])
+def test_noise_is_seen_after_its_action_only_and_leads_nowhere(cell_size: int | None) -> None:
+    options: dict[str, Any] = {"size": 12, "noisy_tv": True, "cell_size": cell_size}
+    env, quiet = DeepSeaVectorEnv(2, **options), DeepSeaVectorEnv(2, size=12, cell_size=cell_size)
+    assert env.single_action_space == gym.spaces.Discrete(3)
+    env.reset(seed=0)
+    quiet.reset()
+    screens = []
+    for row in range(11):
+        column = quiet._column.copy()
+        wrong = 1 - quiet._mapping[row * 12 + column]  # what does not mean right
+        obs, reward, _, _, info = env.step(np.array([2, wrong[1]]))
+        expected, _, _, _, seen = quiet.step(wrong)
+        np.testing.assert_array_equal(info["position"], seen["position"])
+        np.testing.assert_array_equal(obs[1], expected[1])
+        assert reward.tolist() == [0.0, 0.0]
+        assert 0.3 < (obs[0] > 0).mean() < 0.7
+        screens.append(obs[0])
+    assert len({screen.tobytes() for screen in screens}) == 11
+    obs, _, terminated, _, _ = env.step(np.array([2, 2]))
+    assert terminated.all() and obs.sum() == 0  # the end looks like the end
+    obs, *_ = env.step(np.array([2, 2]))
+    assert (obs.reshape(2, -1) > 0).sum(axis=1).tolist() == [(cell_size or 1) ** 2] * 2  # the step that resets
+
+
+def test_the_seed_decides_the_noise_and_a_saved_state_goes_on_with_it() -> None:
+    def screens(env: DeepSeaVectorEnv, steps: int) -> np.ndarray:
+        return np.stack([env.step(np.array([2, 2]))[0] for _ in range(steps)])
+
+    env, again, other = (DeepSeaVectorEnv(2, size=8, noisy_tv=True) for _ in range(3))
+    for each, seed in ((env, 1), (again, 1), (other, 2)):
+        each.reset(seed=seed)
+    first = screens(env, 5)
+    np.testing.assert_array_equal(first, screens(again, 5))
+    assert not np.array_equal(first, screens(other, 5))
+    state = env.clone_state()
+    after = screens(env, 4)
+    other.restore_state(state)
+    np.testing.assert_array_equal(after, screens(other, 4))

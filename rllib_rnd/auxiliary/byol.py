@@ -9,7 +9,6 @@ from typing import Any, Literal
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rllib_rnd.auxiliary.augmentations import AugmentationOptions
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
@@ -17,6 +16,7 @@ from rllib_rnd.auxiliary.two_views import TwoViewLoss, projector
 from rllib_rnd.functional.byol import byol_loss, byol_tau
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
+from rllib_rnd.modules.moving_average import move_average
 from rllib_rnd.options import option
 
 
@@ -127,21 +127,16 @@ class BYOL(TwoViewLoss):
         nearly coincide at first and spread out after some 200 steps only.
         """
         online, tau, updates = Branch(backbone, self.projector), self.tau(), int(self.num_updates)
-        _average(list(self.target.parameters()), list(online.parameters()), tau)
+        move_average(self.target.parameters(), online.parameters(), tau)
         for old, new in zip(self.target.buffers(), online.buffers(), strict=True):
             if old.is_floating_point():
-                _average([old], [all_reduce_sum(new) / world_size()], min(tau, updates / (updates + 1)))
+                move_average([old], [all_reduce_sum(new) / world_size()], min(tau, updates / (updates + 1)))
             else:
                 old.copy_(new)
         self.num_updates += 1
 
     def _target_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
         return [m for m in self.target.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
-
-def _average(old: list[Tensor], new: list[Tensor], tau: float) -> None:
-    """``old <- tau old + (1 - tau) new`` in place."""
-    get_ema_multi_avg_fn(tau)(old, new, 0)
 
 
 AUXILIARY_LOSSES.register("byol", BYOL)

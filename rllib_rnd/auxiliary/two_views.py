@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import abc
+import math
 from itertools import chain, pairwise
 from typing import Any, ClassVar
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.augmentations import AugmentationOptions, build_augmentation
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.functional.byol import collapse_std
-from rllib_rnd.modules.backbone import Backbone, box_space
+from rllib_rnd.modules.backbone import Backbone, representation_shape
 from rllib_rnd.modules.distributed import all_reduce_sum
 from rllib_rnd.rollout import Rollout
 
@@ -45,7 +45,7 @@ class TwoViewLoss(AuxiliaryLoss):
     def __init__(self, backbone: Backbone, observation_space: gym.Space, options: Any) -> None:
         super().__init__(backbone, observation_space, options)
         self.augmentation = build_augmentation(observation_space, options, self.where())
-        self.feature_size = representation_size(backbone, observation_space)
+        self.feature_size = math.prod(representation_shape(backbone))
 
     @classmethod
     def where(cls) -> str:
@@ -94,16 +94,6 @@ class TwoViewLoss(AuxiliaryLoss):
     def record(self, **vectors: Tensor) -> None:
         """Sets `metrics`: ``<name>_<key>_std`` of each ``[B, D]``."""
         self.metrics = {f"{self.name}_{key}_std": collapse_std(value) for key, value in vectors.items()}
-
-
-def representation_size(backbone: Backbone, observation_space: gym.Space) -> int:
-    """Width of ``backbone.representation``, flattened, found by asking it about zeros."""
-    space, training = box_space(observation_space), backbone.training
-    zeros = torch.from_numpy(np.zeros((1, *space.shape), dtype=space.dtype))
-    with torch.no_grad():
-        size = backbone.eval().representation(zeros).flatten(1).shape[1]
-    backbone.train(training)
-    return int(size)
 
 
 def projector(sizes: list[int], bias: bool = True) -> nn.Sequential:

@@ -144,7 +144,7 @@ class DeepSeaVectorEnv(VectorEnv):
         obs[self._indices[here], cell[here]] = 1
         if self.options.noisy_tv and noisy is not None:
             # A screen for every diver, seen or not: else what one sees would depend on the others' actions.
-            screens = self._generator.random(obs.shape) < 0.5
+            screens: np.ndarray = np.asarray(self._generator.random(obs.shape)) < 0.5
             obs[noisy] = screens[noisy]
         if pixels is not None:
             board = obs.reshape(-1, size, size).astype(np.uint8) * 255

@@ -7,6 +7,7 @@ from rllib_rnd.intrinsic.disagreement import Disagreement, DisagreementOptions
 from rllib_rnd.intrinsic.e3b import E3B, E3BOptions
 from rllib_rnd.intrinsic.feature_entropy import FeatureEntropy, FeatureEntropyOptions
 from rllib_rnd.intrinsic.icm import ICM, ICMOptions
+from rllib_rnd.intrinsic.modified_rnd import ModifiedRND, ModifiedRNDOptions
 from rllib_rnd.intrinsic.ngu import NGU, NGUOptions
 from rllib_rnd.intrinsic.noveld import NovelD, NovelDOptions
 from rllib_rnd.intrinsic.re3 import RE3, RE3Options
@@ -52,6 +53,8 @@ __all__ = [
     "IntrinsicOptions",
     "IntrinsicReward",
     "LossTerms",
+    "ModifiedRND",
+    "ModifiedRNDOptions",
     "NGUOptions",
     "NovelD",
     "NovelDOptions",

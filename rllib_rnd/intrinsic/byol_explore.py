@@ -10,7 +10,6 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import action_features, action_size
@@ -18,6 +17,7 @@ from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward,
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
+from rllib_rnd.modules.moving_average import move_average
 from rllib_rnd.modules.recurrent import Memory
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
@@ -188,9 +188,7 @@ class BYOLExplore(TransitionReward):
     @torch.no_grad()
     def after_update(self, backbone: Backbone) -> None:
         """Moves the target towards the encoder: ``target <- tau target + (1 - tau) encoder``."""
-        update = get_ema_multi_avg_fn(self.options.tau)
-        # The number of steps, its last argument, plays no part in an exponential average.
-        update(list(self.target.parameters()), list(self.encoder.parameters()), 0)
+        move_average(self.target.parameters(), self.encoder.parameters(), self.options.tau)
 
     @torch.no_grad()
     def normalize(self, r_t: Tensor, valid: Tensor, update: bool = True) -> Tensor:

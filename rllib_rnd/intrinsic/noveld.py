@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.intrinsic.distillation import CHUNK
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
-
-# Samples per forward pass while a whole rollout is rewarded, as in RND.
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ class NovelD(RND):
         device = rollout.frames.device
         target = torch.empty(num_samples, self.options.feature_dim, device=device)
         novelty = torch.empty(num_samples, device=device)
-        for start in range(0, num_samples, _CHUNK):
-            index = torch.arange(start, min(start + _CHUNK, num_samples), device=device)
+        for start in range(0, num_samples, CHUNK):
+            index = torch.arange(start, min(start + CHUNK, num_samples), device=device)
             x = self.normalize_frames(rollout.newest_frame(index))
             target[index] = self.target(x)
             novelty[index] = (self.predictor(x) - target[index]).norm(dim=1)

@@ -10,7 +10,8 @@ import gymnasium as gym
 import torch
 from torch import nn
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
 from rllib_rnd.modules.backbone import box_space
 from rllib_rnd.modules.image import (
     NATURE_CONVS,
@@ -24,9 +25,6 @@ from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
-
-# Samples per forward pass while a whole rollout is rewarded: bounds memory, large enough for full speed.
-_CHUNK = 1024
 
 # (output channels, kernel, stride, padding)
 _CONV_LAYOUTS = {
@@ -42,35 +40,21 @@ _ACTIVATIONS: dict[str, tuple[type[nn.Module], type[nn.Module]]] = {
 
 
 @dataclass(frozen=True)
-class RNDOptions(IntrinsicOptions):
+class RNDOptions(DistillationOptions):
     """Options of ``rnd``. The defaults are those of the paper at 128 environments."""
 
-    update_proportion: float = option(
-        0.25,
-        "share of samples the predictor trains on; 32 / number of environments in the paper",
-        low=0.0,
-        high=1.0,
-    )
-    mask_granularity: Literal["sample", "element"] = option(
-        "sample", "draw that share over samples (RND; cheaper) or over samples x features (michalnand)"
-    )
     normalize_input: Literal["mean_std", "mean", "none"] = option(
         "mean_std",
         "input: (x - mean) / std (RND); or uint8 scaled to 0..1, less the mean (michalnand) or as is",
     )
-    clip_input: float = option(5.0, "limit of the normalised input, usually 1 to 5; RND: 5", low=0.0)
     activation: Literal["leaky_relu", "elu"] = option("leaky_relu", "of the encoders; michalnand: elu")
-    error_reduction: Literal["mean", "half_sum"] = option(
-        "mean", "reward = mean of the squared errors over features (RND) or half their sum (michalnand)"
-    )
-    feature_dim: int = option(512, "size of the target's output and of the predictor's extra layers", low=1)
     conv_layout: Literal["nature", "michalnand"] = option(
         "nature", "images: conv 8/4, 4/2, 3/1 unpadded (RND) or 8/4, 3/2, 3/1 padded (michalnand, at 96 x 96)"
     )
     hidden_sizes: tuple[int, ...] = option((128, 128), "vectors: hidden layers of the encoders", low=1)
 
 
-class RND(IntrinsicReward):
+class RND(Distillation):
     """Random network distillation.
 
     Burda et al. 2018, "Exploration by Random Network Distillation" (arXiv:1810.12894). A target network f
@@ -103,12 +87,6 @@ class RND(IntrinsicReward):
         self.target.requires_grad_(False).eval()
         self.predictor = self._make_network(extra_layers=2)
 
-    def train(self, mode: bool = True) -> RND:
-        """Sets the training mode of everything but the target, which stays as it was drawn."""
-        super().train(mode)
-        self.target.eval()
-        return self
-
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
         """Adds the newest frames of all valid ``obs_{t+1}`` to the per-element moments, over all learners.
@@ -119,52 +97,7 @@ class RND(IntrinsicReward):
         """
         self.obs_moments.update(rollout.newest_frames(offset=1), rollout.valid.flatten())
 
-    @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Prediction errors ``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
-        num_samples = rollout.num_steps * rollout.num_envs
-        device = rollout.frames.device
-        target = torch.empty(num_samples, self.options.feature_dim, device=device)
-        error = torch.empty(num_samples, device=device)
-        for start in range(0, num_samples, _CHUNK):
-            index = torch.arange(start, min(start + _CHUNK, num_samples), device=device)
-            x = self._inputs(rollout, index)
-            target[index] = self.target(x)
-            error[index] = self._reduce(self.predictor(x) - target[index])
-        r_t = error.reshape(rollout.num_steps, rollout.num_envs)
-        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {"target": target}
-
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, torch.Tensor],
-        index: torch.Tensor,
-        generator: torch.Generator,
-        valid: torch.Tensor,
-    ) -> LossTerms:
-        """``rnd_predictor_loss``: the squared error, mean over features, of the samples that the mask keeps.
-
-        The mask is drawn first, and the predictor runs on kept and valid samples only. Count: kept samples,
-        or with the element mask kept elements / D, so that both have the scale of a mean per sample.
-        """
-        by_element = self.options.mask_granularity == "element"
-        draw_shape = (index.shape[0], self.options.feature_dim) if by_element else (index.shape[0],)
-        draw = torch.rand(draw_shape, generator=generator, device=generator.device)
-        keep = (draw < self.options.update_proportion).to(index.device)
-        chosen = (valid if by_element else keep & valid).nonzero().squeeze(1)
-        if chosen.numel() == 0:
-            # Every parameter still takes part in the graph, as gradient averaging over learners expects.
-            zero = torch.stack([p.sum() for p in self.predictor.parameters()]).sum() * 0.0
-            return {"rnd_predictor_loss": (zero, zero.detach().clone())}
-        kept_index = index[chosen]
-        squared = (self.predictor(self._inputs(rollout, kept_index)) - features["target"][kept_index]).square()
-        if by_element:
-            weight = keep[chosen].to(squared.dtype) / self.options.feature_dim
-            return {"rnd_predictor_loss": ((squared * weight).sum(), weight.sum())}
-        count = torch.tensor(float(chosen.numel()), device=squared.device)
-        return {"rnd_predictor_loss": (squared.mean(dim=1).sum(), count)}
-
-    def _inputs(self, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
+    def inputs(self, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
         """Normalised newest frames of the rewarded observations, as the networks read them."""
         frame = rollout.newest_frame(index, offset=1 if self.options.reward_on == "next" else 0)
         return self.normalize_frames(frame)
@@ -183,10 +116,6 @@ class RND(IntrinsicReward):
         if self._layout is None:
             return x.flatten(1)
         return to_channels_last_float(self._layout.to_channels_first(x))
-
-    def _reduce(self, error: torch.Tensor) -> torch.Tensor:
-        squared = error.square()
-        return squared.mean(dim=1) if self.options.error_reduction == "mean" else 0.5 * squared.sum(dim=1)
 
     def _make_network(self, extra_layers: int) -> nn.Sequential:
         options = self.options

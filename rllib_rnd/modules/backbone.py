@@ -144,6 +144,16 @@ class TorchBackbone(Backbone):
         return BackboneOutput.shared(self.net(obs))
 
 
+def representation_shape(backbone: Backbone) -> tuple[int, ...]:
+    """Shape of ``backbone.representation`` without the batch axis, found by asking it about zeros."""
+    space, training = backbone.observation_space, backbone.training
+    zeros = torch.from_numpy(np.zeros((1, *space.shape), dtype=space.dtype))
+    with torch.no_grad():
+        shape = backbone.eval().representation(zeros).shape[1:]
+    backbone.train(training)
+    return tuple(shape)
+
+
 BACKBONES: Registry[Backbone] = Registry("backbone")
 
 

@@ -86,7 +86,7 @@ def test_rewards_agree_with_plain_loops(frame_stack: int, shape: tuple[int, ...]
 def test_rewards_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_rollout()
     whole, features = make("noveld").reward(data)
-    monkeypatch.setattr(noveld_module, "_CHUNK", 4)
+    monkeypatch.setattr(noveld_module, "CHUNK", 4)
     parts, part_features = make("noveld").reward(data)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(part_features["target"], features["target"])

@@ -1,0 +1,110 @@
+"""Distillation of a random network: what RND and its relatives share, whatever the networks read."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import nn
+
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.options import option
+from rllib_rnd.rollout import Rollout
+
+# Samples per forward pass while a whole rollout is rewarded: bounds memory, large enough for full speed.
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class DistillationOptions(IntrinsicOptions):
+    """Options of every reward that is the error in predicting a random network."""
+
+    update_proportion: float = option(
+        0.25,
+        "share of samples the predictor trains on; 32 / number of environments in the paper",
+        low=0.0,
+        high=1.0,
+    )
+    mask_granularity: Literal["sample", "element"] = option(
+        "sample", "draw that share over samples (RND; cheaper) or over samples x features (michalnand)"
+    )
+    error_reduction: Literal["mean", "half_sum"] = option(
+        "mean", "reward = mean of the squared errors over features (RND) or half their sum (michalnand)"
+    )
+    clip_input: float = option(5.0, "limit of the normalised input, usually 1 to 5; RND: 5", low=0.0)
+    feature_dim: int = option(512, "size of the target's output and of the predictor's extra layers", low=1)
+
+
+class Distillation(IntrinsicReward, abc.ABC):
+    """Base of rewards that are the error in predicting a random network.
+
+    Burda et al. 2018 (arXiv:1810.12894), section 2.2. A target network f is drawn at random and never changes; a
+    predictor g learns f on visited observations; the reward is the mean of ``(f(x) - g(x))^2``.
+
+    Attributes:
+        target, predictor: the two networks, what `inputs` returns -> ``[B, feature_dim]``.
+    """
+
+    target: nn.Module
+    predictor: nn.Module
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the training mode of everything but the target, which stays as it was drawn."""
+        super().train(mode)
+        self.target.eval()
+        return self
+
+    @abc.abstractmethod
+    def inputs(self, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
+        """What the networks read of the observations that steps ``index [B]`` are rewarded for: ``[B, ...]``."""
+
+    @torch.no_grad()
+    def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Prediction errors ``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
+        num_samples = rollout.num_steps * rollout.num_envs
+        device = rollout.frames.device
+        target = torch.empty(num_samples, self.options.feature_dim, device=device)
+        error = torch.empty(num_samples, device=device)
+        for start in range(0, num_samples, CHUNK):
+            index = torch.arange(start, min(start + CHUNK, num_samples), device=device)
+            x = self.inputs(rollout, index)
+            target[index] = self.target(x)
+            error[index] = self._reduce(self.predictor(x) - target[index])
+        r_t = error.reshape(rollout.num_steps, rollout.num_envs)
+        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {"target": target}
+
+    def loss(
+        self,
+        rollout: Rollout,
+        features: dict[str, torch.Tensor],
+        index: torch.Tensor,
+        generator: torch.Generator,
+        valid: torch.Tensor,
+    ) -> LossTerms:
+        """``rnd_predictor_loss``: the squared error, mean over features, of the samples that the mask keeps.
+
+        The mask is drawn first, and the predictor runs on kept and valid samples only. Count: kept samples,
+        or with the element mask kept elements / D, so that both have the scale of a mean per sample.
+        """
+        by_element = self.options.mask_granularity == "element"
+        draw_shape = (index.shape[0], self.options.feature_dim) if by_element else (index.shape[0],)
+        draw = torch.rand(draw_shape, generator=generator, device=generator.device)
+        keep = (draw < self.options.update_proportion).to(index.device)
+        chosen = (valid if by_element else keep & valid).nonzero().squeeze(1)
+        if chosen.numel() == 0:
+            # Every parameter still takes part in the graph, as gradient averaging over learners expects.
+            zero = torch.stack([p.sum() for p in self.predictor.parameters()]).sum() * 0.0
+            return {"rnd_predictor_loss": (zero, zero.detach().clone())}
+        kept_index = index[chosen]
+        squared = (self.predictor(self.inputs(rollout, kept_index)) - features["target"][kept_index]).square()
+        if by_element:
+            weight = keep[chosen].to(squared.dtype) / self.options.feature_dim
+            return {"rnd_predictor_loss": ((squared * weight).sum(), weight.sum())}
+        count = torch.tensor(float(chosen.numel()), device=squared.device)
+        return {"rnd_predictor_loss": (squared.mean(dim=1).sum(), count)}
+
+    def _reduce(self, error: torch.Tensor) -> torch.Tensor:
+        squared = error.square()
+        return squared.mean(dim=1) if self.options.error_reduction == "mean" else 0.5 * squared.sum(dim=1)

@@ -41,7 +41,7 @@ from rllib_rnd.experiment_search import (
 )
 from rllib_rnd.experiment_yaml import ExperimentError, KeyPath, Places, load_yaml, parse_dotted, parse_scalar
 from rllib_rnd.options import check_value, import_path, option, parse_options
-from rllib_rnd.tracking.metrics import full_path, known_stop_keys
+from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
 
 
 @dataclass(frozen=True)
@@ -332,11 +332,10 @@ def _read_stop(stop: Any, top: KeyPath, places: Places, overrides: Overrides, cl
             del merged[known]
         merged[key.strip()] = parse_scalar(value)
         places.set((*path, key.strip()), f"--stop {text}")
-    known_keys_ = known_stop_keys()
     result: dict[str, float] = {}
     for key, value in merged.items():
-        if closed and key not in known_keys_:
-            raise places.error((*path, str(key)), str(unknown_name_error("metric", str(key), known_keys_)))
+        if closed and not is_known(str(key)):
+            raise places.error((*path, str(key)), str(unknown_name_error("metric", str(key), known_stop_keys())))
         try:
             result[full_path(str(key))] = check_value(value, float, "value")
         except ConfigError as error:
@@ -351,7 +350,7 @@ def _with_full_metric(options: Any, path: KeyPath, places: Places) -> Any:
         value = getattr(options, name, None)
         if value is None:
             continue
-        if value not in known_stop_keys():
+        if not is_known(value):
             raise places.error((*path, name), str(unknown_name_error("metric", value, known_stop_keys())))
         changes[name] = full_path(value)
     return dataclasses.replace(options, **changes) if changes else options

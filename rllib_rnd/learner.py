@@ -36,6 +36,9 @@ from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import plan_threads
 from rllib_rnd.training_batch import TrainingBatch, numbered, prepare_training
 
+# What intrinsic rewards and auxiliary losses report stands in a section of its own: their names are theirs.
+_PLUGIN = "plugins/"
+
 # Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
 _CPU_MICRO_BATCH = 1024
 
@@ -154,12 +157,12 @@ class IntrinsicPPOLearner(TorchLearner):
                     for name, value in self._minibatch_step(batch, batch.sequences[chunk]).items():
                         sums[name].append(value)
             self._log({name: torch.stack(values).mean() for name, values in sums.items()})
-            for i, plugin in self._plugins():
-                self._log({numbered(name, i): value for name, value in plugin.metrics.items()})
             with torch.no_grad():
                 # Only now: reward and predictor of one rollout see the same statistics.
                 for reward in self.trained_module.rewards():
                     reward.update_statistics(rollout)
+            for i, plugin in self._plugins():
+                self._log({_PLUGIN + numbered(name, i): value for name, value in plugin.metrics.items()})
         self._resample_noise()
         # On every learner, because a checkpoint is written by the first one only.
         self._environment_rows = gather_rows(self.trained_module, *self._share)
@@ -226,7 +229,7 @@ class IntrinsicPPOLearner(TorchLearner):
             loss.backward()
         if projected.requires_grad:
             shared = [p for p in self.trained_module.backbone.parameters() if p.requires_grad]
-            parts |= backward_projected(projected, shared)
+            parts |= {_PLUGIN + name: value for name, value in backward_projected(projected, shared).items()}
         metrics = {**sums, **parts}
         metrics["total_loss"] = sums["total_loss"] + loss.detach() + projected.detach()
         metrics["grad_norm"] = self._apply(metrics)
@@ -288,7 +291,7 @@ class IntrinsicPPOLearner(TorchLearner):
         for name, (loss_sum, loss_count), coeff, project in self._plugin_terms(batch, index):
             part = loss_sum / all_reduce_sum(loss_count.detach().float()).clamp(min=1.0)
             totals[project] = totals[project] + coeff * part
-            parts[name] = part.detach()
+            parts[_PLUGIN + name] = part.detach()
         return totals[0], totals[1], parts
 
     def _plugin_terms(
@@ -362,7 +365,7 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def _log(self, values: dict[str, Any]) -> None:
         for name, value in values.items():
-            self.metrics.log_value((DEFAULT_MODULE_ID, name), float(value), window=1)
+            self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), float(value), window=1)
 
     def _log_steps(self, rollout: Rollout) -> None:
         count = int(rollout.valid.sum()) * self.config.num_epochs

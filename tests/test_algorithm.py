@@ -38,9 +38,10 @@ def test_three_iterations_report_the_documented_metrics() -> None:
         "policy_loss", "vf_loss", "vf_loss_extrinsic", "vf_loss_intrinsic", "entropy", "approx_kl", "clip_fraction",
         "explained_variance_extrinsic", "explained_variance_intrinsic", "total_loss", "grad_norm",
         "intrinsic_reward_mean", "intrinsic_reward_max", "intrinsic_reward_normalized_mean", "intrinsic_return_std",
-        "rnd_predictor_loss", "learning_rate",
+        "learning_rate",
     ):  # fmt: skip
         assert np.isfinite(learner[name]), name
+    assert np.isfinite(learner["plugins"]["rnd_predictor_loss"])
     assert learner["nonfinite_updates"] == 0
     assert learner["vf_loss"] == pytest.approx(learner["vf_loss_extrinsic"] + learner["vf_loss_intrinsic"], rel=1e-4)
     runner = result["env_runners"]

@@ -69,8 +69,12 @@ def test_an_iteration_trains_policy_and_critics(name: str, env: str, env_config:
     algorithm.stop()
 
 
-@pytest.mark.parametrize("env", [CATCH, "rllib_rnd/DeepSea-v0"], ids=["images", "vectors"])
-@pytest.mark.parametrize("name", INTRINSIC_REWARDS.names())
+# What reads images alone is tried on them alone; its own tests see it refuse vectors.
+REWARDS = [(name, CATCH) for name in INTRINSIC_REWARDS.names()]
+REWARDS += [(name, "rllib_rnd/DeepSea-v0") for name in INTRINSIC_REWARDS.names() if name != "modified_rnd"]
+
+
+@pytest.mark.parametrize(("name", "env"), REWARDS, ids=[f"{name}-{env[10:14]}" for name, env in REWARDS])
 def test_every_reward_pays_and_learns_beside_a_memory(name: str, env: str) -> None:
     backbone = {"type": "gru", **MEMORY}
     config = small_config(env=env, backbone=backbone, intrinsic_reward=[{"type": "rnd", "feature_dim": 8}, name])
@@ -89,8 +93,8 @@ def test_every_loss_trains_a_backbone_with_projected_gradients(loss: str, name: 
     config = small_config(env=CATCH, backbone={"type": name, **SMALL[name]}, auxiliary_loss=spec)
     algorithm = config.environment(CATCH, env_config=IMAGES.get(name, {})).build_algo()
     result = algorithm.train()["learners"]["default_policy"]
-    assert result["nonfinite_updates"] == 0 and result[f"{loss}_loss"] > 0.0
-    assert -1.0 <= result["gradient_cosine"] <= 1.0 and 0.0 <= result["gradient_projected"] <= 1.0
+    assert result["nonfinite_updates"] == 0 and result["plugins"][f"{loss}_loss"] > 0.0
+    assert -1.0 <= result["plugins"]["gradient_cosine"] <= 1.0 and 0.0 <= result["plugins"]["gradient_projected"] <= 1.0
     algorithm.stop()
 
 

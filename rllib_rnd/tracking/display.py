@@ -15,10 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rllib_rnd.tracking.metrics import duration, read, short_name, show, time_split
+from rllib_rnd.tracking.metrics import duration, plugin_metrics, read, short_name, show, time_split
 from rllib_rnd.tracking.stopping import Progress, progress
 
-# (label, short metric name) in the order shown; a metric that the run does not have is left out.
+# (label, short metric name) in the order shown; a metric that the run does not have is left out. What plug-ins report
+# follows under its own names.
 _SHOWN = (
     ("return mean", "return_mean"),
     ("return max", "return_max"),
@@ -31,7 +32,6 @@ _SHOWN = (
     ("hanging runners", "hanging_env_runners"),
     ("intrinsic reward", "intrinsic_reward_mean"),
     ("intrinsic, normalised", "intrinsic_reward_normalized_mean"),
-    ("predictor loss", "rnd_predictor_loss"),
     ("approx. KL", "approx_kl"),
     ("entropy", "entropy"),
     ("clipped", "clip_fraction"),
@@ -197,6 +197,7 @@ class RunDisplay(Callback):
         speed = Text(self.speed_text(view.result))
         grid = Table.grid(padding=(0, 3))
         cells = [(label, name, read(view.result, name)) for label, name in _SHOWN]
+        cells += [(name.replace("_", " "), name, value) for name, value in plugin_metrics(view.result).items()]
         texts = [f"{label} [bold]{show(name, value)}[/bold]" for label, name, value in cells if value is not None]
         for start in range(0, len(texts), 4):
             grid.add_row(*texts[start : start + 4])

@@ -6,6 +6,7 @@ read this table, so a metric has one name everywhere.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any
 
 _LEARNER = "learners/default_policy/"
 _RUNNERS = "env_runners/"
+#: Where intrinsic rewards and auxiliary losses report, each under its own names.
+PLUGINS = _LEARNER + "plugins"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,6 @@ METRICS: tuple[Metric, ...] = (
         "intrinsic reward after division by the running std of its return",
     ),
     Metric("intrinsic_return_std", (_LEARNER + "intrinsic_return_std",), "the running std that divides"),
-    Metric("rnd_predictor_loss", (_LEARNER + "rnd_predictor_loss",), "predictor loss"),
     Metric("total_loss", (_LEARNER + "total_loss",), "sum of all losses"),
     Metric("policy_loss", (_LEARNER + "policy_loss",), "clipped surrogate loss"),
     Metric("vf_loss_extrinsic", (_LEARNER + "vf_loss_extrinsic", _LEARNER + "vf_loss"), "extrinsic value loss"),
@@ -156,6 +158,11 @@ def known_stop_keys() -> list[str]:
     return sorted({*BY_NAME, *paths, *_OTHER_STOP_PATHS})
 
 
+def is_known(name: str) -> bool:
+    """Whether ``stop`` and the metric of a search may use a name: one of `known_stop_keys`, or a plug-in's path."""
+    return name in known_stop_keys() or name.startswith(PLUGINS + "/")
+
+
 def full_path(name: str) -> str:
     """Returns the result path of a short name; a path is returned as it is."""
     return BY_NAME[name].paths[0] if name in BY_NAME else name
@@ -211,8 +218,30 @@ def read(result: Mapping[str, Any], name: str) -> float | None:
 
 
 def curated(result: Mapping[str, Any]) -> dict[str, float]:
-    """Returns every metric of the table that the result holds, by short name."""
+    """Returns every metric of the table that the result holds, by short name, and what plug-ins report.
+
+    Metrics of further intrinsic rewards carry their number, ``intrinsic_reward_mean_1`` for the second.
+    """
     values = {metric.name: read(result, metric.name) for metric in METRICS}
+    for metric in METRICS:
+        for i in itertools.count(1):
+            value = lookup(result, f"{metric.paths[0]}_{i}")
+            if value is None:
+                break
+            values[f"{metric.name}_{i}"] = value
+    values |= plugin_metrics(result)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def plugin_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns what intrinsic rewards and auxiliary losses report of themselves: losses, drift, collapse."""
+    prefix = PLUGINS + "/"
+    names = [key.removeprefix(prefix) for key in result if key.startswith(prefix)]
+    section: Any = result
+    for part in PLUGINS.split("/"):
+        section = section.get(part) if isinstance(section, Mapping) else None
+    names += list(section) if isinstance(section, Mapping) else []
+    values = {name: lookup(result, prefix + name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -230,7 +259,7 @@ def show(name: str, value: float | None) -> str:
     """Formats one metric for people."""
     if value is None:
         return "-"
-    style = BY_NAME[name].style
+    style = BY_NAME[name].style if name in BY_NAME else "number"
     if style == "count":
         return f"{value:,.0f}"
     if style == "rate":

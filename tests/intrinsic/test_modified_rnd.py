@@ -198,6 +198,6 @@ def test_it_trains_beside_byol_and_says_how_far_features_moved() -> None:
     )
     algorithm = config.build_algo()
     result = [algorithm.train()["learners"]["default_policy"] for _ in range(2)][-1]
-    assert result["rnd_feature_drift"] > 0.0 and result["rnd_feature_std"] > 0.0
+    assert result["plugins"]["rnd_feature_drift"] > 0.0 and result["plugins"]["rnd_feature_std"] > 0.0
     assert result["nonfinite_updates"] == 0
     algorithm.stop()

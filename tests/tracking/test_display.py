@@ -105,7 +105,10 @@ def test_the_picture_of_one_trial() -> None:
     text = text_of(display)
     for part in ("25% of 1,000 agent_steps", "200 agent steps/s (sampling 75%", "return mean 12.5", "rooms visited 2"):
         assert part in text
-    assert "predictor loss" not in text  # not reported
+    assert "positions" not in text  # not reported
+    assert "snd" not in text
+    display.on_trial_result(1, [], trial(), result(250, learners={"default_policy": {"plugins": {"snd_drift": 0.5}}}))
+    assert "snd drift 0.5" in text_of(display)
 
 
 def test_several_trials_are_a_table_of_their_draws() -> None:

@@ -7,8 +7,10 @@ from rllib_rnd.tracking.metrics import (
     curated,
     duration,
     full_path,
+    is_known,
     known_stop_keys,
     lookup,
+    plugin_metrics,
     read,
     short_name,
     show,
@@ -62,6 +64,34 @@ def test_curated_holds_only_what_is_there() -> None:
         "return_mean": 1.5,
         "approx_kl": 0.01,
     }
+
+
+def test_what_plugins_report_and_further_streams_are_metrics_too() -> None:
+    learner = {
+        "intrinsic_reward_mean": 0.5,
+        "intrinsic_reward_mean_1": 0.25,
+        "intrinsic_reward_mean_2": 0.125,
+        "intrinsic_reward_mean_4": 9.0,  # of no stream: there is no third
+        "plugins": {"snd_target_drift": 0.75, "byol_loss": float("nan"), "rnd_predictor_loss_1": 2.0},
+    }
+    expected = {
+        "intrinsic_reward_mean": 0.5,
+        "intrinsic_reward_mean_1": 0.25,
+        "intrinsic_reward_mean_2": 0.125,
+        "snd_target_drift": 0.75,
+        "rnd_predictor_loss_1": 2.0,
+    }
+    assert curated({"learners": {"default_policy": learner}}) == expected
+    flat = {f"learners/default_policy/plugins/{name}": value for name, value in learner["plugins"].items()}  # type: ignore[attr-defined]
+    assert curated(flat) == plugin_metrics(flat) == {"snd_target_drift": 0.75, "rnd_predictor_loss_1": 2.0}
+    assert plugin_metrics({}) == plugin_metrics({"learners": {"default_policy": 3.0}}) == {}
+    assert show("snd_target_drift", 0.123456) == "0.1235"
+
+
+def test_a_run_may_end_by_what_a_plugin_reports() -> None:
+    path = "learners/default_policy/plugins/byol_loss"
+    assert is_known(path) and is_known("return_mean") and not is_known("byol_loss")
+    assert full_path(path) == path and short_name(path) == "byol_loss"
 
 
 def test_time_split_sums_to_one() -> None:

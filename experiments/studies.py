@@ -9,7 +9,7 @@ import csv
 import functools
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Run:
     enough: float
     size: int = 0
     settings: tuple[str, ...] = ()
+    env: str | None = None  # in place of the example's
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -73,11 +74,17 @@ def commit() -> str:
     return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def train(run: Run) -> Iterator[dict[str, Any]]:
-    """Trains and yields one row per iteration."""
+def build(run: Run) -> Any:
+    """The algorithm of a run."""
     overrides = Overrides(settings=run.settings, seed=run.seed)
     (experiment,) = load_experiments(EXAMPLES / f"{run.example}.yaml", overrides)
-    algorithm = experiment.sample_config().build_algo()
+    config = experiment.sample_config()
+    return (config if run.env is None else config.environment(run.env)).build_algo()
+
+
+def train(run: Run) -> Iterator[dict[str, Any]]:
+    """Trains and yields one row per iteration."""
+    algorithm = build(run)
     started, done = time.time(), False
     while not done:
         result = algorithm.train()
@@ -100,8 +107,8 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
     algorithm.stop()
 
 
-def run_missing(runs: Iterable[Run], path: Path) -> None:
-    """Trains what is not in the CSV file yet and adds it; Ray must be up."""
+def run_missing(runs: Iterable[Run], path: Path, carry_out: Callable[[Run], Iterable[dict[str, Any]]] = train) -> None:
+    """Carries out what is not in the CSV file yet (rows with the columns of `train`) and adds it; Ray must be up."""
     finished = set()
     if path.exists():
         with path.open() as file:
@@ -109,15 +116,16 @@ def run_missing(runs: Iterable[Run], path: Path) -> None:
     for run in runs:
         if run.key in finished:
             continue
-        rows = list(train(run))  # written at once: a cut run leaves nothing behind
-        _append(rows, path)
+        rows = list(carry_out(run))  # written at once: a cut run leaves nothing behind
+        append(rows, path)
         last = rows[-1]
-        print(*run.key, last["agent_steps"], last["return_mean"], f"{last['seconds']} s", flush=True)
+        told = [f"{name} {last[name]}" for name in ("agent_steps", "return_mean", "seconds") if name in last]
+        print(*run.key, *told, flush=True)
 
 
-def _append(rows: list[dict[str, Any]], path: Path) -> None:
+def append(rows: list[dict[str, Any]], path: Path) -> None:
     """Adds rows to a CSV file, in the columns that it has."""
-    fields = FIELDS
+    fields = list(rows[0])
     if path.exists():
         with path.open() as file:
             fields = next(csv.reader(file))

@@ -44,6 +44,8 @@ class IntrinsicPPO(PPO):
     @override(PPO)
     def setup(self, config: AlgorithmConfig) -> None:
         """Builds runners and learners."""
+        self._pretrained = config.pretraining is None
+        self._held_out = False
         self._warmed_up = False
         self._hanging_runners = 0
         self.places: dict[str, PlaceHistory] = {}
@@ -52,7 +54,10 @@ class IntrinsicPPO(PPO):
 
     @override(PPO)
     def training_step(self) -> None:
-        """One iteration: sample, update, sync weights."""
+        """One iteration: sample, update, sync weights; before the first such, pre-training if asked for."""
+        if not self._pretrained:
+            self._pretrain()
+            return
         if not self._warmed_up:
             self._warm_up()
         started = time.perf_counter()
@@ -153,6 +158,25 @@ class IntrinsicPPO(PPO):
         results = self.learner_group.foreach_learner(lambda learner, _a=args: getattr(learner, method)(*_a))
         return [result.get() if result.ok else _raise(result.get()) for result in results]
 
+    def _pretrain(self) -> None:
+        """One rollout of random play for the auxiliary losses alone; the very first is held out."""
+        steps = self.config.get_rollout_fragment_length()
+        if not self._held_out:  # also after a resume, with the same play if there is a seed
+            rollouts = self._foreach_runner(functools.partial(_random_play, num_steps=steps, call=0))
+            self._foreach_learner("hold_out", rollouts)
+            self._held_out = True
+        started = time.perf_counter()
+        rollouts = self._foreach_runner(functools.partial(_random_play, num_steps=steps, call=1))
+        played = time.perf_counter()
+        results = self._foreach_learner("pretrain", rollouts)
+        self.metrics.aggregate([metrics for metrics, _ in results], key=LEARNER_RESULTS)
+        learned = time.perf_counter()
+        self._pretrained = results[0][1]
+        if self._pretrained:
+            self._foreach_runner(lambda runner: runner.end_random_play())
+            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        self._log_times(played - started, learned - played, time.perf_counter() - learned)
+
     def _warm_up(self) -> None:
         """Random play in separate environments for the first statistics (Burda et al. 2018, section 2.4)."""
         steps = self.config.get_rollout_fragment_length()
@@ -175,6 +199,7 @@ class IntrinsicPPO(PPO):
         """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
         state = super().get_state(*args, **kwargs)
         state["intrinsic_ppo"] = {
+            "pretrained": self._pretrained,
             "warmed_up": self._warmed_up,
             "places": {kind: vars(history) for kind, history in self.places.items()},
             "recent_episodes": self._recent.episodes(),
@@ -187,6 +212,7 @@ class IntrinsicPPO(PPO):
         """Restores `get_state`."""
         super().set_state(state)
         own = state.get("intrinsic_ppo", {})
+        self._pretrained = own.get("pretrained", self._pretrained)
         self._warmed_up = own.get("warmed_up", self._warmed_up)
         self.places = {kind: PlaceHistory(**history) for kind, history in own.get("places", {}).items()}
         self._recent.add(own.get("recent_episodes", []))

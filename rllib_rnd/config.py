@@ -21,7 +21,8 @@ from rllib_rnd.learner import IntrinsicPPOLearner
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.modules.heads import HeadStyle, head_style
-from rllib_rnd.options import check_value
+from rllib_rnd.options import check_value, parse_options
+from rllib_rnd.pretraining import PretrainingOptions
 
 # Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
 OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -38,6 +39,7 @@ OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "overlap_sampling": (bool, {}),
     "optimizer_type": (str, {"choices": ["adam", "rmsprop"]}),
     "optimizer_epsilon": (float, {"low": 0.0}),
+    "freeze_backbone": (bool, {}),
 }
 # RLlib's settings that this algorithm uses, with the limits RLlib itself does not check.
 LIMITED_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
@@ -88,6 +90,8 @@ class IntrinsicPPOConfig(PPOConfig):
         self.heads: Any = {}
         self.intrinsic_reward: Any = None
         self.auxiliary_loss: Any = None
+        self.pretraining: Any = None
+        self.freeze_backbone = False
         self.warmup_steps = 0
         self.max_nonfinite_updates = 20
         self.torch_threads: int | None = None
@@ -113,6 +117,8 @@ class IntrinsicPPOConfig(PPOConfig):
         heads: Mapping[str, Any] = NotProvided,
         intrinsic_reward: Any = NotProvided,
         auxiliary_loss: Any = NotProvided,
+        pretraining: Mapping[str, Any] | None = NotProvided,
+        freeze_backbone: bool = NotProvided,
         warmup_steps: int = NotProvided,
         max_nonfinite_updates: int = NotProvided,
         torch_threads: int | None = NotProvided,
@@ -136,6 +142,9 @@ class IntrinsicPPOConfig(PPOConfig):
             heads: changes to how policy and critics stand on the backbone, see `HeadOptions`.
             intrinsic_reward: None, one mapping ``{type: rnd, ...}`` or a list of them (one value stream each).
             auxiliary_loss: None, one mapping or a list.
+            pretraining: None, or options of `PretrainingOptions`: the auxiliary losses train the backbone on random
+                play before the first update, one rollout per iteration.
+            freeze_backbone: train all but the backbone; auxiliary losses then act in pre-training only.
             warmup_steps: vector steps of random play, in separate environments, for the first statistics.
             max_nonfinite_updates: skipped non-finite updates in a row after which training stops.
             torch_threads: threads of the learner; None takes all cores (shared between learners).
@@ -162,6 +171,14 @@ class IntrinsicPPOConfig(PPOConfig):
     def auxiliary_loss_specs(self) -> list[dict[str, Any]]:
         """The auxiliary losses as a list of mappings."""
         return _as_list(self.auxiliary_loss)
+
+    def pretraining_options(self) -> PretrainingOptions | None:
+        """How to pre-train, if at all.
+
+        Raises:
+            ConfigError: unknown option, or a value out of range.
+        """
+        return None if self.pretraining is None else parse_options(PretrainingOptions, self.pretraining, "pretraining")
 
     def backbone_spec(self) -> dict[str, Any]:
         """The backbone as a mapping."""
@@ -237,6 +254,7 @@ class IntrinsicPPOConfig(PPOConfig):
             INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
         for i, spec in enumerate(self.auxiliary_loss_specs()):
             AUXILIARY_LOSSES.parse(spec, f"auxiliary_loss[{i}]")
+        self._check_pretraining()
         learners, envs = (
             max(1, self.num_learners),
             self.num_envs_per_env_runner * max(1, self.num_env_runners),
@@ -248,6 +266,18 @@ class IntrinsicPPOConfig(PPOConfig):
         # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
         log_once(f"{self.algo_class.__name__}_on_new_api_stack")
         super().validate()
+
+    def _check_pretraining(self) -> None:
+        if self.pretraining_options() is not None and not self.auxiliary_loss_specs():
+            raise ConfigError(
+                "pretraining: there is no auxiliary_loss to train with; allowed is one, for example {type: byol}, or "
+                "pretraining: null."
+            )
+        if self.freeze_backbone and self.auxiliary_loss_specs() and self.pretraining is None:
+            raise ConfigError(
+                "freeze_backbone: true leaves auxiliary_loss nothing to train; allowed is pretraining beside it, "
+                "auxiliary_loss: null, or freeze_backbone: false."
+            )
 
     def _check_samples(self, samples: int, sequence_length: int) -> None:
         """Fits RLlib's batch size to the ``samples`` per iteration and learner, and sequences into rollouts."""

@@ -87,6 +87,7 @@ RULES: dict[str, Rule] = {
     "seed": Rule(int | None, low=0),
     "extrinsic_coeff": _NOT_NEGATIVE,
     "warmup_steps": _COUNT_OR_ZERO,
+    "pretraining": Rule(dict | None),
     "max_nonfinite_updates": _COUNT,
     "torch_threads": Rule(int | None, low=1),
     "micro_batch_size": Rule(int | None, low=1),

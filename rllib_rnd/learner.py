@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -28,16 +29,23 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.functional.ppo import ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, standardize, world_size
+from rllib_rnd.modules.distributed import (
+    all_reduce_sum,
+    broadcast_from_first,
+    rank,
+    standardize,
+    sum_gradients,
+    world_size,
+)
 from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.options import numbered
+from rllib_rnd.plugin_losses import PLUGINS, auxiliary_terms, reward_terms, weighted_sum
+from rllib_rnd.pretraining import Pretraining
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import plan_threads
-from rllib_rnd.training_batch import TrainingBatch, numbered, prepare_training
-
-# What intrinsic rewards and auxiliary losses report stands in a section of its own: their names are theirs.
-_PLUGIN = "plugins/"
+from rllib_rnd.training_batch import TrainingBatch, prepare_training
 
 # Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
 _CPU_MICRO_BATCH = 1024
@@ -74,6 +82,9 @@ class IntrinsicPPOLearner(TorchLearner):
         if self._micro_batch_size is None and self._device.type == "cpu":
             self._micro_batch_size = _CPU_MICRO_BATCH
         self._environment_rows: dict[str, Tensor] = {}
+        options = self.config.pretraining_options()
+        minibatches = self.config.minibatches_per_epoch()
+        self._pretraining = None if options is None else Pretraining(self.trained_module, options, minibatches)
         self._nonfinite_updates = 0
         self._nonfinite_in_a_row = 0
         self._schedules = {
@@ -115,7 +126,10 @@ class IntrinsicPPOLearner(TorchLearner):
     @override(TorchLearner)
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
         """One optimizer over policy, critics, predictor and auxiliary heads; frozen networks are left out."""
-        params = [p for p in self._module[module_id].parameters() if p.requires_grad]
+        module = self._module[module_id]
+        frozen = [module.backbone, *module.auxiliaries()] if config.freeze_backbone else []
+        left_out = {id(p) for part in frozen for p in part.parameters()}
+        params = [p for p in module.parameters() if p.requires_grad and id(p) not in left_out]
         optimizer: torch.optim.Optimizer
         if config.optimizer_type == "rmsprop":
             optimizer = torch.optim.RMSprop(params, alpha=0.99, eps=config.optimizer_epsilon)
@@ -129,6 +143,18 @@ class IntrinsicPPOLearner(TorchLearner):
         with torch.no_grad():
             for reward in self.trained_module.rewards():
                 reward.update_statistics(rollout)
+
+    def hold_out(self, rollouts: list[Any]) -> None:
+        """Keeps a rollout of random play to measure pre-training on."""
+        assert self._pretraining is not None
+        self._pretraining.hold_out(self._own_share(rollouts))
+
+    def pretrain(self, rollouts: list[Any]) -> tuple[dict[str, Any], bool]:
+        """Pre-trains on one rollout of random play. Returns metrics, and whether that was the last one."""
+        assert self._pretraining is not None
+        self._log(self._pretraining.train_on(self._own_share(rollouts), self._generator))
+        self._log_plugins(enumerate(self.trained_module.auxiliaries()))
+        return self.metrics.reduce(), self._pretraining.finished
 
     def update_from_rollouts(self, rollouts: list[Any], timesteps: dict[str, int]) -> dict[str, Any]:
         """One iteration of learning.
@@ -145,6 +171,8 @@ class IntrinsicPPOLearner(TorchLearner):
         for name, schedule in self._schedules.items():
             # As numbers, once: reading a tensor in every minibatch would wait for the device each time.
             self._scheduled[name] = float(schedule.update(timestep=timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME]))
+        if self.config.freeze_backbone:
+            self.trained_module.backbone.requires_grad_(False)
         started = time.perf_counter()
         rollout = self._own_share(rollouts)
         self._log({"transfer_s": time.perf_counter() - started})
@@ -161,8 +189,7 @@ class IntrinsicPPOLearner(TorchLearner):
                 # Only now: reward and predictor of one rollout see the same statistics.
                 for reward in self.trained_module.rewards():
                     reward.update_statistics(rollout)
-            for i, plugin in self._plugins():
-                self._log({_PLUGIN + numbered(name, i): value for name, value in plugin.metrics.items()})
+            self._log_plugins(self._plugins())
         self._resample_noise()
         # On every learner, because a checkpoint is written by the first one only.
         self._environment_rows = gather_rows(self.trained_module, *self._share)
@@ -211,6 +238,8 @@ class IntrinsicPPOLearner(TorchLearner):
     def _minibatch_step(self, batch: TrainingBatch, sequences: Tensor) -> dict[str, Tensor]:
         """One step of the optimizer. Gradients of policy and critics are summed over micro-batches."""
         self.trained_module.train()
+        if self.config.freeze_backbone:
+            self.trained_module.backbone.eval()
         index = self._samples(batch, sequences)
         if self.config.normalize_advantages == "minibatch":
             batch = replace(batch, advantage=standardize(batch.advantage, index))
@@ -229,7 +258,7 @@ class IntrinsicPPOLearner(TorchLearner):
             loss.backward()
         if projected.requires_grad:
             shared = [p for p in self.trained_module.backbone.parameters() if p.requires_grad]
-            parts |= {_PLUGIN + name: value for name, value in backward_projected(projected, shared).items()}
+            parts |= {PLUGINS + name: value for name, value in backward_projected(projected, shared).items()}
         metrics = {**sums, **parts}
         metrics["total_loss"] = sums["total_loss"] + loss.detach() + projected.detach()
         metrics["grad_norm"] = self._apply(metrics)
@@ -287,40 +316,24 @@ class IntrinsicPPOLearner(TorchLearner):
         They see the whole minibatch at once: some are statistics of a batch, and what the predictor trains on is
         small anyway.
         """
-        totals, parts = [torch.zeros((), device=index.device) for _ in range(2)], {}
-        for name, (loss_sum, loss_count), coeff, project in self._plugin_terms(batch, index):
-            part = loss_sum / all_reduce_sum(loss_count.detach().float()).clamp(min=1.0)
-            totals[project] = totals[project] + coeff * part
-            parts[_PLUGIN + name] = part.detach()
-        return totals[0], totals[1], parts
+        module, rollout = self.trained_module, batch.rollout
+        terms = reward_terms(module.rewards(), rollout, batch.features, index, self._generator)
+        terms += auxiliary_terms(self._auxiliaries(), module.backbone, rollout, index, self._generator)
+        return weighted_sum(terms, index.device)
 
-    def _plugin_terms(
-        self, batch: TrainingBatch, index: Tensor
-    ) -> list[tuple[str, tuple[Tensor, Tensor], float, bool]]:
-        """Name, ``(sum, count)``, weight (1 for intrinsic rewards) and whether the gradient is to be projected."""
-        module, terms = self.trained_module, []
-        valid = torch.ones(len(index), dtype=torch.bool, device=index.device)  # batch.index holds no reset step
-        for i, reward in enumerate(module.rewards()):
-            named = reward.loss(batch.rollout, batch.features[i], index, self._generator, valid)
-            terms += [(numbered(name, i), term, 1.0, False) for name, term in named.items()]
-        for i, auxiliary in enumerate(module.auxiliaries()):
-            named = auxiliary.loss(module.backbone, batch.rollout, index, self._generator, valid)
-            options = auxiliary.options
-            terms += [(numbered(n, i), term, options.coeff, options.project_gradient) for n, term in named.items()]
-        return terms
+    def _auxiliaries(self) -> list[AuxiliaryLoss]:
+        """The auxiliary losses; none with a frozen backbone, which they would not reach."""
+        return [] if self.config.freeze_backbone else self.trained_module.auxiliaries()
 
     def _plugins(self) -> list[tuple[int, IntrinsicReward | AuxiliaryLoss]]:
         """Intrinsic rewards and auxiliary losses, each with its number among its kind."""
-        module = self.trained_module
-        return [*enumerate(module.rewards()), *enumerate(module.auxiliaries())]
+        return [*enumerate(self.trained_module.rewards()), *enumerate(self._auxiliaries())]
 
     def _apply(self, metrics: dict[str, Tensor]) -> Tensor:
         """Sums gradients over learners, clips, checks once that all is finite, steps. Returns the gradient norm."""
+        sum_gradients(list(self._params.values()))
         params = [p for p in self._params.values() if p.grad is not None]
         grads = [p.grad for p in params]
-        if world_size() > 1:
-            self._sum_gradients()
-            grads = [p.grad for p in self._params.values()]
         norm = torch.nn.utils.get_total_norm(grads)
         # One device sync for the whole step. RLlib's own flag `torch_skip_nan_gradients` does the opposite of its
         # documentation (it steps with the bad gradients), so it plays no part here.
@@ -336,13 +349,6 @@ class IntrinsicPPOLearner(TorchLearner):
             plugin.after_update(self.trained_module.backbone)
         self._nonfinite_in_a_row = 0
         return norm
-
-    def _sum_gradients(self) -> None:
-        params = list(self._params.values())
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in params])
-        flat = all_reduce_sum(flat)
-        for p, grad in zip(params, flat.split([p.numel() for p in params]), strict=True):
-            p.grad = grad.view_as(p)
 
     def _count_nonfinite(self, cause: str) -> None:
         self._nonfinite_updates += 1
@@ -367,6 +373,10 @@ class IntrinsicPPOLearner(TorchLearner):
         for name, value in values.items():
             self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), float(value), window=1)
 
+    def _log_plugins(self, plugins: Iterable[tuple[int, IntrinsicReward | AuxiliaryLoss]]) -> None:
+        for i, plugin in plugins:
+            self._log({PLUGINS + numbered(name, i): value for name, value in plugin.metrics.items()})
+
     def _log_steps(self, rollout: Rollout) -> None:
         count = int(rollout.valid.sum()) * self.config.num_epochs
         for module_id in (DEFAULT_MODULE_ID, ALL_MODULES):
@@ -383,6 +393,7 @@ class IntrinsicPPOLearner(TorchLearner):
             "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},
             "nonfinite_updates": self._nonfinite_updates,
             "nonfinite_in_a_row": self._nonfinite_in_a_row,
+            "pretraining": None if self._pretraining is None else self._pretraining.get_state(),
         }
         return state
 
@@ -398,3 +409,5 @@ class IntrinsicPPOLearner(TorchLearner):
             scatter_rows(self.trained_module, self._environment_rows, world_size(), rank())
             self._nonfinite_updates = own["nonfinite_updates"]
             self._nonfinite_in_a_row = own["nonfinite_in_a_row"]
+            if self._pretraining is not None and own.get("pretraining") is not None:
+                self._pretraining.set_state(own["pretraining"])

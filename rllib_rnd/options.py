@@ -207,3 +207,8 @@ def import_path(path: str, where: str) -> Any:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{where}: cannot import {path!r} ({error}).") from error
+
+
+def numbered(name: str, i: int) -> str:
+    """Metric names of the first plug-in are plain; further ones carry their number."""
+    return name if i == 0 else f"{name}_{i}"

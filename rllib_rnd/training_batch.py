@@ -13,6 +13,7 @@ from rllib_rnd.functional.ppo import explained_variance
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.distributed import standardize
 from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
 
 
@@ -109,8 +110,3 @@ def _value_metrics(value: Tensor, target: Tensor, valid: Tensor) -> dict[str, Te
         name = numbered("explained_variance_intrinsic", i - 1)
         named[name] = explained_variance(value[..., i], target[..., i], valid)
     return named
-
-
-def numbered(name: str, i: int) -> str:
-    """Metric names of the first plug-in are plain; further ones carry their number."""
-    return name if i == 0 else f"{name}_{i}"

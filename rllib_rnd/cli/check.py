@@ -58,6 +58,8 @@ def tiny_settings(experiment: Experiment) -> dict[str, Any]:
     if hasattr(config, "sequence_length"):  # rollouts hold whole sequences of a recurrent policy
         length = config.sequence_length()
         settings["rollout_fragment_length"] = length * math.ceil(_TINY["rollout_fragment_length"] / length)
+    if getattr(config, "pretraining", None):
+        settings["pretraining"] = {**config.pretraining, "max_rollouts": 1}
     return settings
 
 
@@ -84,6 +86,8 @@ def _check_experiment(experiment: Experiment) -> None:
             say(f"processes     {describe_processes(experiment.sample_config())}")
         print_parameters(learner_module)
         print_memory(experiment, module.observation_space, module.action_space)
+        if getattr(algorithm.config, "pretraining", None):
+            algorithm.train()
         result = algorithm.train()
     except ConfigError:
         raise

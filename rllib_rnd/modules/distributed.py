@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 
@@ -28,6 +30,16 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total, op=dist.ReduceOp.SUM)
     return total
+
+
+def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
+    """Sums gradients over all learners, if there are several; a parameter that has none counts as zero."""
+    if world_size() == 1:
+        return
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    parts = all_reduce_sum(flat).split([p.numel() for p in parameters])
+    for parameter, grad in zip(parameters, parts, strict=True):
+        parameter.grad = grad.view_as(parameter)
 
 
 def broadcast_from_first(tensor: torch.Tensor) -> None:

@@ -32,6 +32,8 @@ _SHOWN = (
     ("hanging runners", "hanging_env_runners"),
     ("intrinsic reward", "intrinsic_reward_mean"),
     ("intrinsic, normalised", "intrinsic_reward_normalized_mean"),
+    ("pre-training rollouts", "pretraining_rollouts"),
+    ("held-out loss", "pretraining_loss"),
     ("approx. KL", "approx_kl"),
     ("entropy", "entropy"),
     ("clipped", "clip_fraction"),
@@ -42,6 +44,8 @@ _LINE = (
     ("rooms", "rooms_visited"),
     ("positions", "positions_visited"),
     ("intrinsic", "intrinsic_reward_mean"),
+    ("pre-training", "pretraining_rollouts"),
+    ("held-out loss", "pretraining_loss"),
     ("KL", "approx_kl"),
     ("entropy", "entropy"),
 )

@@ -84,6 +84,8 @@ METRICS: tuple[Metric, ...] = (
         "intrinsic reward after division by the running std of its return",
     ),
     Metric("intrinsic_return_std", (_LEARNER + "intrinsic_return_std",), "the running std that divides"),
+    Metric("pretraining_rollouts", (_LEARNER + "pretraining_rollouts",), "rollouts pre-trained on", "count"),
+    Metric("pretraining_loss", (_LEARNER + "pretraining_loss",), "auxiliary losses on the rollout held out from them"),
     Metric("total_loss", (_LEARNER + "total_loss",), "sum of all losses"),
     Metric("policy_loss", (_LEARNER + "policy_loss",), "clipped surrogate loss"),
     Metric("vf_loss_extrinsic", (_LEARNER + "vf_loss_extrinsic", _LEARNER + "vf_loss"), "extrinsic value loss"),

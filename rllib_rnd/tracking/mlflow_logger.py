@@ -36,6 +36,8 @@ _SETTINGS = (
     "backbone",
     "intrinsic_reward",
     "auxiliary_loss",
+    "pretraining",
+    "freeze_backbone",
     "warmup_steps",
 )
 _MAX_VALUE_LENGTH = 500  # MLflow's databases limit a parameter's text

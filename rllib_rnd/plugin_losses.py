@@ -1,0 +1,78 @@
+"""The losses of intrinsic rewards and auxiliary losses on a minibatch, as one number each and all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rllib_rnd.auxiliary.base import AuxiliaryLoss
+from rllib_rnd.intrinsic.base import IntrinsicReward
+from rllib_rnd.modules.backbone import Backbone
+from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.options import numbered
+from rllib_rnd.rollout import Rollout
+
+#: What plug-ins report stands in a section of its own among a learner's metrics: their names are theirs.
+PLUGINS = "plugins/"
+
+
+class Term(NamedTuple):
+    """One loss of a plug-in.
+
+    Attributes:
+        name: in the metrics; those of further plug-ins of a kind carry their number.
+        total: ``[]`` sum over samples.
+        samples: ``[]`` their number.
+        weight: in the sum of all losses.
+        project: whether its gradient is to be projected.
+    """
+
+    name: str
+    total: Tensor
+    samples: Tensor
+    weight: float = 1.0
+    project: bool = False
+
+
+def reward_terms(
+    rewards: Sequence[IntrinsicReward],
+    rollout: Rollout,
+    features: Sequence[dict[str, Tensor]],
+    index: Tensor,
+    generator: torch.Generator,
+) -> list[Term]:
+    """Losses of intrinsic rewards on valid samples, ``index [B]``; ``features`` are what each ``reward`` returned."""
+    terms, valid = [], torch.ones(len(index), dtype=torch.bool, device=index.device)
+    for i, reward in enumerate(rewards):
+        named = reward.loss(rollout, features[i], index, generator, valid)
+        terms += [Term(numbered(name, i), *term) for name, term in named.items()]
+    return terms
+
+
+def auxiliary_terms(
+    losses: Sequence[AuxiliaryLoss], backbone: Backbone, rollout: Rollout, index: Tensor, generator: torch.Generator
+) -> list[Term]:
+    """Auxiliary losses on valid samples, ``index [B]``."""
+    terms, valid = [], torch.ones(len(index), dtype=torch.bool, device=index.device)
+    for i, loss in enumerate(losses):
+        named, options = loss.loss(backbone, rollout, index, generator, valid), loss.options
+        terms += [Term(numbered(n, i), *term, options.coeff, options.project_gradient) for n, term in named.items()]
+    return terms
+
+
+def weighted_sum(terms: Iterable[Term], device: torch.device) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """This learner's share of the weighted sum of losses, and each loss by its metric's name.
+
+    Returns:
+        The sum of those whose gradient is used as it is, ``[]``, of those whose gradient is to be projected, and the
+        unweighted shares without gradient.
+    """
+    totals, parts = [torch.zeros((), device=device) for _ in range(2)], {}
+    for term in terms:
+        share = term.total / all_reduce_sum(term.samples.detach().float()).clamp(min=1.0)
+        totals[term.project] = totals[term.project] + term.weight * share
+        parts[PLUGINS + term.name] = share.detach()
+    return totals[0], totals[1], parts

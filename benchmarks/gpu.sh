@@ -37,12 +37,14 @@ if [ -n "${QUICK:-}" ]; then
     run benchmarks/learner.py --envs 2 --rounds 1 --threads 1 $GPU
     run benchmarks/acceleration.py --envs 4 --steps 8 --rounds 1 --threads 1 --variants plain bfloat16 $GPU
     run benchmarks/backbones.py --acting 2 --training 8 --rounds 1 --threads 1 --backbones nature_cnn gru $GPU
+    run benchmarks/bonuses.py --envs 1 --rounds 1 --threads 1 --rewards rnd snd_v $GPU
 else
     run benchmarks/environments.py --envs 128 512 --rounds 2 --seconds 2
     run benchmarks/sampling.py --envs 32 --rounds 2
     run benchmarks/learner.py --envs 128 512 --rounds 2 $GPU
     run benchmarks/acceleration.py --envs 512 --rounds 2 $GPU
     run benchmarks/backbones.py --acting 512 --training 4096 --rounds 5 $GPU
+    run benchmarks/bonuses.py --envs 128 --rounds 3 $GPU
     run benchmarks/scaling.py --envs 128 512 --steps 128 --runners 0 4 8 --rounds 1 $GPU
 fi
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -26,8 +27,8 @@ from rllib_rnd.rollout import Rollout
 T, K, ACTIONS = 128, 4, 18
 
 
-def random_rollout(num_envs: int) -> Rollout:
-    """A rollout of noise with the shapes of Montezuma's Revenge."""
+def random_rollout(num_envs: int, streams: int = 2) -> Rollout:
+    """A rollout of noise with the shapes of Montezuma's Revenge; ``streams`` of rewards, the extrinsic one included."""
     rng = np.random.default_rng(0)
     none = np.zeros((T, num_envs), bool)
     return Rollout(
@@ -35,7 +36,7 @@ def random_rollout(num_envs: int) -> Rollout:
         is_first=np.zeros((T + 1, num_envs), bool),
         action=rng.integers(0, ACTIONS, (T, num_envs)),
         logp=np.full((T, num_envs), -np.log(ACTIONS), np.float32),
-        value=np.zeros((T + 1, num_envs, 2), np.float32),
+        value=np.zeros((T + 1, num_envs, streams), np.float32),
         reward=np.zeros((T, num_envs), np.float32),
         terminated=none,
         truncated=none.copy(),
@@ -43,15 +44,18 @@ def random_rollout(num_envs: int) -> Rollout:
     )
 
 
-def contend(keep: bool, num_envs: int, threads: int, gpu: bool) -> None:
-    """Serves one update per round; the first also counts its floating point operations."""
-    import gymnasium as gym
-
-    config = paper_config("ALE/MontezumaRevenge-v5", num_envs, threads=threads).training(keep_freed_memory=keep)
-    config.learners(num_gpus_per_learner=int(gpu))
+def build_learner(config: Any) -> Any:
+    """A learner for Montezuma's Revenge, without environments."""
     config.validate()
     spaces = (gym.spaces.Box(0, 255, (K, 84, 84), np.uint8), gym.spaces.Discrete(ACTIONS))
-    learner = config.build_learner(spaces={"__env__": spaces, "__env_single__": spaces, "default_policy": spaces})
+    return config.build_learner(spaces={"__env__": spaces, "__env_single__": spaces, "default_policy": spaces})
+
+
+def contend(keep: bool, num_envs: int, threads: int, gpu: bool) -> None:
+    """Serves one update per round; the first also counts its floating point operations."""
+    config = paper_config("ALE/MontezumaRevenge-v5", num_envs, threads=threads).training(keep_freed_memory=keep)
+    config.learners(num_gpus_per_learner=int(gpu))
+    learner = build_learner(config)
     rollout, steps = random_rollout(num_envs), {"num_env_steps_sampled_lifetime": 0}
     counted: dict[str, float] = {}
 

@@ -20,7 +20,7 @@ def test_it_runs_through_and_leaves_its_tables(tmp_path: Path) -> None:
     done = gpu_script(QUICK="1", BENCHMARK_RESULTS=str(tmp_path))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     tables = {path.stem.removesuffix("_gpu"): json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert set(tables) == {"environments", "learner", "acceleration", "backbones"}
+    assert set(tables) == {"environments", "learner", "acceleration", "backbones", "bonuses"}
     for name, table in tables.items():
         assert table["machine"]["matmul_gflops"] > 0
         for row in table["rows"]:

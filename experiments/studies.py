@@ -27,19 +27,7 @@ from rllib_rnd.experiment_file import Overrides, load_experiments
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "tuned_examples"
 COLORS = ("#0b6e99", "#b3541e", "#3d8b37", "#7a3e9d", "#8a8a8a")
-FIELDS = [
-    "study",
-    "variant",
-    "size",
-    "seed",
-    "agent_steps",
-    "seconds",
-    "return_mean",
-    "intrinsic_reward",
-    "positions",
-    "done",
-    "commit",
-]
+KEY = ("study", "variant", "size", "seed")  # columns that tell runs apart
 
 
 @dataclass(frozen=True)
@@ -99,8 +87,10 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
             "agent_steps": steps,
             "seconds": round(time.time() - started, 2),
             "return_mean": "" if mean_return is None else round(float(mean_return), 5),
-            "intrinsic_reward": round(float(learner.get("intrinsic_reward_mean", 0.0)), 6),
+            "return_max": runner.get("episode_return_max", ""),
+            "intrinsic_reward": float(f"{float(learner.get('intrinsic_reward_mean', 0.0)):.5g}"),
             "positions": runner.get("positions_visited", ""),
+            "rooms": runner.get("rooms_visited", ""),
             "done": int(done),
             "commit": commit(),
         }
@@ -112,7 +102,7 @@ def run_missing(runs: Iterable[Run], path: Path, carry_out: Callable[[Run], Iter
     finished = set()
     if path.exists():
         with path.open() as file:
-            finished = {tuple(r[k] for k in FIELDS[:4]) for r in csv.DictReader(file) if r["done"] == "1"}
+            finished = {tuple(r[k] for k in KEY) for r in csv.DictReader(file) if r["done"] == "1"}
     for run in runs:
         if run.key in finished:
             continue

@@ -33,6 +33,7 @@ from rllib_rnd.intrinsic.count import CountOptions
 from rllib_rnd.intrinsic.disagreement import DisagreementOptions
 from rllib_rnd.intrinsic.e3b import E3BOptions
 from rllib_rnd.intrinsic.icm import ICMOptions
+from rllib_rnd.intrinsic.modified_rnd import ModifiedRNDOptions
 from rllib_rnd.intrinsic.ngu import NGUOptions
 from rllib_rnd.intrinsic.noveld import NovelDOptions
 from rllib_rnd.intrinsic.re3 import RE3Options
@@ -47,6 +48,7 @@ from rllib_rnd.modules.mlp import MLPOptions
 from rllib_rnd.modules.recurrent import FNNOptions, RecurrentOptions
 from rllib_rnd.modules.self_attention import SelfAttentionOptions
 from rllib_rnd.modules.vit import ViTExplorativeOptions
+from rllib_rnd.pretraining import PretrainingOptions
 from rllib_rnd.tracking.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +88,8 @@ def default_of(field: dataclasses.Field) -> Any:
     ("page", "heading", "options"),
     [
         ("rnd.md", "## Options of `intrinsic_reward: {type: rnd}`", RNDOptions),
+        ("modified_rnd.md", "## Options of `intrinsic_reward: {type: modified_rnd}`", ModifiedRNDOptions),
+        ("representation.md", "### Options of `pretraining`", PretrainingOptions),
         ("self_attention.md", "## Options of `backbone: {type: self_attention}`", SelfAttentionOptions),
         ("dynamics_rewards.md", "### Options of `intrinsic_reward: {type: icm}`", ICMOptions),
         ("dynamics_rewards.md", "### Options of `intrinsic_reward: {type: disagreement}`", DisagreementOptions),

@@ -157,7 +157,7 @@ class RunDisplay(Callback):
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
         view.status, view.result = "training", result
         state = progress(result, self.stop)
-        if view.first_share is None:
+        if not view.first_share:  # as long as nothing has moved: pre-training says nothing about the pace after it
             view.started, view.first_share = self._clock(), state.share if state else 0.0
         self._refresh()
         self._print_line(trial.trial_id, view)

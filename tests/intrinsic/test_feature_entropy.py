@@ -118,6 +118,12 @@ def test_reset_steps_are_no_part_of_an_episode() -> None:
     torch.testing.assert_close(r_t[:, 0], torch.tensor([1.0, 48.5, 0.0, 2.0, 4.5]))
 
 
+def test_staying_where_it_is_known_pays_less_with_every_step_and_then_nothing() -> None:
+    """Buffers of 4 after 5 5 5 9 and three more 9: one unlike among four, two, three, none."""
+    r_t, _ = bare(buffer_size=4).reward(numbers([5, 5, 5, 9, 9, 9, 9, 0]))
+    torch.testing.assert_close(r_t[3:7, 0], torch.tensor([12**0.5 / 2, 2.0, 12**0.5 / 2, 0.0]))
+
+
 def test_scale_and_clip() -> None:
     reward, data = bare(buffer_size=2, reward_scale=0.75), numbers([1, 3, 3, 7, 0])
     r_t, _ = reward.reward(data)

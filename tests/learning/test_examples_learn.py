@@ -44,3 +44,13 @@ def test_ppo_learns_cartpole() -> None:
 def test_a_gaussian_policy_swings_the_pendulum_up() -> None:
     """Random play returns about -1,200, a pendulum that is held up -150 to -200."""
     assert final_return("pendulum_ppo", max_agent_steps=125_000, enough=-400.0) >= -400.0
+
+
+def test_snd_v_solves_deep_sea_from_pixels() -> None:
+    """PPO alone stays below 0."""
+    reward = (
+        "{type: snd_v, episodic: false, reward_on: next, normalize_reward: true, clip_reward: null, feature_dim: 64, "
+        "update_proportion: 0.5, keep_proportion: 1.0, pairs: 128}"
+    )
+    settings = (f"intrinsic_reward={reward}",)
+    assert final_return("deep_sea_pixels_rnd", max_agent_steps=80_000, enough=0.9, settings=settings) >= 0.9

@@ -15,6 +15,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -22,10 +23,10 @@ import ray
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from studies import COLORS, Run, run_missing, save
+from studies import COLORS, Run, run_missing, save, train
 
 HERE = Path(__file__).parent
-BUDGET = 800_000
+BUDGET = 500_000
 #: Both train on every sample once per rollout (half of it in each of two epochs), as in both papers.
 VARIANTS = {
     "rnd": "{type: rnd, update_proportion: 0.5}",
@@ -42,6 +43,14 @@ def planned(variants: list[str], seeds: list[int]) -> Iterator[Run]:
         for variant in variants:
             settings = (*_SETTINGS, f"intrinsic_reward={VARIANTS[variant]}")
             yield Run("montezuma", variant, "montezuma_rnd_32envs", seed, BUDGET, 1e9, settings=settings)
+
+
+def told(run: Run) -> Iterator[dict[str, Any]]:
+    """`train`, with a line now and then: a run takes half an hour or more."""
+    for i, row in enumerate(train(run)):
+        if i % 10 == 0:
+            print(*run.key, row["agent_steps"], row["intrinsic_reward"], row["rooms"], row["seconds"], flush=True)
+        yield row
 
 
 def relative_bonus(rows: pd.DataFrame) -> pd.Series:
@@ -110,7 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     if not args.report:
         ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-        run_missing(planned(args.variants, args.seeds), HERE / "montezuma.csv")
+        run_missing(planned(args.variants, args.seeds), HERE / "montezuma.csv", told)
         ray.shutdown()
     report()
 

@@ -2,14 +2,14 @@
 
 from ray.tune import register_trainable
 
-from rllib_rnd.algorithm import RND, IntrinsicPPO, IntrinsicPPOConfig, RNDConfig
+from rllib_rnd.algorithm import ALGORITHMS, RND, SND, IntrinsicPPO, IntrinsicPPOConfig, RNDConfig, SNDConfig
 from rllib_rnd.envs import register_environments
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.rollout import Rollout
 
 __version__ = "0.1.0"
-__all__ = ["RND", "ConfigError", "IntrinsicPPO", "IntrinsicPPOConfig", "RNDConfig", "Rollout"]
+__all__ = ["RND", "SND", "ConfigError", "IntrinsicPPO", "IntrinsicPPOConfig", "RNDConfig", "Rollout", "SNDConfig"]
 
 register_environments()
-for _name, _algorithm in {"IntrinsicPPO": IntrinsicPPO, "RND": RND}.items():
+for _name, _algorithm in ALGORITHMS.items():
     register_trainable(_name, _algorithm)

@@ -22,7 +22,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 
-from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig
+from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig, SNDConfig
 from rllib_rnd.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.episode_tracker import EpisodeSummary, PlaceHistory, RecentEpisodes
 from rllib_rnd.rollout import Rollout
@@ -230,6 +230,20 @@ class RND(IntrinsicPPO):
     def get_default_config(cls) -> RNDConfig:
         """The defaults."""
         return RNDConfig()
+
+
+class SND(IntrinsicPPO):
+    """Preset: IntrinsicPPO whose intrinsic reward is SND-V."""
+
+    @classmethod
+    @override(IntrinsicPPO)
+    def get_default_config(cls) -> SNDConfig:
+        """The defaults."""
+        return SNDConfig()
+
+
+#: What ``run`` may name besides RLlib's own algorithms.
+ALGORITHMS: dict[str, type[IntrinsicPPO]] = {cls.__name__: cls for cls in (IntrinsicPPO, RND, SND)}
 
 
 def _random_play(runner: RolloutEnvRunner, num_steps: int, call: int) -> Rollout:

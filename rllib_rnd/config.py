@@ -77,9 +77,9 @@ class IntrinsicPPOConfig(PPOConfig):
         self.entropy_coeff = 0.001
         self.vf_loss_coeff = 1.0
         self.vf_clip_param = None
-        self.grad_clip = None
+        self.grad_clip: float | None = None
         self.num_epochs = 4
-        self.minibatch_size = None
+        self.minibatch_size: int | None = None
         self.use_kl_loss = False
         # Ours.
         self.num_minibatches = 4
@@ -289,6 +289,11 @@ class IntrinsicPPOConfig(PPOConfig):
                 f"backbone.max_seq_len: {sequence_length} does not divide rollout_fragment_length {steps}; allowed are "
                 f"{', '.join(map(str, allowed))}. Nearest: {nearest}."
             )
+        if self.minibatch_size is not None and self.minibatch_size > samples:
+            raise ConfigError(
+                f"minibatch_size: {self.minibatch_size} is more than an iteration's {samples} samples per learner; "
+                f"allowed is {samples} or less, or null for num_minibatches."
+            )
         if self.minibatches_per_epoch() > samples // sequence_length:
             parts = "samples" if sequence_length == 1 else f"sequences of {sequence_length} steps"
             raise ConfigError(
@@ -354,3 +359,19 @@ class RNDConfig(IntrinsicPPOConfig):
         super().__init__(algo_class=algo_class or RND)
         self.intrinsic_reward = {"type": "rnd"}
         self.warmup_steps = 6400
+
+
+class SNDConfig(IntrinsicPPOConfig):
+    """IntrinsicPPO with Self-supervised Network Distillation, SND-V (Pecháč et al. 2023, arXiv 2302.11563).
+
+    PPO as published there: extrinsic discount 0.998, minibatches of 512 samples, gradients clipped at 0.5.
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        from rllib_rnd.algorithm import SND
+
+        super().__init__(algo_class=algo_class or SND)
+        self.intrinsic_reward = {"type": "snd_v"}
+        self.gamma = 0.998
+        self.minibatch_size = 512
+        self.grad_clip = 0.5

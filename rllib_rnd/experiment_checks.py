@@ -87,6 +87,10 @@ RULES: dict[str, Rule] = {
     "seed": Rule(int | None, low=0),
     "extrinsic_coeff": _NOT_NEGATIVE,
     "warmup_steps": _COUNT_OR_ZERO,
+    # The presets' defaults are single mappings; what they may be besides is known here alone.
+    "intrinsic_reward": Rule(dict | str | list | None),
+    "auxiliary_loss": Rule(dict | str | list | None),
+    "backbone": Rule(dict | str),
     "pretraining": Rule(dict | None),
     "max_nonfinite_updates": _COUNT,
     "torch_threads": Rule(int | None, low=1),

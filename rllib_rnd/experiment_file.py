@@ -249,10 +249,9 @@ def resolve_algorithm(run: Any, path: KeyPath, places: Places) -> Any:
 
 def own_algorithms() -> dict[str, Any]:
     """Returns this package's algorithms by their registered names."""
-    import rllib_rnd
+    from rllib_rnd.algorithm import ALGORITHMS
 
-    names = ("IntrinsicPPO", "RND")
-    return {name: getattr(rllib_rnd, name) for name in names}
+    return dict(ALGORITHMS)
 
 
 def algorithm_names() -> list[str]:

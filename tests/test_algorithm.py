@@ -12,6 +12,7 @@ from ray import tune
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
 import rllib_rnd
+from rllib_rnd import SND, IntrinsicPPOConfig, RNDConfig, SNDConfig
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
 
@@ -261,3 +262,27 @@ def test_means_are_over_the_last_episodes_not_over_the_newest_iteration() -> Non
     assert len(lengths) > result["env_runners"]["num_episodes"]  # more than one iteration's
     assert result["env_runners"]["episode_return_mean"] == pytest.approx(sum(lengths) / len(lengths))
     assert result["env_runners"]["episode_len_max"] == max(lengths)
+
+
+def test_the_presets_are_other_defaults_of_one_algorithm() -> None:
+    plain, rnd, snd = IntrinsicPPOConfig(), RNDConfig(), SNDConfig()
+
+    def changes(preset: IntrinsicPPOConfig) -> dict[str, Any]:
+        return {k: v for k, v in vars(preset).items() if k != "algo_class" and v != vars(plain)[k]}
+
+    assert changes(rnd) == {"intrinsic_reward": {"type": "rnd"}, "warmup_steps": 6400}
+    published = {"gamma": 0.998, "minibatch_size": 512, "grad_clip": 0.5}
+    assert changes(snd) == {"intrinsic_reward": {"type": "snd_v"}, **published}
+    assert snd.algo_class is SND.get_default_config().algo_class is SND
+
+
+def test_the_preset_of_snd_trains() -> None:
+    config = SNDConfig().environment("rllib_rnd/Catch-v0").training(num_epochs=1, torch_threads=1)
+    with pytest.raises(ConfigError, match=r"minibatch_size: 512 is more than an iteration's 64 samples.*64 or less"):
+        config.copy().env_runners(num_envs_per_env_runner=4, rollout_fragment_length=16).validate()
+    config.training(minibatch_size=32)
+    config.env_runners(num_envs_per_env_runner=4, rollout_fragment_length=16).debugging(log_level="ERROR")
+    algorithm = config.build_algo()
+    learner = algorithm.train()["learners"]["default_policy"]
+    assert np.isfinite(learner["plugins"]["snd_target_loss"]) and learner["intrinsic_reward_mean"] > 0
+    algorithm.stop()

@@ -1,5 +1,6 @@
 """Experiment files: a mistake is one line with place, key, value, what is allowed and the nearest name."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +238,16 @@ experiments = {"a": {"run": "PPO", "env": "CartPole-v1", "config": {"lr": tune.c
 def test_python_mistakes_are_one_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_experiments(write(tmp_path, text, "bad.py"))
+
+
+@pytest.mark.parametrize("reward", ["null", "rnd", "{type: rnd}", "[{type: rnd}, {type: count, coeff: 0.5}]"])
+def test_a_preset_takes_no_reward_one_or_several(tmp_path: Path, reward: str) -> None:
+    (experiment,) = load(
+        tmp_path, GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", f"intrinsic_reward: {reward}")
+    )
+    assert experiment.algorithm_name == "RND"
+    specs = experiment.sample_config().intrinsic_reward_specs()
+    assert [spec["type"] for spec in specs] == re.findall(r"rnd|count", reward)
 
 
 @pytest.mark.parametrize("path", example_files(), ids=lambda p: p.stem)

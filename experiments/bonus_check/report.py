@@ -17,7 +17,7 @@ TITLES = {
 }
 NOTES = {
     "minigrid": "The policy reads the grid's state as numbers, so `modified_rnd`, which reads images, is not there.",
-    "deep_sea_pixels": "Cells that can be reached: 78, not counting the end. The best return is 0.99; staying left has 0.",
+    "deep_sea_pixels": "Cells that can be reached: 78, the end left out. The best return is 0.99; staying left has 0.",
 }
 
 
@@ -113,9 +113,9 @@ def _noisy_tv(frame: pd.DataFrame, variants: list[str], budget: int) -> list[str
         "## Noisy TV",
         "",
         "The same DeepSea with a third action that sinks the diver as the wrong one does and fills the screen with "
-        f"noise (`noisy_tv: true`); {budget:,} agent steps each, no run ends earlier. *Watching*: share of the policy's "
-        "steps at the end that turn to the noise, a third by chance. *Bonus*: mean of what steps of random play that "
-        "show noise are paid after training, over that of steps that do not; above 1 noise is the better deal.",
+        f"noise (`noisy_tv: true`); {budget:,} agent steps each, no run ends earlier. *Watching*: share of the "
+        "policy's steps at the end that turn to the noise, a third by chance. *Bonus*: mean of what steps of random "
+        "play that show noise are paid after training, over that of steps that do not; above 1 noise pays better.",
         "",
         "| reward | runs | return at the end, mean | least | watching, mean | most | bonus of noise, mean |",
         "|---|---|---|---|---|---|---|",

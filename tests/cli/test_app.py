@@ -59,7 +59,7 @@ def test_resume_of_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        ("algorithms", ["IntrinsicPPO", "RND", "PPO"]),
+        ("algorithms", ["IntrinsicPPO", "RND", "SND", "PPO"]),
         ("backbones", ["nature_cnn", "mlp", "hidden_sizes", "1,407,027 parameters", "iam", "vit_explorative"]),
         ("rewards", ["rnd", "update_proportion"]),
         ("losses", ["byol", "barlow_twins", "project_gradient"]),

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from studies import COLORS, Run, run_missing, save, train
 
 HERE = Path(__file__).parent
-BUDGET = 500_000
+BUDGET = 300_000
 #: Both train on every sample once per rollout (half of it in each of two epochs), as in both papers.
 VARIANTS = {
     "rnd": "{type: rnd, update_proportion: 0.5}",

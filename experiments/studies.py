@@ -45,8 +45,14 @@ class Run:
     env: str | None = None  # in place of the example's
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
-        return self.study, self.variant, str(self.size), str(self.seed)
+    def columns(self) -> dict[str, Any]:
+        """What tells it apart, by the columns of `KEY`."""
+        return {name: getattr(self, name) for name in KEY}
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """As it stands in a CSV file."""
+        return tuple(str(value) for value in self.columns.values())
 
 
 def deep_sea(study: str, variant: str, size: int, seed: int, budget: int) -> Run:
@@ -80,10 +86,7 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
         steps, mean_return = int(runner["num_env_steps_sampled_lifetime"]), runner.get("episode_return_mean")
         done = steps >= run.budget or (mean_return is not None and mean_return >= run.enough)
         yield {
-            "study": run.study,
-            "variant": run.variant,
-            "size": run.size,
-            "seed": run.seed,
+            **run.columns,
             "agent_steps": steps,
             "seconds": round(time.time() - started, 2),
             "return_mean": "" if mean_return is None else round(float(mean_return), 5),

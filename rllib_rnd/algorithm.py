@@ -175,8 +175,8 @@ class IntrinsicPPO(PPO):
         if self._pretrained:
             self._foreach_runner(lambda runner: runner.end_random_play())
             self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
-        # Random play is nobody's training: its steps do not count.
-        self.metrics.log_value((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), 0, reduce="lifetime_sum")
+        idle = self._foreach_runner(lambda runner: runner.idle_metrics())
+        self.metrics.aggregate(idle, key=ENV_RUNNER_RESULTS)
         self._log_times(played - started, learned - played, time.perf_counter() - learned)
 
     def _warm_up(self) -> None:

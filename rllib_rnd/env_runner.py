@@ -233,6 +233,11 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         rollout = self.sample()
         return RunnerSample(rollout, self.get_metrics(), self.take_episodes(), self._episodes.take_visits())
 
+    def idle_metrics(self) -> Any:
+        """Metrics of an iteration without steps of training: random play does not count."""
+        self._increase_sampled_metrics(0, 0)
+        return self.get_metrics()
+
     def sample_ref(self) -> RunnerSample:
         """As `sample_all`, but the arrays stay on this node and only their reference travels."""
         result = self.sample_all()

@@ -107,10 +107,7 @@ def watch_tv(run: Run) -> list[dict[str, Any]]:
     algorithm.stop()
     return [
         {
-            "study": run.study,
-            "variant": run.variant,
-            "size": run.size,
-            "seed": run.seed,
+            **run.columns,
             "agent_steps": steps,
             "seconds": round(time.time() - started, 2),
             "return_mean": round(float(runners["episode_return_mean"]), 5),
@@ -129,8 +126,7 @@ def measure_speed(run: Run) -> list[dict[str, Any]]:
     samples = algorithm.config.samples_per_iteration()
     algorithm.stop()
     least = {name: min(float(t[name]) for t in times) for name in ("sample_s", "learn_s")}
-    key = {"study": run.study, "variant": run.variant, "size": run.size, "seed": run.seed}
-    return [{**key, "samples": samples, **least, "done": 1, "commit": commit()}]
+    return [{**run.columns, "samples": samples, **least, "done": 1, "commit": commit()}]
 
 
 def main() -> None:

@@ -388,6 +388,9 @@ class IntrinsicPPOLearner(TorchLearner):
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict[str, Any]:
         """RLlib's learner state plus what a bitwise resume needs: generator and non-finite counters."""
         state = super().get_state(components, not_components=not_components, **kwargs)
+        # Not where weights alone are asked for, as in every iteration.
+        if not self._check_component("intrinsic_ppo", components, not_components):
+            return state
         state["intrinsic_ppo"] = {
             "generator": self._generator.get_state().numpy(),
             "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},

@@ -98,8 +98,7 @@ class Pretraining:
         loss = self.held_out_loss()
         self._note(loss)
         if self.finished:
-            self.optimizer.zero_grad(set_to_none=True)
-            self._restore_best()
+            self._end()
         means = {name: torch.stack(values).mean() for name, values in sums.items()}
         return {"pretraining_loss": loss, "pretraining_rollouts": float(self.rollouts), **means}
 
@@ -182,8 +181,12 @@ class Pretraining:
         else:
             self._since_best += 1
 
-    def _restore_best(self) -> None:
+    def _end(self) -> None:
+        """Puts the best weights back and lets go of everything that was for training."""
         for i, part in enumerate(self._parts()):
             prefix = f"{i}."
             mine = {n.removeprefix(prefix): t for n, t in self._best_weights.items() if n.startswith(prefix)}
             part.load_state_dict(mine)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
+        self._best_weights, self._held_out = {}, None

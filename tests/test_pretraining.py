@@ -101,13 +101,14 @@ def test_it_ends_after_patience_rollouts_without_a_better_loss_with_the_best_wei
     now = backbone.state_dict()
     assert all(torch.equal(now[name], snapshots[1][name]) for name in now)
     assert any(not torch.equal(now[name], snapshots[2][name]) for name in now)
+    state = pretraining.get_state()  # nothing heavy is carried through the training that follows
+    assert state["best_weights"] == {} and state["optimizer"]["state"] == {} and pretraining._held_out is None
 
 
 def test_it_ends_at_the_most_rollouts_and_needs_one_held_out() -> None:
     pretraining, _, other = make(max_rollouts=1)
     pretraining.train_on(other, torch.Generator())
     assert pretraining.finished
-    pretraining._held_out = None
     with pytest.raises(RuntimeError, match="hold_out"):
         pretraining.train_on(other, torch.Generator())
 
@@ -139,6 +140,8 @@ def test_a_checkpoint_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None
     assert learner_of(resumed)._pretraining.best_loss == best
     assert [metrics(resumed)["pretraining_rollouts"] for _ in range(2)] == [2, 3]
     assert "policy_loss" in metrics(resumed)
+    learner = learner_of(resumed)
+    assert set(learner.get_state(components="rl_module")) & {"rl_module", "intrinsic_ppo"} == {"rl_module"}
     resumed.save_to_path(str(tmp_path / "after"))
     resumed.stop()
     again = config().build_algo()

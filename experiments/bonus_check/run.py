@@ -56,7 +56,7 @@ IMAGES_ONLY = {"modified_rnd"}
 #: Example, environment in place of the example's, budget in agent steps, mean return that ends a run, other settings.
 TASKS: dict[str, tuple[str, str | None, int, float, tuple[str, ...]]] = {
     "minigrid": ("minigrid_ppo", "MiniGrid-MultiRoom-N4-S5-v0", 600_000, 0.9, ("env_config.max_steps=60",)),
-    "deep_sea_pixels": ("deep_sea_pixels_rnd", None, 100_000, 0.9, ()),
+    "deep_sea_pixels": ("deep_sea_pixels_rnd", None, 60_000, 0.9, ()),
     # Nothing is enough here: all learn for as long.
     "noisy_tv": ("deep_sea_pixels_rnd", None, 40_000, 9.0, ("env_config.noisy_tv=true",)),
 }

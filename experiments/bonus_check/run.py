@@ -58,7 +58,7 @@ TASKS: dict[str, tuple[str, str | None, int, float, tuple[str, ...]]] = {
     "minigrid": ("minigrid_ppo", "MiniGrid-MultiRoom-N4-S5-v0", 600_000, 0.9, ("env_config.max_steps=60",)),
     "deep_sea_pixels": ("deep_sea_pixels_rnd", None, 60_000, 0.9, ()),
     # Nothing is enough here: all learn for as long.
-    "noisy_tv": ("deep_sea_pixels_rnd", None, 40_000, 9.0, ("env_config.noisy_tv=true",)),
+    "noisy_tv": ("deep_sea_pixels_rnd", None, 25_000, 9.0, ("env_config.noisy_tv=true",)),
 }
 _WARM_UP_STEPS = {"minigrid": 256, "deep_sea_pixels": 48, "noisy_tv": 48}
 _NOISE_ACTION = 2

@@ -83,7 +83,8 @@ def _summary(frame: pd.DataFrame, variants: list[str], enough: float, speed: pd.
     for variant in variants:
         rows = last[last.variant == variant]
         solved = rows.return_mean >= enough
-        steps = f"{rows.agent_steps.median():,.0f}" if solved.all() else f"more than {rows.agent_steps.min():,}"
+        middle = rows.agent_steps.where(solved, float("inf")).median()
+        steps = f"{middle:,.0f}" if middle < float("inf") else f"more than {rows.agent_steps.max():,}"
         cost = "-" if seconds is None or variant not in seconds else f"{seconds[variant] / seconds['none']:.2f}"
         lines.append(
             f"| {variant} | {solved.sum()} of {len(rows)} | {steps} | {rows.return_mean.mean():.2f} | "

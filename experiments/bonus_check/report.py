@@ -39,6 +39,10 @@ def write_report(folder: Path, variants: list[str], rules: dict[str, tuple[int, 
         "MiniGrid, seed 0, at 300,000 to 400,000 steps, without success: NovelD with alpha 0.5, with and without "
         "normalisation; four settings of BYOL-Explore (horizon 1 and 4, with and without prioritisation).",
         "",
+        "Cost of an iteration: sampling and learning, the least of eight, beside other work on the machine: differences "
+        "of a sixth say nothing. A benchmark at Atari's size: "
+        "[benchmarks/results/bonuses.md](../../benchmarks/results/bonuses.md).",
+        "",
         "    python experiments/bonus_check/run.py",
         "",
     ]
@@ -83,7 +87,7 @@ def _summary(frame: pd.DataFrame, variants: list[str], enough: float, speed: pd.
     for variant in variants:
         rows = last[last.variant == variant]
         solved = rows.return_mean >= enough
-        middle = rows.agent_steps.where(solved, float("inf")).median()
+        middle = rows.agent_steps.astype(float).where(solved, float("inf")).median()
         steps = f"{middle:,.0f}" if middle < float("inf") else f"more than {rows.agent_steps.max():,}"
         cost = "-" if seconds is None or variant not in seconds else f"{seconds[variant] / seconds['none']:.2f}"
         lines.append(
@@ -116,7 +120,10 @@ def _noisy_tv(frame: pd.DataFrame, variants: list[str], budget: int) -> list[str
         "The same DeepSea with a third action that sinks the diver as the wrong one does and fills the screen with "
         f"noise (`noisy_tv: true`); {budget:,} agent steps each, no run ends earlier. *Watching*: share of the "
         "policy's steps at the end that turn to the noise, a third by chance. *Bonus*: mean of what steps of random "
-        "play that show noise are paid after training, over that of steps that do not; above 1 noise pays better.",
+        "play that show noise are paid after training, over that of steps that do not; above 1 noise pays better. The "
+        "second says what the reward does. The first does not alone: the noise is the one action that costs nothing in "
+        "every cell, so that PPO without a bonus ends there too. With a third action none learned the way to the "
+        "treasure in this time.",
         "",
         "| reward | runs | return at the end, mean | least | watching, mean | most | bonus of noise, mean |",
         "|---|---|---|---|---|---|---|",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -39,7 +40,7 @@ def write_report(folder: Path, variants: list[str], rules: dict[str, tuple[int, 
         "MiniGrid, seed 0, at 300,000 to 400,000 steps, without success: NovelD with alpha 0.5, with and without "
         "normalisation; four settings of BYOL-Explore (horizon 1 and 4, with and without prioritisation).",
         "",
-        "Cost of an iteration: sampling and learning, the least of eight, beside other work on the machine: differences "
+        "Cost of an iteration: sampling and learning, the least of eight, beside other work: differences "
         "of a sixth say nothing. A benchmark at Atari's size: "
         "[benchmarks/results/bonuses.md](../../benchmarks/results/bonuses.md).",
         "",
@@ -108,7 +109,7 @@ def _draw(frame: pd.DataFrame, variants: list[str], budget: int, enough: float, 
         axes.plot(rows.agent_steps[~solved], [y] * (~solved).sum(), "o", mfc="none", color=COLORS[1], alpha=0.8)
     axes.axvline(budget, color=COLORS[4], lw=0.8, ls=":")
     axes.set_yticks(range(len(variants)), list(reversed(variants)))
-    axes.set(xlabel="agent steps (ring: not solved)", title=title, xlim=(0, None))
+    axes.set(xlabel="agent steps (ring: not solved)", title=re.split("[,:]", title)[0], xlim=(0, None))
     axes.grid(axis="x", alpha=0.25)
     save(figure, path)
 

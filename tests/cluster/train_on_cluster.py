@@ -59,6 +59,7 @@ def main() -> None:
         for section, values in {
             "runners": result["env_runners"],
             "learner": result["learners"]["default_policy"],
+            "plugins": result["learners"]["default_policy"]["plugins"],
         }.items()
     }
     print(json.dumps({"head": head, "nodes": nodes, **numbers}, default=float))

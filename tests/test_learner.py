@@ -72,8 +72,7 @@ def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearn
 def test_rnd_gradients_do_not_reach_the_policy(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    ((_, (loss, _), _, _),) = learner._plugin_terms(batch, batch.sequences[:, 0])
-    loss.backward()
+    learner._plugin_loss(batch, batch.sequences[:, 0])[0].backward()
     module = learner.trained_module
     for part in (module.backbone, module.policy_head, module.critics):
         assert all(p.grad is None for p in part.parameters())
@@ -105,10 +104,10 @@ def test_a_plugin_may_have_nothing_to_learn(
 ) -> None:
     learner, rollout = pair
     batch = learner._prepare(rollout.to_torch())
-    term = (torch.tensor(6.0), torch.tensor(3.0))
-    monkeypatch.setattr(learner, "_plugin_terms", lambda *_: [("count_error", term, 1.0, False)])
+    (reward,) = learner.trained_module.rewards()
+    monkeypatch.setattr(reward, "loss", lambda *_: {"count_error": (torch.tensor(6.0), torch.tensor(3.0))})
     metrics = learner._minibatch_step(batch, batch.sequences)
-    assert float(metrics["count_error"]) == 2.0
+    assert float(metrics["plugins/count_error"]) == 2.0
     assert float(metrics["grad_norm"]) > 0.0
 
 

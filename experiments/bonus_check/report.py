@@ -40,7 +40,7 @@ def write_report(folder: Path, variants: list[str], rules: dict[str, tuple[int, 
         "MiniGrid, seed 0, at 300,000 to 400,000 steps, without success: NovelD with alpha 0.5, with and without "
         "normalisation; four settings of BYOL-Explore (horizon 1 and 4, with and without prioritisation).",
         "",
-        "Cost of an iteration: sampling and learning, the least of eight, two measured at a time: differences "
+        "Cost of an iteration: sampling and learning, the least of eight (MiniGrid: beside other work): differences "
         "of a sixth say nothing. A benchmark at Atari's size: "
         "[benchmarks/results/bonuses.md](../../benchmarks/results/bonuses.md).",
         "",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import math
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,7 @@ KEY = ("study", "variant", "size", "seed")  # columns that tell runs apart
 
 @dataclass(frozen=True)
 class Run:
-    """One training run: an example with a seed, ended by its budget or by a mean return that is enough."""
+    """One training run: an example with a seed, ended by its budget, its time or a mean return that is enough."""
 
     study: str
     variant: str
@@ -43,6 +44,7 @@ class Run:
     size: int = 0
     settings: tuple[str, ...] = ()
     env: str | None = None  # in place of the example's
+    minutes: float = math.inf  # ends it too
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
         runner, learner = result["env_runners"], result["learners"]["default_policy"]
         steps, mean_return = int(runner["num_env_steps_sampled_lifetime"]), runner.get("episode_return_mean")
         done = steps >= run.budget or (mean_return is not None and mean_return >= run.enough)
+        done = done or time.time() - started >= 60 * run.minutes
         yield {
             **run.columns,
             "agent_steps": steps,

@@ -26,7 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from studies import COLORS, Run, run_missing, save, train
 
 HERE = Path(__file__).parent
-BUDGET = 300_000
+BUDGET = 2_500_000
+#: Ends a run too.
+MINUTES = 112.0
 #: Both train on every sample once per rollout (half of it in each of two epochs), as in both papers.
 VARIANTS = {
     "rnd": "{type: rnd, update_proportion: 0.5}",
@@ -48,11 +50,12 @@ def planned(variants: list[str], seeds: list[int]) -> Iterator[Run]:
     for seed in seeds:
         for variant in variants:
             settings = (*_SETTINGS, f"intrinsic_reward={VARIANTS[variant]}")
-            yield Run("montezuma", variant, "montezuma_rnd_32envs", seed, BUDGET, 1e9, settings=settings)
+            example = "montezuma_rnd_32envs"
+            yield Run("montezuma", variant, example, seed, BUDGET, 1e9, settings=settings, minutes=MINUTES)
 
 
 def told(run: Run) -> Iterator[dict[str, Any]]:
-    """`train`, with a line now and then: a run takes half an hour or more."""
+    """`train`, with a line now and then: a run takes hours."""
     for i, row in enumerate(train(run)):
         if i % 10 == 0:
             print(*run.key, row["agent_steps"], row["intrinsic_reward"], row["rooms"], row["seconds"], flush=True)

@@ -78,8 +78,8 @@ def build(run: Run) -> Any:
     return (config if run.env is None else config.environment(run.env)).build_algo()
 
 
-def train(run: Run) -> Iterator[dict[str, Any]]:
-    """Trains and yields one row per iteration."""
+def train(run: Run, measure: Callable[[Any], dict[str, Any]] = lambda algorithm: {}) -> Iterator[dict[str, Any]]:
+    """Trains and yields one row per iteration, with the columns that ``measure`` makes of the algorithm."""
     algorithm = build(run)
     started, done = time.time(), False
     while not done:
@@ -97,6 +97,7 @@ def train(run: Run) -> Iterator[dict[str, Any]]:
             "intrinsic_reward": float(f"{float(learner.get('intrinsic_reward_mean', 0.0)):.5g}"),
             "positions": runner.get("positions_visited", ""),
             "rooms": runner.get("rooms_visited", ""),
+            **measure(algorithm),
             "done": int(done),
             "commit": commit(),
         }

@@ -1,4 +1,6 @@
-"""Does the bonus vanish? RND and SND-V on Montezuma's Revenge, the same PPO: size of the bonus and rooms over time.
+"""Does the bonus vanish? RND and SND-V on Montezuma's Revenge, the same PPO.
+
+The size of the bonus over time, where the agent plays and in rooms that it has never seen, and the rooms it has seen.
 
     python experiments/snd_vs_rnd/run.py
     python experiments/snd_vs_rnd/run.py --variants rnd --seeds 0   # a part, beside another call
@@ -18,17 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import ray
 import torch
 
+from rllib_rnd.envs.atari import AtariEnv
+from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions
+from rllib_rnd.rollout import Rollout
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from studies import COLORS, Run, run_missing, save, train
+from studies import COLORS, KEY, Run, run_missing, save, train
 
 HERE = Path(__file__).parent
 BUDGET = 2_500_000
 #: Ends a run too.
-MINUTES = 112.0
+MINUTES = 92.0
 #: Both train on every sample once per rollout (half of it in each of two epochs), as in both papers.
 VARIANTS = {
     "rnd": "{type: rnd, update_proportion: 0.5}",
@@ -36,6 +43,9 @@ VARIANTS = {
 }
 #: The start of a run, whose mean bonus is 1 in the table and the picture.
 FIRST_STEPS = 50_000
+#: The third floor of the pyramid: out of reach here, at least three rooms from the first.
+UNSEEN_ROOMS = range(8, 15)
+FRAMES_PER_ROOM = 16
 READING = (
     "SND's authors expect its bonus to stay where RND's vanishes. Up to here it does not show: both fall, and that of "
     "SND-V faster. Neither run has left the first room, so there was little new to pay for, and the budget is 0.2 % of "
@@ -54,11 +64,49 @@ def planned(variants: list[str], seeds: list[int]) -> Iterator[Run]:
             yield Run("montezuma", variant, example, seed, BUDGET, 1e9, settings=settings, minutes=MINUTES)
 
 
+def unseen_frames() -> torch.Tensor:
+    """Frames of `UNSEEN_ROOMS` with a player acting at random, ``[M, 84, 84]`` uint8.
+
+    The game is told by its memory which room it is in and draws that; keys and enemies stay those of the first room.
+    """
+    env, random, frames = AtariEnv("MontezumaRevenge", AtariOptions(frame_stack=1)), np.random.default_rng(0), []
+    for room in UNSEEN_ROOMS:
+        env.reset(seed=room)
+        while len(frames) < (room - UNSEEN_ROOMS[0] + 1) * FRAMES_PER_ROOM:
+            env.ale.setRAM(ROOM_BYTES["montezuma_revenge"], room)
+            env.step(0)  # draws the room
+            obs, _, _, _, info = env.step(int(random.integers(env.action_space.n)))
+            if info["room"] == room:
+                frames.append(obs[-1])
+    return torch.from_numpy(np.stack(frames))
+
+
 def told(run: Run) -> Iterator[dict[str, Any]]:
-    """`train`, with a line now and then: a run takes hours."""
-    for i, row in enumerate(train(run)):
+    """`train` with the raw bonus of unseen rooms, and a line now and then: a run takes hours."""
+    frames = unseen_frames()
+    none = torch.zeros(1, len(frames))
+    # One step of as many environments, so that it does not matter which of its observations is rewarded.
+    probe = Rollout(
+        frames=frames.expand(2, *frames.shape),
+        is_first=torch.zeros(2, len(frames), dtype=torch.bool),
+        action=none.long(),
+        logp=none,
+        value=torch.zeros(2, len(frames), 2),
+        reward=none,
+        terminated=none.bool(),
+        truncated=none.bool(),
+    )
+
+    def measure(algorithm: Any) -> dict[str, Any]:
+        module = algorithm.learner_group._learner.module["default_policy"].eval()
+        return {"unseen_bonus": float(f"{float(module.rewards()[0].reward(probe)[0].mean()):.5g}")}
+
+    for i, row in enumerate(train(run, measure)):
         if i % 10 == 0:
-            print(*run.key, row["agent_steps"], row["intrinsic_reward"], row["rooms"], row["seconds"], flush=True)
+            print(
+                *(row[k] for k in (*KEY, "agent_steps", "intrinsic_reward", "unseen_bonus", "rooms", "seconds")),
+                flush=True,
+            )
         yield row
 
 

@@ -40,6 +40,7 @@ from rllib_rnd.modules.distributed import (
 from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.nonfinite import NonFiniteUpdates
 from rllib_rnd.options import numbered
 from rllib_rnd.plugin_losses import PLUGINS, auxiliary_terms, reward_terms, weighted_sum
 from rllib_rnd.pretraining import Pretraining
@@ -49,10 +50,6 @@ from rllib_rnd.training_batch import TrainingBatch, prepare_training
 
 # Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
 _CPU_MICRO_BATCH = 1024
-
-
-class NonFiniteTrainingError(RuntimeError):
-    """Losses or gradients stayed non-finite for too many updates in a row."""
 
 
 class IntrinsicPPOLearner(TorchLearner):
@@ -85,8 +82,7 @@ class IntrinsicPPOLearner(TorchLearner):
         options = self.config.pretraining_options()
         minibatches = self.config.minibatches_per_epoch()
         self._pretraining = None if options is None else Pretraining(self.trained_module, options, minibatches)
-        self._nonfinite_updates = 0
-        self._nonfinite_in_a_row = 0
+        self._nonfinite = NonFiniteUpdates(self.config.max_nonfinite_updates)
         self._schedules = {
             name: Scheduler(getattr(self.config, name), framework="torch", device=self._device)
             for name in ("entropy_coeff", "clip_param")
@@ -193,7 +189,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._resample_noise()
         # On every learner, because a checkpoint is written by the first one only.
         self._environment_rows = gather_rows(self.trained_module, *self._share)
-        self._log({"nonfinite_updates": self._nonfinite_updates})
+        self._log({"nonfinite_updates": self._nonfinite.total})
         self._log_steps(rollout)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
@@ -223,7 +219,7 @@ class IntrinsicPPOLearner(TorchLearner):
         bad = [k for k, v in parts.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
         count = all_reduce_sum(torch.tensor(float(len(bad)), device=self._device))
         if count > 0:
-            self._count_nonfinite(", ".join(bad) or "another learner's rollout")
+            self._nonfinite.skipped(", ".join(bad) or "another learner's rollout")
             return False
         return True
 
@@ -339,7 +335,7 @@ class IntrinsicPPOLearner(TorchLearner):
         # documentation (it steps with the bad gradients), so it plays no part here.
         if not bool(torch.isfinite(norm)):
             bad = [name for name, value in metrics.items() if not bool(torch.isfinite(value))]
-            self._count_nonfinite(", ".join(bad) or "the gradients")
+            self._nonfinite.skipped(", ".join(bad) or "the gradients")
             return torch.zeros_like(norm)
         if self.config.grad_clip is not None:
             torch.nn.utils.clip_grads_with_norm_(params, self.config.grad_clip, norm)
@@ -347,18 +343,8 @@ class IntrinsicPPOLearner(TorchLearner):
             optimizer.step()
         for _, plugin in self._plugins():
             plugin.after_update(self.trained_module.backbone)
-        self._nonfinite_in_a_row = 0
+        self._nonfinite.in_a_row = 0
         return norm
-
-    def _count_nonfinite(self, cause: str) -> None:
-        self._nonfinite_updates += 1
-        self._nonfinite_in_a_row += 1
-        if self._nonfinite_in_a_row >= self.config.max_nonfinite_updates:
-            raise NonFiniteTrainingError(
-                f"{self._nonfinite_in_a_row} updates in a row were not finite and were skipped; not finite: {cause}. "
-                "The weights are still those of the last finite update. A lower lr, a grad_clip or a check of the "
-                "environment's observations and rewards usually helps."
-            )
 
     def _resample_noise(self) -> None:
         """New noise of noisy layers for the next rollout, the same on every learner and, with the weights, runner."""
@@ -394,8 +380,8 @@ class IntrinsicPPOLearner(TorchLearner):
         state["intrinsic_ppo"] = {
             "generator": self._generator.get_state().numpy(),
             "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},
-            "nonfinite_updates": self._nonfinite_updates,
-            "nonfinite_in_a_row": self._nonfinite_in_a_row,
+            "nonfinite_updates": self._nonfinite.total,
+            "nonfinite_in_a_row": self._nonfinite.in_a_row,
             "pretraining": None if self._pretraining is None else self._pretraining.get_state(),
         }
         return state
@@ -410,7 +396,7 @@ class IntrinsicPPOLearner(TorchLearner):
                 self._generator.set_state(torch.from_numpy(own["generator"].copy()))
             self._environment_rows = {n: torch.from_numpy(rows.copy()) for n, rows in own["environment_rows"].items()}
             scatter_rows(self.trained_module, self._environment_rows, world_size(), rank())
-            self._nonfinite_updates = own["nonfinite_updates"]
-            self._nonfinite_in_a_row = own["nonfinite_in_a_row"]
+            self._nonfinite.total = own["nonfinite_updates"]
+            self._nonfinite.in_a_row = own["nonfinite_in_a_row"]
             if self._pretraining is not None and own.get("pretraining") is not None:
                 self._pretraining.set_state(own["pretraining"])

@@ -18,6 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+#: Samples per forward pass over a whole rollout: bounds memory, large enough for full speed.
+CHUNK = 1024
+
 
 @dataclass
 class Rollout:
@@ -114,6 +117,15 @@ class Rollout:
         """
         block = torch.div(sequences[:, 0], self.num_envs * self.sequence_length, rounding_mode="floor")
         return self.memory[block, sequences[:, 0] % self.num_envs], self.is_first.flatten()[sequences.T]
+
+    def index_chunks(self, size: int = CHUNK, num_steps: int | None = None) -> Sequence[torch.Tensor]:
+        """The flat indices of ``num_steps`` (T; T + 1 takes in ``obs_T``) in order, at most ``size`` in each piece."""
+        count = self.num_envs * (self.num_steps if num_steps is None else num_steps)
+        return torch.arange(count, device=self.frames.device).split(size)
+
+    def per_step(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of all samples, ``[T * N]`` or ``[T, N]``, as ``[T, N]`` with 0 on reset steps."""
+        return torch.where(self.valid, values.reshape(self.num_steps, self.num_envs), 0.0)
 
     def obs(self, index: torch.Tensor) -> torch.Tensor:
         """Gathers observations.

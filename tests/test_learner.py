@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.learner import IntrinsicPPOLearner, NonFiniteTrainingError
+from rllib_rnd.learner import IntrinsicPPOLearner
 from rllib_rnd.modules.distributed import standardize
+from rllib_rnd.nonfinite import NonFiniteTrainingError
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.training_batch import extrinsic_reward
 from tests.conftest import small_config
@@ -136,7 +137,7 @@ def test_one_bad_rollout_does_not_poison_what_follows(pair: tuple[IntrinsicPPOLe
     assert float(result["default_policy"]["nonfinite_updates"]) == 1
     rollout.reward[:] = good
     learner.update_from_rollouts([rollout], STEPS)
-    assert learner._nonfinite_in_a_row == 0
+    assert learner._nonfinite.in_a_row == 0
     for name, value in learner.trained_module.state_dict().items():
         assert bool(torch.isfinite(value).all()), name
 

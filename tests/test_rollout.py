@@ -59,6 +59,23 @@ def test_reset_steps_are_not_valid() -> None:
     assert make_rollout(3, 1, 1, is_first).valid[:, 0].tolist() == [True, False, True]
 
 
+def test_values_of_all_samples_are_laid_out_by_step_and_nothing_on_reset_steps() -> None:
+    is_first = np.zeros((4, 2), dtype=bool)
+    is_first[2, 1] = True  # step 1 of environment 1 is its reset step
+    rollout = make_rollout(3, 2, 1, is_first).to_torch()
+    flat = torch.tensor([1.0, 2.0, 3.0, float("nan"), 5.0, 6.0])
+    expected = [[1.0, 2.0], [3.0, 0.0], [5.0, 6.0]]
+    assert rollout.per_step(flat).tolist() == rollout.per_step(flat.view(3, 2)).tolist() == expected
+
+
+@pytest.mark.parametrize(("num_steps", "count"), [(None, 15), (6, 18)])
+def test_chunks_of_indices_cover_every_step_once_and_in_order(num_steps: int | None, count: int) -> None:
+    rollout = make_rollout(5, 3, 1, np.zeros((6, 3), dtype=bool)).to_torch()
+    chunks = rollout.index_chunks(4, num_steps)
+    assert torch.cat(list(chunks)).tolist() == list(range(count))
+    assert max(len(chunk) for chunk in chunks) == 4
+
+
 def test_shares_of_learners_cover_all_environments_once() -> None:
     rollout = make_rollout(3, 7, 1, np.zeros((4, 7), dtype=bool))
     shares = [rollout.select_envs(*shard_bounds(7, 3, shard)) for shard in range(3)]

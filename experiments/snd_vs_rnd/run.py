@@ -110,59 +110,83 @@ def told(run: Run) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def relative_bonus(rows: pd.DataFrame) -> pd.Series:
-    """Mean raw bonus of each iteration over that of the first `FIRST_STEPS` agent steps of its run."""
-    return rows.intrinsic_reward / rows.intrinsic_reward[rows.agent_steps <= FIRST_STEPS].mean()
+def first(rows: pd.DataFrame, column: str) -> float:
+    """Mean of a column over the first `FIRST_STEPS` agent steps of a run."""
+    return float(rows[column][rows.agent_steps <= FIRST_STEPS].mean())
 
 
 def draw(frame: pd.DataFrame, path: Path) -> None:
-    """The bonus and the rooms against agent steps, one line per run."""
-    figure, (above, below) = plt.subplots(2, 1, figsize=(7, 6.5), sharex=True)
+    """Three views of the bonus and the rooms against agent steps, one line per run."""
+    figure, panels = plt.subplots(4, 1, figsize=(7, 11), sharex=True)
     for color, variant in zip(COLORS, VARIANTS, strict=False):
         for seed, rows in frame[frame.variant == variant].groupby("seed"):
-            label = variant if seed == frame.seed.min() else None
-            smooth = relative_bonus(rows).rolling(5, min_periods=1).mean()
-            above.plot(rows.agent_steps, smooth, color=color, lw=1.3, alpha=0.9, label=label)
-            below.step(rows.agent_steps, rows.rooms, color=color, lw=1.3, alpha=0.9, where="post", label=label)
-    above.set(ylabel=f"bonus / bonus of the first {FIRST_STEPS:,} steps", yscale="log", title="Montezuma's Revenge")
-    below.set(xlabel="agent steps", ylabel="different rooms seen", ylim=(0, frame.rooms.max() + 1))
-    below.yaxis.get_major_locator().set_params(integer=True)
-    for axes in (above, below):
+            curves = (
+                rows.intrinsic_reward / first(rows, "intrinsic_reward"),
+                rows.unseen_bonus / first(rows, "unseen_bonus"),
+                rows.unseen_bonus / rows.intrinsic_reward,
+            )
+            style = {"color": color, "lw": 1.3, "alpha": 0.9, "label": variant if seed == frame.seed.min() else None}
+            for axes, curve in zip(panels, curves, strict=False):
+                axes.plot(rows.agent_steps, curve.rolling(5, min_periods=1).mean(), **style)
+            panels[3].step(rows.agent_steps, rows.rooms, where="post", **style)
+    since = f"1: its first {FIRST_STEPS:,} steps"
+    titles = (f"bonus in play ({since})", f"bonus in unseen rooms ({since})", "bonus in unseen rooms / in play")
+    for axes, title in zip(panels, titles, strict=False):
+        axes.set(title=title, yscale="log")
+    panels[3].set(title="rooms seen", xlabel="agent steps", ylim=(0, frame.rooms.max() + 1))
+    panels[3].yaxis.get_major_locator().set_params(integer=True)
+    for axes in panels:
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
     save(figure, path)
+
+
+def table(frame: pd.DataFrame, common: int) -> list[str]:
+    """One Markdown row per run; the bonus at ``common`` agent steps."""
+    head = "reward, seed, in play at first, kept, unseen at first, kept, contrast, rooms, largest return, agent steps, "
+    columns = (head + "steps/s").split(", ")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for (variant, seed), rows in frame.groupby(["variant", "seed"]):
+        late = rows[(rows.agent_steps > 0.9 * common) & (rows.agent_steps <= common)]
+        play, unseen, end = first(rows, "intrinsic_reward"), first(rows, "unseen_bonus"), rows.iloc[-1]
+        bonuses = (
+            play,
+            late.intrinsic_reward.mean() / play,
+            unseen,
+            late.unseen_bonus.mean() / unseen,
+            (late.unseen_bonus / late.intrinsic_reward).mean(),
+        )
+        lines.append(
+            f"| {variant} | {seed} | {' | '.join(f'{b:.3g}' for b in bonuses)} | {rows.rooms.max():.0f} | "
+            f"{rows.return_max.max():.0f} | {end.agent_steps:,} | {end.agent_steps / end.seconds:,.0f} |"
+        )
+    return lines
 
 
 def report() -> None:
     """Writes results.md and the picture from the CSV file."""
     frame = pd.read_csv(HERE / "montezuma.csv")
     draw(frame, HERE / "montezuma.png")
+    common = int(frame.groupby(["variant", "seed"]).agent_steps.max().min())
     lines = [
         "# Does the bonus vanish? Results",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
-        f"two runs at a time. Montezuma's Revenge, 32 environments, {BUDGET:,} agent steps (each four frames); "
+        f"two runs at a time, {MINUTES:g} minutes each. Montezuma's Revenge, 32 environments; "
         f"tuned_examples/montezuma_rnd_32envs.yaml with {', '.join(_SETTINGS)}, and "
         + "; ".join(f"`{spec}`" for spec in VARIANTS.values())
         + ".",
         "",
         "    python experiments/snd_vs_rnd/run.py",
         "",
-        "Bonus: raw, the mean of an iteration's samples, over that of the first "
-        f"{FIRST_STEPS:,} agent steps of its own run.",
+        f"In play: the mean of an iteration's samples. Unseen: the mean of {FRAMES_PER_ROOM} frames of each of the "
+        f"rooms {UNSEEN_ROOMS[0]} to {UNSEEN_ROOMS[-1]}, the pyramid's third floor, which no run has reached; the "
+        "game's memory was told that the player is there. At first: the raw bonus, mean of the run's first "
+        f"{FIRST_STEPS:,} agent steps (each four frames). Kept: mean of the last tenth of the first {common:,} agent "
+        "steps, which all runs have, over that. Contrast: unseen over in play, in that tenth.",
         "",
-        "| reward | seed | first steps, raw | bonus, middle tenth | last tenth | rooms | largest return | steps/s |",
-        "|---|---|---|---|---|---|---|---|",
+        *table(frame, common),
     ]
-    for variant in VARIANTS:
-        for seed, rows in frame[frame.variant == variant].groupby("seed"):
-            share, bonus = rows.agent_steps / rows.agent_steps.max(), relative_bonus(rows)
-            first = rows.intrinsic_reward[rows.agent_steps <= FIRST_STEPS].mean()
-            lines.append(
-                f"| {variant} | {seed} | {first:.3g} | {bonus[(share > 0.45) & (share <= 0.55)].mean():.3g} | "
-                f"{bonus[share > 0.9].mean():.3g} | {rows.rooms.max():.0f} | {rows.return_max.max():.0f} | "
-                f"{rows.agent_steps.max() / rows.seconds.max():,.0f} |"
-            )
     lines += ["", READING]
     commits = ", ".join(sorted({str(c) for c in frame.commit}))
     lines += ["", f"Code: commit {commits}.", "", "![bonus and rooms](montezuma.png)", ""]

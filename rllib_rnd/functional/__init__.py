@@ -6,7 +6,7 @@ from rllib_rnd.functional.contrastive import contrastive_mse_loss, magnitude_pen
 from rllib_rnd.functional.discounted_filter import discounted_filter
 from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.infonce import global_local_loss, info_nce_loss, local_local_loss, st_dim_loss
-from rllib_rnd.functional.moments import batch_moments, combine_moments
+from rllib_rnd.functional.moments import batch_moments, combine_moments, drift
 from rllib_rnd.functional.ppo import (
     approx_kl,
     clip_fraction,
@@ -33,6 +33,7 @@ __all__ = [
     "contrastive_mse_loss",
     "cross_correlation",
     "discounted_filter",
+    "drift",
     "explained_variance",
     "generalized_advantage_estimation",
     "global_local_loss",

@@ -37,6 +37,20 @@ def batch_moments(x: torch.Tensor, mask: torch.Tensor | None = None, batch_dims:
     return mean, (rows - mean).square().mean(dim=0), count
 
 
+def drift(now: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    """Mean squared change of the features of the same samples over their mean variance before, ``[]``.
+
+    Args:
+        now, before: ``[B, ...]``.
+
+    Raises:
+        ValueError: their shapes differ.
+    """
+    check_shape("now", now, tuple(before.shape))
+    variance = before.var(dim=0, unbiased=False).mean()
+    return (now - before).square().mean() / variance.clamp(min=1e-30)
+
+
 def combine_moments(a: Moments, b: Moments) -> Moments:
     """Moments of the union of two disjoint samples from the moments of each.
 

@@ -122,8 +122,8 @@ class BYOLExplore(TransitionReward):
             closed.append(self.closed_state)
             previous.append(self.previous_action)
             r_t.append(self._advance(phi[t], actions[t], target_tp1))
-        reward = torch.where(rollout.valid, torch.stack(r_t), torch.zeros_like(rollout.reward))
-        return reward, {"closed": torch.cat(closed), "previous_action": torch.cat(previous), "target": target}
+        features = {"closed": torch.cat(closed), "previous_action": torch.cat(previous), "target": target}
+        return rollout.per_step(torch.stack(r_t)), features
 
     def _advance(self, phi_t: Tensor, action_t: Tensor, target_tp1: Tensor) -> Tensor:
         """Moves all rows one step on; the summed errors ``[N]`` of the predictions of ``obs_{t+1}``."""

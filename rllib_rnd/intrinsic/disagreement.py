@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import ForwardDynamics, InverseDynamics
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout, index_chunks
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
@@ -68,10 +68,9 @@ class Disagreement(TransitionReward):
         action = rollout.action.flatten(0, 1)
         parts = [
             self.predict(phi[index], action[index]).var(dim=0, correction=0).mean(dim=1)
-            for index in index_chunks(len(action), phi.device)
+            for index in rollout.index_chunks()
         ]
-        r_t = torch.cat(parts).view(rollout.num_steps, rollout.num_envs)
-        r_t = torch.where(rollout.valid, r_t, torch.zeros_like(r_t))
+        r_t = rollout.per_step(torch.cat(parts))
         if self.inverse is not None:
             return r_t, {}
         return r_t, {"phi_t": phi[: len(action)], "phi_tp1": phi[rollout.num_envs :]}

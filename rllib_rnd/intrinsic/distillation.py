@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -12,9 +13,6 @@ from torch import nn
 from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
-
-# Samples per forward pass while a whole rollout is rewarded: bounds memory, large enough for full speed.
-CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -63,17 +61,9 @@ class Distillation(IntrinsicReward, abc.ABC):
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Prediction errors ``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
-        num_samples = rollout.num_steps * rollout.num_envs
-        device = rollout.frames.device
-        target = torch.empty(num_samples, self.options.feature_dim, device=device)
-        error = torch.empty(num_samples, device=device)
-        for start in range(0, num_samples, CHUNK):
-            index = torch.arange(start, min(start + CHUNK, num_samples), device=device)
-            x = self.inputs(rollout, index)
-            target[index] = self.target(x)
-            error[index] = self._reduce(self.predictor(x) - target[index])
-        r_t = error.reshape(rollout.num_steps, rollout.num_envs)
-        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {"target": target}
+        inputs = (self.inputs(rollout, index) for index in rollout.index_chunks())
+        target, error = prediction_errors(self.target, self.predictor, inputs, self._reduce)
+        return rollout.per_step(error), {"target": target}
 
     def loss(
         self,
@@ -108,3 +98,28 @@ class Distillation(IntrinsicReward, abc.ABC):
     def _reduce(self, error: torch.Tensor) -> torch.Tensor:
         squared = error.square()
         return squared.mean(dim=1) if self.options.error_reduction == "mean" else 0.5 * squared.sum(dim=1)
+
+
+@torch.no_grad()
+def prediction_errors(
+    target: nn.Module,
+    predictor: nn.Module,
+    inputs: Iterable[torch.Tensor],
+    size: Callable[[torch.Tensor], torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a predictor has yet to learn of a target network.
+
+    Args:
+        target, predictor: inputs ``[b, ...]`` -> ``[b, D]``.
+        inputs: pieces of all samples, one pass each.
+        size: differences ``[b, D]`` -> ``[b]``.
+
+    Returns:
+        The target's features ``[B, D]`` and the size of the predictor's errors ``[B]``.
+    """
+    parts = []
+    for x in inputs:
+        features = target(x)
+        parts.append((features, size(predictor(x) - features)))
+    all_features, errors = zip(*parts, strict=True)
+    return torch.cat(all_features), torch.cat(errors)

@@ -14,6 +14,7 @@ from rllib_rnd.functional.infonce import info_nce_loss
 from rllib_rnd.intrinsic.augmentations import AUGMENTATION_CHOICES, AUGMENTATION_HELP, Augmentation
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
 from rllib_rnd.intrinsic.snd_networks import (
+    FRAME_CHUNK,
     INFO_NCE_MAGNITUDE_LIMIT,
     MAGNITUDE_LIMIT,
     FrameEncoder,
@@ -24,9 +25,6 @@ from rllib_rnd.intrinsic.snd_networks import (
 )
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
-
-# Frames per forward pass while a whole rollout is encoded.
-_CHUNK = 256
 
 # Rows of rings (environments) summed at a time, in float64.
 _SUM_ROWS = 16
@@ -118,7 +116,9 @@ class FeatureEntropy(IntrinsicReward):
         num_steps, num_envs = rollout.num_steps, rollout.num_envs
         self.fit_rows(num_envs, rollout.frames.device)
         offset = int(self.options.reward_on == "next")
-        z = self._encode(rollout, (num_steps + offset) * num_envs).view(num_steps + offset, num_envs, -1)
+        chunks = rollout.index_chunks(FRAME_CHUNK, num_steps + offset)
+        z = torch.cat([self.encoder(self.frames(rollout.newest_frame(index))) for index in chunks])
+        z = z.unflatten(0, (-1, num_envs))
         total, square = self._sums()
         fresh = rollout.is_first[:num_steps].clone()
         fresh[0] |= self.position < 0
@@ -131,8 +131,7 @@ class FeatureEntropy(IntrinsicReward):
             mean = total / self.options.buffer_size
             variance = (square / self.options.buffer_size - mean.square()).clamp(min=0.0)
             spread[t] = variance.sqrt().mean(dim=1)
-        r_t = self.options.reward_scale * spread
-        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {}
+        return rollout.per_step(self.options.reward_scale * spread), {}
 
     def loss(
         self,
@@ -165,15 +164,6 @@ class FeatureEntropy(IntrinsicReward):
         self.metrics = {"entropy_feature_std": za.detach().std(dim=0, unbiased=False).mean()}
         count = torch.tensor(float(len(usable)), device=index.device)
         return {"entropy_encoder_loss": (value * count, count)}
-
-    def _encode(self, rollout: Rollout, count: int) -> Tensor:
-        """Features of ``obs_t`` for the first ``count`` flat indices, ``[count, D]``."""
-        device = rollout.frames.device
-        z = torch.empty(count, self.options.feature_dim, device=device)
-        for start in range(0, count, _CHUNK):
-            index = torch.arange(start, min(start + _CHUNK, count), device=device)
-            z[index] = self.encoder(self.frames(rollout.newest_frame(index)))
-        return z
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Sums and sums of squares over the rings, ``[N, D]`` float64.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout, index_chunks
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
@@ -61,11 +61,9 @@ class ICM(TransitionReward):
         phi = encode_rollout(self.encoder, rollout)
         action, num_envs = rollout.action.flatten(0, 1), rollout.num_envs
         parts = [
-            self._forward_error(phi[index], phi[index + num_envs], action[index])
-            for index in index_chunks(len(action), phi.device)
+            self._forward_error(phi[index], phi[index + num_envs], action[index]) for index in rollout.index_chunks()
         ]
-        r_t = self.options.eta * torch.cat(parts).view(rollout.num_steps, num_envs)
-        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {}
+        return rollout.per_step(self.options.eta * torch.cat(parts)), {}
 
     def loss(
         self,

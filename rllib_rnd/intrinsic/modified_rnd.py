@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.functional import drift
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.intrinsic.distillation import CHUNK, Distillation, DistillationOptions
+from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
 from rllib_rnd.modules.backbone import Backbone, box_space, representation_shape
 from rllib_rnd.modules.image import MIN_IMAGE_SIDE, conv_stack, is_image
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
@@ -60,7 +61,8 @@ class ModifiedRND(Distillation):
         feature_moments: running mean and variance of each feature, over all learners.
         average: the moving average of the backbone, in eval mode without gradient; None without ``tau``.
         metrics: after the last update: ``rnd_feature_std``, mean over features of their std over the rollout (0 is
-            collapse), and ``rnd_feature_drift``, mean squared change of features by the update over their variance.
+            collapse), and ``rnd_feature_drift``, mean squared change of features by the update over their variance
+            before.
 
     Raises:
         ConfigError: observations are vectors.
@@ -110,10 +112,9 @@ class ModifiedRND(Distillation):
         self._encoded = None
         sample = valid.nonzero()[:, 0][:: max(1, int(valid.sum()) // _DRIFT_SAMPLES)]
         then, now = before[sample].flatten(1), self._represent(rollout, sample).flatten(1)
-        variance = then.var(dim=0, unbiased=False)
         self.metrics = {
-            "rnd_feature_std": variance.sqrt().mean(),
-            "rnd_feature_drift": (now - then).square().mean() / variance.mean().clamp(min=1e-30),
+            "rnd_feature_std": then.std(dim=0, unbiased=False).mean(),
+            "rnd_feature_drift": drift(now, then),
         }
 
     def inputs(self, rollout: Rollout, index: Tensor) -> Tensor:
@@ -131,8 +132,7 @@ class ModifiedRND(Distillation):
     def _features(self, rollout: Rollout) -> Tensor:
         """``[T * N, ...]`` raw features of the rewarded observations, computed once from its reward to its end."""
         if self._encoded is None or self._encoded[0] is not rollout:
-            index = torch.arange(rollout.num_steps * rollout.num_envs, device=rollout.frames.device)
-            self._encoded = rollout, torch.cat([self._represent(rollout, part) for part in index.split(CHUNK)])
+            self._encoded = rollout, torch.cat([self._represent(rollout, index) for index in rollout.index_chunks()])
         return self._encoded[1]
 
     @torch.no_grad()

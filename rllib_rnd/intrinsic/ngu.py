@@ -99,7 +99,7 @@ class NGU(TransitionReward):
         self.distance_moments.update(squared.flatten(), known.flatten())
         self.error_moments.update(error.flatten(), rollout.valid.flatten())
         r_t = self.episodic_reward(squared) * self.modulator(error)
-        return torch.where(rollout.valid, r_t, 0.0), features
+        return rollout.per_step(r_t), features
 
     @torch.no_grad()
     def neighbor_distances(self, embedding: Tensor, is_first: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.intrinsic.distillation import CHUNK
+from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
 from rllib_rnd.options import option
@@ -68,15 +68,9 @@ class NovelD(RND):
 
     def _novelty(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Novelty of ``obs_0 .. obs_T``, ``[T + 1, N]``, and the target's features of them, ``[(T + 1) * N, D]``."""
-        num_samples = (rollout.num_steps + 1) * rollout.num_envs
-        device = rollout.frames.device
-        target = torch.empty(num_samples, self.options.feature_dim, device=device)
-        novelty = torch.empty(num_samples, device=device)
-        for start in range(0, num_samples, CHUNK):
-            index = torch.arange(start, min(start + CHUNK, num_samples), device=device)
-            x = self.normalize_frames(rollout.newest_frame(index))
-            target[index] = self.target(x)
-            novelty[index] = (self.predictor(x) - target[index]).norm(dim=1)
+        chunks = rollout.index_chunks(num_steps=rollout.num_steps + 1)
+        inputs = (self.normalize_frames(rollout.newest_frame(index)) for index in chunks)
+        target, novelty = prediction_errors(self.target, self.predictor, inputs, lambda d: d.norm(dim=1))
         return novelty.reshape(-1, rollout.num_envs), target
 
 

@@ -13,10 +13,7 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, Intrin
 from rllib_rnd.intrinsic.networks import ObservationEncoder, frame_space
 from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
 from rllib_rnd.options import option
-from rllib_rnd.rollout import Rollout
-
-# Samples per forward pass while a whole rollout is rewarded, as in RND.
-_CHUNK = 1024
+from rllib_rnd.rollout import CHUNK, Rollout
 
 # Distances, or elements of neighbours, computed at a time (16 MiB): bounds memory.
 _DISTANCES = 2**22
@@ -106,7 +103,7 @@ class RE3(IntrinsicReward):
     def _encode(self, rollout: Rollout) -> Tensor:
         """``[T * N, D]``, computed once for the reward of a rollout and for remembering it."""
         if self._encoded is None or self._encoded[0] is not rollout:
-            y = torch.cat([self.encoder(frames) for frames in self.rewarded_frames(rollout).split(_CHUNK)])
+            y = torch.cat([self.encoder(frames) for frames in self.rewarded_frames(rollout).split(CHUNK)])
             self._encoded = (rollout, y)
         return self._encoded[1]
 

@@ -71,7 +71,7 @@ class RIDE(TransitionReward):
         r_t = self.options.reward_scale * (phi[1:] - phi[:-1]).norm(dim=2)
         if self.options.episodic_counts:
             r_t = r_t / self._visits(rollout).clamp(min=1).sqrt()
-        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {}
+        return rollout.per_step(r_t), {}
 
     def _visits(self, rollout: Rollout) -> Tensor:
         """``[T, N]`` visits of ``obs_{t+1}`` in its episode."""

@@ -11,13 +11,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor
 
+from rllib_rnd.functional import drift
 from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
-from rllib_rnd.intrinsic.snd_networks import FrameEncoder, FrameInput, derived_generator, initialize_pair
+from rllib_rnd.intrinsic.distillation import prediction_errors
+from rllib_rnd.intrinsic.snd_networks import FRAME_CHUNK, FrameEncoder, FrameInput, derived_generator, initialize_pair
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
-
-# Samples per forward pass while a whole rollout is rewarded: bounds memory, large enough for full speed.
-_CHUNK = 256
 
 # Samples whose features the effective rank is of.
 _RANK_SAMPLES = 256
@@ -82,7 +81,7 @@ class SND(IntrinsicReward, abc.ABC):
             collapse), ``snd_feature_norm`` (mean Euclidean norm), ``snd_feature_rank`` (effective rank of the centred
             features, ``(sum_i l_i)^2 / sum_i l_i^2`` of their covariance's eigenvalues; 1 is collapse to a line) and
             ``snd_target_drift`` (how far features moved since the rollout was rewarded: mean squared change over their
-            variance).
+            variance then).
 
     Raises:
         ConfigError: the observation is not an array, or its images are too small.
@@ -137,17 +136,9 @@ class SND(IntrinsicReward, abc.ABC):
 
         The features are the target's before it trains on this rollout; `loss` only measures its drift by them.
         """
-        num_samples = rollout.num_steps * rollout.num_envs
-        device = rollout.frames.device
-        target = torch.empty(num_samples, self.options.feature_dim, device=device)
-        error = torch.empty(num_samples, device=device)
-        for start in range(0, num_samples, _CHUNK):
-            index = torch.arange(start, min(start + _CHUNK, num_samples), device=device)
-            x = self.inputs(rollout, index)
-            target[index] = self.target(x)
-            error[index] = (self.predictor(x) - target[index]).square().mean(dim=1)
-        r_t = self.options.reward_scale * error.reshape(rollout.num_steps, rollout.num_envs)
-        return torch.where(rollout.valid, r_t, torch.zeros_like(r_t)), {"target": target}
+        inputs = (self.inputs(rollout, index) for index in rollout.index_chunks(FRAME_CHUNK))
+        target, error = prediction_errors(self.target, self.predictor, inputs, lambda d: d.square().mean(dim=1))
+        return rollout.per_step(self.options.reward_scale * error), {"target": target}
 
     def loss(
         self,
@@ -199,13 +190,12 @@ class SND(IntrinsicReward, abc.ABC):
     @torch.no_grad()
     def _measure(self, now: Tensor, before: Tensor) -> None:
         centred = now - now.mean(dim=0)
-        variance = centred.square().mean(dim=0)
         gram = centred[:_RANK_SAMPLES] @ centred[:_RANK_SAMPLES].T
         self.metrics = {
-            "snd_feature_std": variance.sqrt().mean(),
+            "snd_feature_std": centred.square().mean(dim=0).sqrt().mean(),
             "snd_feature_norm": torch.linalg.vector_norm(now, dim=1).mean(),
             "snd_feature_rank": gram.trace().square() / gram.square().sum().clamp(min=1e-30),
-            "snd_target_drift": (now - before).square().mean() / variance.mean().clamp(min=1e-30),
+            "snd_target_drift": drift(now, before),
         }
 
     def _encoder(self, extra_layers: int) -> FrameEncoder:

@@ -38,6 +38,9 @@ ENCODER_ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": nn.ELU, "relu": nn.ReL
 MAGNITUDE_LIMIT = 200.0
 INFO_NCE_MAGNITUDE_LIMIT = 2.0
 
+#: Frames per forward pass of an encoder over a whole rollout: its first maps are large.
+FRAME_CHUNK = 256
+
 # The map that ST-DIM compares place by place is the one after this many convolutions.
 _LOCAL_CONVS = 3
 

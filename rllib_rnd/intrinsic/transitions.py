@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,9 +15,6 @@ from rllib_rnd.intrinsic.networks import ObservationEncoder
 from rllib_rnd.modules.image import NATURE_CONVS, ConvSpec
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
-
-# Samples per forward pass while a whole rollout is rewarded: bounds memory, large enough for full speed.
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -71,10 +68,5 @@ class TransitionReward(IntrinsicReward):
 @torch.no_grad()
 def encode_rollout(encoder: ObservationEncoder, rollout: Rollout) -> Tensor:
     """Features of ``obs_0 .. obs_T``: ``[(T + 1) * N, D]``; those of ``obs_{t+1}`` begin at row N."""
-    count = (rollout.num_steps + 1) * rollout.num_envs
-    return torch.cat([encoder(rollout.obs(index)) for index in index_chunks(count, rollout.frames.device)])
-
-
-def index_chunks(count: int, device: torch.device) -> Iterator[Tensor]:
-    """0 .. count - 1 in pieces that bound the memory of a pass."""
-    return iter(torch.arange(count, device=device).split(_CHUNK))
+    chunks = rollout.index_chunks(num_steps=rollout.num_steps + 1)
+    return torch.cat([encoder(rollout.obs(index)) for index in chunks])

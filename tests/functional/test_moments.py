@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.functional import batch_moments, combine_moments
+from rllib_rnd.functional import batch_moments, combine_moments, drift
 
 
 def test_batch_moments_equal_numpy_over_two_leading_axes() -> None:
@@ -59,3 +59,15 @@ def test_wrong_shapes_name_the_argument() -> None:
         batch_moments(torch.zeros(3, 2), torch.ones(2, dtype=torch.bool))
     with pytest.raises(ValueError, match="mean of b"):
         combine_moments(batch_moments(torch.zeros(3, 2)), batch_moments(torch.zeros(3, 4)))
+
+
+def test_drift_is_the_change_in_units_of_the_variance_before() -> None:
+    before = torch.tensor([[0.0, 1.0], [2.0, 5.0]])  # variances 1 and 4
+    now = before + torch.tensor([[1.0, 0.0], [0.0, 3.0]])  # mean square 10 / 4
+    assert drift(now, before) == pytest.approx(1.0)
+    assert drift(before, before) == 0.0
+
+
+def test_drift_is_finite_where_features_had_collapsed() -> None:
+    before = torch.ones(3, 2)
+    assert drift(before, before) == 0.0 and torch.isfinite(drift(before + 1e-6, before))

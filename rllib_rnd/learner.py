@@ -79,10 +79,12 @@ class IntrinsicPPOLearner(TorchLearner):
         if self._micro_batch_size is None and self._device.type == "cpu":
             self._micro_batch_size = _CPU_MICRO_BATCH
         self._environment_rows: dict[str, Tensor] = {}
+        self._nonfinite = NonFiniteUpdates(self.config.max_nonfinite_updates)
         options = self.config.pretraining_options()
         minibatches = self.config.minibatches_per_epoch()
-        self._pretraining = None if options is None else Pretraining(self.trained_module, options, minibatches)
-        self._nonfinite = NonFiniteUpdates(self.config.max_nonfinite_updates)
+        self._pretraining = (
+            None if options is None else Pretraining(self.trained_module, options, minibatches, self._nonfinite)
+        )
         self._schedules = {
             name: Scheduler(getattr(self.config, name), framework="torch", device=self._device)
             for name in ("entropy_coeff", "clip_param")
@@ -256,7 +258,7 @@ class IntrinsicPPOLearner(TorchLearner):
             shared = [p for p in self.trained_module.backbone.parameters() if p.requires_grad]
             parts |= {PLUGINS + name: value for name, value in backward_projected(projected, shared).items()}
         metrics = {**sums, **parts}
-        metrics["total_loss"] = sums["total_loss"] + loss.detach() + projected.detach()
+        metrics["total_loss"] = sums["total_loss"] + world_size() * (loss.detach() + projected.detach())
         metrics["grad_norm"] = self._apply(metrics)
         return metrics
 
@@ -278,12 +280,14 @@ class IntrinsicPPOLearner(TorchLearner):
         return index[valid], dist_inputs[valid], values[valid]
 
     def _ppo_loss(self, batch: TrainingBatch, sequences: Tensor, count: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The share of ``sequences`` in a minibatch's PPO loss, and its parts.
+        """The share of ``sequences`` in a minibatch's PPO loss, and its parts for the metrics.
 
         Args:
             batch: what the iteration trains on.
             sequences: ``[Q, L]`` flat indices.
             count: samples of the whole minibatch over all learners, by which sums are divided.
+
+        RLlib reports the mean of metrics over learners, so the parts are shares times learners.
         """
         rollout = batch.rollout
         index, dist_inputs, values = self._evaluate(batch, sequences)
@@ -304,7 +308,7 @@ class IntrinsicPPOLearner(TorchLearner):
         entropy_coeff = self._scheduled["entropy_coeff"]
         total = parts["policy_loss"] + self.config.vf_loss_coeff * parts["vf_loss"] - entropy_coeff * parts["entropy"]
         parts["total_loss"] = total
-        return total, {name: value.detach() for name, value in parts.items()}
+        return total, {name: world_size() * value.detach() for name, value in parts.items()}
 
     def _plugin_loss(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The losses of intrinsic rewards and auxiliary losses, those with projected gradients apart, and their parts.

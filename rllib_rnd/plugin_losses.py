@@ -11,7 +11,7 @@ from torch import Tensor
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.backbone import Backbone
-from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.modules.distributed import all_reduce_sum, world_size
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
 
@@ -68,11 +68,11 @@ def weighted_sum(terms: Iterable[Term], device: torch.device) -> tuple[Tensor, T
 
     Returns:
         The sum of those whose gradient is used as it is, ``[]``, of those whose gradient is to be projected, and the
-        unweighted shares without gradient.
+        unweighted shares without gradient, times learners: RLlib reports the mean of metrics over learners.
     """
     totals, parts = [torch.zeros((), device=device) for _ in range(2)], {}
     for term in terms:
         share = term.total / all_reduce_sum(term.samples.detach().float()).clamp(min=1.0)
         totals[term.project] = totals[term.project] + term.weight * share
-        parts[PLUGINS + term.name] = share.detach()
+        parts[PLUGINS + term.name] = world_size() * share.detach()
     return totals[0], totals[1], parts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.modules.distributed import all_reduce_sum, sum_gradients
 from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.nonfinite import NonFiniteUpdates
 from rllib_rnd.options import option
 from rllib_rnd.plugin_losses import auxiliary_terms, weighted_sum
 from rllib_rnd.rollout import Rollout
@@ -51,14 +53,17 @@ class Pretraining:
         module: the module whose backbone is trained.
         options: the options.
         num_minibatches: per epoch.
+        nonfinite: counts steps that are skipped because their gradient is not finite.
 
     Attributes:
         rollouts: trained on so far.
         best_loss: lowest held-out loss so far, None before the first.
     """
 
-    def __init__(self, module: DualCriticModule, options: PretrainingOptions, num_minibatches: int) -> None:
-        self.module, self.options, self.num_minibatches = module, options, num_minibatches
+    def __init__(
+        self, module: DualCriticModule, options: PretrainingOptions, num_minibatches: int, nonfinite: NonFiniteUpdates
+    ) -> None:
+        self.module, self.options, self.num_minibatches, self.nonfinite = module, options, num_minibatches, nonfinite
         self.rollouts, self._since_best = 0, 0
         self.best_loss: float | None = None
         self._held_out: Rollout | None = None
@@ -86,6 +91,7 @@ class Pretraining:
 
         Raises:
             RuntimeError: no rollout was held out.
+            NonFiniteTrainingError: too many steps in a row had a gradient that was not finite.
         """
         if self._held_out is None:
             raise RuntimeError("hold_out must come before train_on.")
@@ -165,13 +171,20 @@ class Pretraining:
         loss, parts = self._weighted(rollout, index, generator)
         loss.backward()
         sum_gradients(self._parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            bad = [name for name, value in parts.items() if not bool(torch.isfinite(value))]
+            self.nonfinite.skipped(", ".join(bad) or "the gradients")
+            return parts
         self.optimizer.step()
+        self.nonfinite.in_a_row = 0
         for auxiliary in self.module.auxiliaries():
             auxiliary.after_update(self.module.backbone)
         return parts
 
     def _note(self, loss: float) -> None:
-        if self.best_loss is None or loss < self.best_loss - self.options.min_improvement * abs(self.best_loss):
+        best = self.best_loss
+        if math.isfinite(loss) and (best is None or loss < best - self.options.min_improvement * abs(best)):
             self.best_loss, self._since_best = loss, 0
             self._best_weights = {
                 f"{i}.{name}": tensor.detach().clone()
@@ -183,10 +196,13 @@ class Pretraining:
 
     def _end(self) -> None:
         """Puts the best weights back and lets go of everything that was for training."""
-        for i, part in enumerate(self._parts()):
-            prefix = f"{i}."
-            mine = {n.removeprefix(prefix): t for n, t in self._best_weights.items() if n.startswith(prefix)}
-            part.load_state_dict(mine)
+        if self._best_weights:  # none, if no held-out loss was finite
+            for i, part in enumerate(self._parts()):
+                prefix = f"{i}."
+                mine = {n.removeprefix(prefix): t for n, t in self._best_weights.items() if n.startswith(prefix)}
+                part.load_state_dict(mine)
+        for reward in self.module.rewards():
+            reward.start_from(self.module.backbone)
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer.state.clear()
         self._best_weights, self._held_out = {}, None

@@ -146,12 +146,14 @@ def test_two_learners_follow_one_learner() -> None:
         reference = states[0][0] if states else weights(algorithm)
         algorithm.learner_group.set_state({"learner": {"rl_module": {"default_policy": reference}}})
         algorithm.env_runner_group.sync_weights(from_worker_or_learner_group=algorithm.learner_group)
-        algorithm.train()
-        states.append((reference, weights(algorithm)))
+        result = algorithm.train()["learners"]["default_policy"]
+        states.append((reference, weights(algorithm), {**result, **result["plugins"]}))
         algorithm.stop()
     for name, value in states[0][1].items():
         if not name.endswith("carry"):  # each learner keeps its own environments' carry
             np.testing.assert_allclose(states[1][1][name], value, rtol=2e-3, atol=2e-5, err_msg=name)
+    for name in ("vf_loss_extrinsic", "vf_loss", "entropy", "rnd_predictor_loss", "total_loss", "grad_norm"):
+        assert states[1][2][name] == pytest.approx(states[0][2][name], rel=1e-3), name
 
 
 def test_learners_one_remote() -> None:

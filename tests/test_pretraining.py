@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.nonfinite import NonFiniteTrainingError, NonFiniteUpdates
 from rllib_rnd.pretraining import Pretraining, PretrainingOptions
 from tests.conftest import small_config
 from tests.test_algorithm import weights
@@ -69,7 +70,9 @@ def make(**options: Any) -> tuple[Pretraining, Any, Any]:
     held_out, other = (runner.random_play(32, call).to_torch() for call in (0, 1))
     runner.end_random_play()
     settings = {"num_epochs": 2, "lr": 1e-3, **options}
-    pretraining = Pretraining(learner_of(algorithm).trained_module, PretrainingOptions(**settings), 2)
+    pretraining = Pretraining(
+        learner_of(algorithm).trained_module, PretrainingOptions(**settings), 2, NonFiniteUpdates(limit=3)
+    )
     pretraining.hold_out(held_out)
     algorithm.stop()
     return pretraining, held_out, other
@@ -103,6 +106,39 @@ def test_it_ends_after_patience_rollouts_without_a_better_loss_with_the_best_wei
     assert any(not torch.equal(now[name], snapshots[2][name]) for name in now)
     state = pretraining.get_state()  # nothing heavy is carried through the training that follows
     assert state["best_weights"] == {} and state["optimizer"]["state"] == {} and pretraining._held_out is None
+
+
+def test_what_is_not_finite_is_never_learned_from_and_never_the_best() -> None:
+    pretraining, _, other = make(patience=2, num_epochs=1)
+    given = iter([float("nan"), 5.0, float("nan"), float("inf")])
+    pretraining.held_out_loss = lambda: next(given)  # type: ignore[method-assign]
+    generator = torch.Generator().manual_seed(0)
+    seen = [(pretraining.train_on(other, generator), pretraining.best_loss)[1] for _ in range(4)]
+    assert seen == [None, 5.0, 5.0, 5.0] and pretraining.finished
+
+    pretraining, _, other = make(num_epochs=1)
+    before = {n: t.clone() for n, t in pretraining.module.backbone.named_parameters()}
+    (loss,) = pretraining.module.auxiliaries()
+    original = loss.loss
+    loss.loss = lambda *a: {n: (s * float("nan"), c) for n, (s, c) in original(*a).items()}  # type: ignore[method-assign]
+    pretraining.train_on(other, generator)  # two steps
+    assert pretraining.nonfinite.total == 2
+    assert all(torch.equal(before[n], p) for n, p in pretraining.module.backbone.named_parameters())
+    with pytest.raises(NonFiniteTrainingError, match="barlow_twins_loss"):
+        pretraining.train_on(other, generator)
+
+
+def test_a_moving_average_of_the_backbone_starts_from_what_was_pretrained() -> None:
+    reward = {"type": "modified_rnd", "tau": 0.99, "feature_dim": 16}
+    algorithm = config(intrinsic_reward=reward, pretraining={"max_rollouts": 1, "num_epochs": 1}).build_algo()
+    module = learner_of(algorithm).trained_module
+    drawn = [p.clone() for p in module.backbone.parameters()]
+    metrics(algorithm)
+    (average,) = (r.average for r in module.rewards())
+    assert any(not torch.equal(p, old) for p, old in zip(average.parameters(), drawn, strict=True))
+    pairs = zip(average.state_dict().values(), module.backbone.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs) and not any(p.requires_grad for p in average.parameters())
+    algorithm.stop()
 
 
 def test_it_ends_at_the_most_rollouts_and_needs_one_held_out() -> None:

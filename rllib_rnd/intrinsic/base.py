@@ -124,6 +124,9 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
         It must not be kept as a submodule, which would list its parameters twice; a frozen copy may.
         """
 
+    def start_from(self, backbone: Backbone) -> None:
+        """Called when the backbone has got new weights all at once, by pre-training (does nothing)."""
+
     def after_update(self, backbone: Backbone) -> None:
         """Called after every optimiser step, for moving averages of networks or the backbone (does nothing)."""
 

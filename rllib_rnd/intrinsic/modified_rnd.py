@@ -121,6 +121,11 @@ class ModifiedRND(Distillation):
         """Normalised features of the rewarded observations, ``[B, D]`` or ``[B, C, H, W]``."""
         return self.feature_moments.normalize(self._features(rollout)[index], self.options.clip_input)
 
+    def start_from(self, backbone: Backbone) -> None:
+        """Puts the moving average, if there is one, on the backbone."""
+        if self.average is not None:
+            self.average.load_state_dict(backbone.state_dict())
+
     @torch.no_grad()
     def after_update(self, backbone: Backbone) -> None:
         """Moves the moving average, if there is one; its buffers are the backbone's."""

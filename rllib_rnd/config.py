@@ -27,7 +27,7 @@ from rllib_rnd.pretraining import PretrainingOptions
 # Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
 OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "extrinsic_coeff": (float, {"low": 0.0}),
-    "extrinsic_reward": (str, {"choices": ["raw", "sign", "clip", "none"]}),
+    "extrinsic_reward": (str, {"choices": ["raw", "sign", "positive_sign", "clip", "none"]}),
     "num_minibatches": (int, {"low": 1}),
     "normalize_advantages": (str, {"choices": ["none", "rollout", "minibatch"]}),
     "warmup_steps": (int, {"low": 0}),
@@ -134,7 +134,8 @@ class IntrinsicPPOConfig(PPOConfig):
 
         Args:
             extrinsic_coeff: weight of the extrinsic advantage (RND: 2; each intrinsic reward has its own ``coeff``).
-            extrinsic_reward: what the learner trains on: "raw", "sign", "clip" (to [-1, 1]) or "none" (zero).
+            extrinsic_reward: what the learner trains on: "raw", "sign", "positive_sign" (1 for gains,
+                else 0), "clip" (to [-1, 1]) or "none" (zero).
                 Reported returns are always raw.
             num_minibatches: minibatches per epoch (RND: 4); ``minibatch_size`` (samples), if set, decides instead.
             normalize_advantages: standardise the mixed advantage over the "rollout" or each "minibatch"; RND: "none".

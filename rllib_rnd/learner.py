@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -92,20 +92,25 @@ class IntrinsicPPOLearner(TorchLearner):
         self._scheduled = {name: float(schedule.get_current_value()) for name, schedule in self._schedules.items()}
 
     def _check_minibatches(self) -> None:
-        """Refuses minibatches in which a loss has too few samples for its batch statistics.
+        """Refuses minibatches in which a plug-in's loss has too few samples for what it compares.
 
         Raises:
             ConfigError: they are too small.
         """
         config = self.config
         samples = config.samples_per_iteration() // max(1, config.num_learners) // config.minibatches_per_epoch()
-        for i, auxiliary in enumerate(self.trained_module.auxiliaries()):
-            if samples < auxiliary.min_batch_size():
-                raise ConfigError(
-                    f"auxiliary_loss[{i}]: minibatches of {samples} samples per learner are too small for its batch "
-                    f"normalisation; allowed are {auxiliary.min_batch_size()} or more: fewer num_minibatches, a larger "
-                    "minibatch_size, or more environments."
-                )
+        plugins: dict[str, Sequence[IntrinsicReward | AuxiliaryLoss]] = {
+            "intrinsic_reward": self.trained_module.rewards(),
+            "auxiliary_loss": self.trained_module.auxiliaries(),
+        }
+        for kind, members in plugins.items():
+            for i, plugin in enumerate(members):
+                if samples < plugin.min_batch_size():
+                    raise ConfigError(
+                        f"{kind}[{i}]: minibatches of {samples} samples per learner are too small for its loss, which "
+                        f"compares samples with each other; allowed are {plugin.min_batch_size()} or more: fewer "
+                        "num_minibatches, a larger minibatch_size, or more environments."
+                    )
 
     @property
     def trained_module(self) -> DualCriticModule:

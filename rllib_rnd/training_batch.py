@@ -84,10 +84,14 @@ def prepare_training(
 
 
 def extrinsic_reward(rollout: Rollout, transform: str) -> Tensor:
-    """What the learner trains on: the reward ``[T, N]`` "raw", by its "sign", "clip"ped to [-1, 1], or "none" (0)."""
+    """What the learner trains on, ``[T, N]``.
+
+    The reward "raw", its "sign", "positive_sign" (1 where it is above 0, else 0), "clip"ped to [-1, 1], or "none" (0).
+    """
     transforms = {
         "raw": lambda r: r,
         "sign": torch.sign,
+        "positive_sign": lambda r: r.sign().clamp(min=0.0),
         "clip": lambda r: r.clamp(-1.0, 1.0),
         "none": torch.zeros_like,
     }

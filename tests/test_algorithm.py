@@ -156,6 +156,13 @@ def test_two_learners_follow_one_learner() -> None:
         assert states[1][2][name] == pytest.approx(states[0][2][name], rel=1e-3), name
 
 
+@pytest.mark.parametrize(("reward", "smallest"), [({"type": "snd_v"}, 5), ({"type": "feature_entropy"}, 2)])
+def test_a_reward_that_compares_samples_refuses_minibatches_without_any(reward: dict[str, Any], smallest: int) -> None:
+    samples = small_config().samples_per_iteration()
+    with pytest.raises(ConfigError, match=rf"intrinsic_reward\[0\]: minibatches of 1 samples .* {smallest} or more"):
+        small_config(intrinsic_reward=reward, num_minibatches=samples).build_algo()
+
+
 def test_learners_one_remote() -> None:
     algorithm = small_config().learners(num_learners=1).build_algo()
     assert np.isfinite(algorithm.train()["learners"]["default_policy"]["total_loss"])

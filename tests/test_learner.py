@@ -35,6 +35,7 @@ def test_extrinsic_reward_transforms(pair: tuple[IntrinsicPPOLearner, Rollout]) 
     for name, expected in {
         "raw": batch.reward,
         "sign": batch.reward.sign(),
+        "positive_sign": (batch.reward > 0).float(),
         "clip": batch.reward.clamp(-1, 1),
         "none": batch.reward * 0,
     }.items():

@@ -116,6 +116,15 @@ class RandomShift(ImageAugmentation):
     then a random crop of the image's own size. It keeps left and right, sizes and, but for the shift, positions.
     """
 
+    def __init__(self, space: gym.spaces.Box, options: Any) -> None:
+        super().__init__(space, options)
+        side = min(self.layout.height, self.layout.width)
+        if options.shift_pixels >= side:
+            raise ConfigError(
+                f"shift_pixels: {options.shift_pixels} shifts images of {self.layout.height} x {self.layout.width} "
+                f"pixels out of sight; allowed is 1 to {side - 1}."
+            )
+
     def transform(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """``[B, C, H, W]`` -> the same."""
         limit, batch = self.options.shift_pixels, len(image)

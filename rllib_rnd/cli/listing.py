@@ -77,6 +77,8 @@ def _print_registry(registry: Any, size: Callable[[str], str] | None = None) -> 
     for name, cls in registry.items():
         source = f"  [{cls.source}]" if getattr(cls, "source", "") else ""
         say(f"{name:20} {first_line(cls)}{source}" + (f"  {size(name)}" if size else ""))
+        if getattr(cls, "cost", ""):
+            say(f"{'':20} cost: {cls.cost}")
         _print_options(cls.Options)
 
 

@@ -60,7 +60,7 @@ def global_local_loss(query: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         local: ``[B, C, H, W]`` features of ``s_t``.
 
     Returns:
-        The loss, and the mean Euclidean norm of a row of logits, both ``[]``.
+        The loss, and the Euclidean norm of all logits of a place, mean over places, both ``[]``.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -70,7 +70,7 @@ def global_local_loss(query: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
     places = _places(local)
     # One product for all places: [B, C] x [C, P B] -> [P, B, B].
     logits = (query @ places.flatten(0, 1).T).view(len(query), len(places), len(query)).transpose(0, 1)
-    return _matching_loss(logits), _row_norm(logits)
+    return _matching_loss(logits), _matrix_norm(logits)
 
 
 def local_local_loss(query: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +83,7 @@ def local_local_loss(query: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         local: ``[B, C, H, W]`` features of ``s_t``.
 
     Returns:
-        The loss, and the mean Euclidean norm of a row of logits, both ``[]``.
+        The loss, and the Euclidean norm of all logits of a place, mean over places, both ``[]``.
 
     Raises:
         ValueError: the shapes differ.
@@ -91,7 +91,7 @@ def local_local_loss(query: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
     check_shape("query", query, (None, None, None, None))
     check_shape("local", local, tuple(query.shape))
     logits = _places(query) @ _places(local).transpose(1, 2)
-    return _matching_loss(logits), _row_norm(logits)
+    return _matching_loss(logits), _matrix_norm(logits)
 
 
 def st_dim_loss(
@@ -140,5 +140,6 @@ def _matching_loss(logits: Tensor) -> Tensor:
     return (logits.logsumexp(dim=2) - logits.diagonal(dim1=1, dim2=2)).mean()
 
 
-def _row_norm(logits: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(logits, dim=2).mean()
+def _matrix_norm(logits: Tensor) -> Tensor:
+    """``[P, B, B]`` -> ``[]``."""
+    return torch.linalg.vector_norm(logits, dim=(1, 2)).mean()

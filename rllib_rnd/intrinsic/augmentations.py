@@ -24,6 +24,11 @@ def uniform_noise(x: Tensor, generator: torch.Generator, amplitude: float = 0.2)
     return x + (2.0 * _uniform(x.shape, x, generator) - 1.0) * amplitude
 
 
+def normal_noise(x: Tensor, generator: torch.Generator, std: float = 0.1) -> Tensor:
+    """Adds normal noise to every element of ``[B, ...]``."""
+    return x + std * torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
+
+
 def tile_mask(x: Tensor, generator: torch.Generator, drop: float = 0.1, sizes: tuple[int, ...] = TILE_SIZES) -> Tensor:
     """Sets tiles of ``[B, C, H, W]`` to zero in all channels; the tiles' side is drawn per image from ``sizes``.
 
@@ -88,8 +93,8 @@ class Step(NamedTuple):
     images_only: bool = True
 
 
-def _noise(probability: float = 1.0, amplitude: float = 0.2) -> Step:
-    return Step(uniform_noise, probability, amplitude, images_only=False)
+def _noise(probability: float = 1.0) -> Step:
+    return Step(uniform_noise, probability, 0.2, images_only=False)
 
 
 #: Sets by name, applied from left to right.
@@ -103,7 +108,7 @@ AUGMENTATIONS: dict[str, tuple[Step, ...]] = {
     "v2_conv": (Step(random_convolution, 0.5, 5), Step(tile_mask, 0.5, 0.1), _noise(0.5)),
     "v2_pixelate": (Step(pixelate, 0.25, 2), Step(pixel_dropout, 0.25, 0.1), _noise(0.25)),
     # Of the Barlow variant.
-    "noise_blur": (Step(blur, 1.0, 2), _noise(1.0, 0.1)),
+    "noise_blur": (Step(normal_noise, 1.0, 0.1), Step(blur, 1.0, 2)),
 }
 
 #: Values and the beginning of the documentation of an option that names a set.

@@ -114,6 +114,10 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
         """
         return {}
 
+    def min_batch_size(self) -> int:
+        """Samples that a learner's minibatch must have, at least; checked when an algorithm is built."""
+        return 1
+
     def rewarded_frames(self, rollout: Rollout) -> torch.Tensor:
         """Newest frames of the observations that steps are rewarded for (``reward_on``): ``[T * N, *frame_shape]``."""
         return rollout.newest_frames(offset=int(self.options.reward_on == "next"))

@@ -73,6 +73,7 @@ class BYOLExplore(TransitionReward):
         ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
     """
 
+    name = "byol_explore"
     Options = BYOLExploreOptions
     source = "Guo et al. 2022 (arXiv:2206.08332)"
     cost = "per step two encodings and horizon open-loop steps, one after the other in time"
@@ -111,7 +112,7 @@ class BYOLExplore(TransitionReward):
         """
         num_envs, device = rollout.num_envs, rollout.frames.device
         self.fit_rows(num_envs, device)
-        phi = encode_rollout(self.encoder, rollout).unflatten(0, (-1, num_envs))
+        phi = self.encode(rollout).unflatten(0, (-1, num_envs))
         target = F.normalize(encode_rollout(self.target, rollout)[num_envs:], dim=1)
         actions = self._actions(rollout).unflatten(0, (-1, num_envs))
         starts = rollout.is_first.any(dim=1).tolist()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import ForwardDynamics, InverseDynamics
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
@@ -46,6 +46,7 @@ class Disagreement(TransitionReward):
         ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
     """
 
+    name = "disagreement"
     Options = DisagreementOptions
     source = "Pathak et al. 2019 (arXiv:1906.04161)"
     cost = "one encoding and ensemble_size forward models per step; random features are computed once per rollout"
@@ -54,7 +55,7 @@ class Disagreement(TransitionReward):
         super().__init__(observation_space, action_space, frame_stack, options)
         self.inverse: InverseDynamics | None = None
         if options.encoder == "inverse":
-            self.inverse = InverseDynamics(options.feature_dim, action_space, options.model_size)
+            self.inverse = InverseDynamics(options.feature_dim, action_space, [options.model_size])
         else:
             self.encoder.requires_grad_(False)
         self.models = nn.ModuleList(
@@ -64,7 +65,7 @@ class Disagreement(TransitionReward):
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 1: ``[T, N]``, 0 on reset steps; if random, the features ``phi_t`` and ``phi_tp1`` ``[T * N, D]``."""
-        phi = encode_rollout(self.encoder, rollout)
+        phi = self.encode(rollout)
         action = rollout.action.flatten(0, 1)
         parts = [
             self.predict(phi[index], action[index]).var(dim=0, correction=0).mean(dim=1)

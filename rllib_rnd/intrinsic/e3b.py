@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import InverseDynamics
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
@@ -45,6 +45,7 @@ class E3B(TransitionReward):
         ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
     """
 
+    name = "e3b"
     Options = E3BOptions
     source = "Henaff et al. 2022 (arXiv:2210.05805)"
     cost = "an encoder pass and a rank-one update of D x D numbers per step; training encodes every sample twice"
@@ -53,13 +54,13 @@ class E3B(TransitionReward):
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, options.model_size)
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, [options.model_size])
         self.register_rows("inverse", torch.eye(options.feature_dim, dtype=torch.float64) / options.ridge)
 
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features: the encoder changes with every step of the optimizer."""
-        phi = encode_rollout(self.encoder, rollout).unflatten(0, (-1, rollout.num_envs))
+        phi = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
         is_first = rollout.is_first
         self.fit_rows(rollout.num_envs, phi.device)
         starts = is_first.any(dim=1).tolist()

@@ -13,6 +13,7 @@ from rllib_rnd.functional.contrastive import contrastive_mse_loss, magnitude_pen
 from rllib_rnd.functional.infonce import info_nce_loss
 from rllib_rnd.intrinsic.augmentations import AUGMENTATION_CHOICES, AUGMENTATION_HELP, Augmentation
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.intrinsic.snd_networks import (
     FRAME_CHUNK,
     INFO_NCE_MAGNITUDE_LIMIT,
@@ -35,9 +36,6 @@ class FeatureEntropyOptions(IntrinsicOptions):
     """Options of ``feature_entropy``."""
 
     episodic: bool = option(True, "stop returns at episode ends; michalnand: True")
-    reward_on: Literal["next", "current"] = option(
-        "current", "which observation joins the buffer at step t: obs_t (michalnand) or obs_{t+1}"
-    )
     normalize_reward: bool = option(False, "divide by the running std of the discounted past sum")
     clip_reward: float | None = option(1.0, "limit of the reward, after reward_scale; null: none", low=0.0)
     reward_scale: float = option(1.0, "factor of the spread, which is about 0.7 between unlike states", low=0.0)
@@ -77,7 +75,7 @@ class FeatureEntropy(IntrinsicReward):
         frames, encoder: raw frames -> network input -> ``[B, feature_dim]``.
         ring: ``[N, buffer_size, feature_dim]`` float32, features of the last steps.
         position: ``[N]`` int64, where the next one goes; -1: nothing was seen yet.
-        metrics: of the last minibatch: ``entropy_feature_std``, the std of features over the pairs' states.
+        metrics: after an update: ``entropy_feature_std`` and ``entropy_feature_drift``, as of `FeatureWatch`.
 
     Raises:
         ConfigError: the observation is not an array, its images are too small, or augmentations are of images for
@@ -102,12 +100,18 @@ class FeatureEntropy(IntrinsicReward):
         if name == "auto":
             name = "v1" if images else "noise"
         self.augment = Augmentation(name, images, f"{where}.augmentation")
+        self.watch = FeatureWatch("entropy")
         self.register_rows("ring", torch.zeros(options.buffer_size, options.feature_dim))
         self.register_rows("position", torch.tensor(-1))
 
+    def min_batch_size(self) -> int:
+        """Two: states are told apart."""
+        return 2
+
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
-        """Adds newest frames to the input statistics, where ``normalize_input`` asks for any."""
+        """Adds newest frames to the input statistics, where ``normalize_input`` asks for any; sets the metrics."""
+        self.metrics = self.watch.compare(lambda index: self.encoder(self.frames(rollout.newest_frame(index))))
         self.frames.update(rollout)
 
     @torch.no_grad()
@@ -118,6 +122,7 @@ class FeatureEntropy(IntrinsicReward):
         offset = int(self.options.reward_on == "next")
         chunks = rollout.index_chunks(FRAME_CHUNK, num_steps + offset)
         z = torch.cat([self.encoder(self.frames(rollout.newest_frame(index))) for index in chunks])
+        self.watch.keep(rollout, z)
         z = z.unflatten(0, (-1, num_envs))
         total, square = self._sums()
         fresh = rollout.is_first[:num_steps].clone()
@@ -161,7 +166,6 @@ class FeatureEntropy(IntrinsicReward):
             value = contrastive_mse_loss(za, zb, label, *regulariser, MAGNITUDE_LIMIT)
         else:
             value = info_nce_loss(za, zb) + magnitude_penalty(za, zb, *regulariser, INFO_NCE_MAGNITUDE_LIMIT)
-        self.metrics = {"entropy_feature_std": za.detach().std(dim=0, unbiased=False).mean()}
         count = torch.tensor(float(len(usable)), device=index.device)
         return {"entropy_encoder_loss": (value * count, count)}
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
@@ -44,6 +44,7 @@ class ICM(TransitionReward):
         ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
     """
 
+    name = "icm"
     Options = ICMOptions
     source = "Pathak et al. 2017 (arXiv:1705.05363)"
     cost = "one encoding and one forward model per step; training encodes two observations per sample"
@@ -52,13 +53,13 @@ class ICM(TransitionReward):
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse = InverseDynamics(options.feature_dim, action_space, options.model_size)
+        self.inverse = InverseDynamics(options.feature_dim, action_space, [options.model_size])
         self.forward_model = ForwardDynamics(options.feature_dim, action_space, options.model_size)
 
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 6: ``[T, N]``, 0 on reset steps. No features: the encoder changes with every step of the optimizer."""
-        phi = encode_rollout(self.encoder, rollout)
+        phi = self.encode(rollout)
         action, num_envs = rollout.action.flatten(0, 1), rollout.num_envs
         parts = [
             self._forward_error(phi[index], phi[index + num_envs], action[index]) for index in rollout.index_chunks()

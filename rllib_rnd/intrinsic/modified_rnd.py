@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.functional import drift
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
+from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.modules.backbone import Backbone, box_space, representation_shape
 from rllib_rnd.modules.image import MIN_IMAGE_SIDE, conv_stack, is_image
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
@@ -26,9 +26,6 @@ from rllib_rnd.rollout import Rollout
 # (output channels, kernel, stride, padding): each side grows by one, by one, and loses one.
 _CONVS = ((64, 2, 1, 1), (64, 2, 1, 1), (64, 2, 1, 0))
 _HIDDEN_SIZES = (64, 128, 256)
-
-# Observations whose features are computed anew after an update, to see how far they have moved.
-_DRIFT_SAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -81,6 +78,7 @@ class ModifiedRND(Distillation):
                 f"images of {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} pixels or more, whose backbone leaves out what is not "
                 "needed. Nearest: 'rnd', which reads vectors themselves."
             )
+        self.watch = FeatureWatch("rnd")
         self.average: Backbone | None = None
         # In a tuple, because a module in an attribute would list the backbone's parameters twice.
         self._online: tuple[Backbone, ...] = ()
@@ -107,15 +105,11 @@ class ModifiedRND(Distillation):
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
         """Adds a rollout's valid features, as they were when it was rewarded, to the moments, and measures drift."""
-        before, valid = self._features(rollout), rollout.valid.flatten()
-        self.feature_moments.update(before, valid)
+        features = self._features(rollout)
+        self.feature_moments.update(features, rollout.valid.flatten())
         self._encoded = None
-        sample = valid.nonzero()[:, 0][:: max(1, int(valid.sum()) // _DRIFT_SAMPLES)]
-        then, now = before[sample].flatten(1), self._represent(rollout, sample).flatten(1)
-        self.metrics = {
-            "rnd_feature_std": then.std(dim=0, unbiased=False).mean(),
-            "rnd_feature_drift": drift(now, then),
-        }
+        self.watch.keep(rollout, features)
+        self.metrics = self.watch.compare(lambda index: self._represent(rollout, index))
 
     def inputs(self, rollout: Rollout, index: Tensor) -> Tensor:
         """Normalised features of the rewarded observations, ``[B, D]`` or ``[B, C, H, W]``."""

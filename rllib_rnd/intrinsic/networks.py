@@ -122,15 +122,18 @@ class InverseDynamics(nn.Module):
     Args:
         feature_dim: D.
         action_space: Discrete (cross-entropy) or Box (squared error).
-        hidden_size: width of the one hidden layer; the paper: 256.
+        hidden_sizes: widths of the hidden layers, one or more; the paper: 256.
+        gain: factor of the last layer's orthogonal weights.
     """
 
-    def __init__(self, feature_dim: int, action_space: gym.Space, hidden_size: int = 256) -> None:
+    def __init__(
+        self, feature_dim: int, action_space: gym.Space, hidden_sizes: Sequence[int] = (256,), gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.action_space = action_space
         self.net = nn.Sequential(
-            linear_stack(2 * feature_dim, [hidden_size], nn.ReLU),
-            orthogonal_init(nn.Linear(hidden_size, action_size(action_space)), 1.0),
+            linear_stack(2 * feature_dim, hidden_sizes, nn.ReLU),
+            orthogonal_init(nn.Linear(hidden_sizes[-1], action_size(action_space)), gain),
         )
 
     def forward(self, phi_t: Tensor, phi_tp1: Tensor) -> Tensor:

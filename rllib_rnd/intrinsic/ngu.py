@@ -12,7 +12,7 @@ from torch import Tensor
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.networks import InverseDynamics
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
@@ -62,6 +62,7 @@ class NGU(TransitionReward):
         ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
     """
 
+    name = "ngu"
     Options = NGUOptions
     source = "Badia et al. 2020 (arXiv:2002.06038)"
     cost = "that of rnd, plus an encoder pass and a search among the episode's embeddings per step; trains both"
@@ -71,7 +72,7 @@ class NGU(TransitionReward):
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, options.model_size)
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, [options.model_size])
         rnd_options = RNDOptions(
             feature_dim=options.rnd_feature_dim,
             hidden_sizes=options.rnd_hidden_sizes,
@@ -93,7 +94,7 @@ class NGU(TransitionReward):
     def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps) and RND's feature ``target [T * N, D]``."""
         error, features = self.rnd.reward(rollout)
-        embedding = encode_rollout(self.encoder, rollout).unflatten(0, (-1, rollout.num_envs))
+        embedding = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
         squared = self.neighbor_distances(embedding, rollout.is_first)
         known = rollout.valid[:, :, None] & squared.isfinite()
         self.distance_moments.update(squared.flatten(), known.flatten())

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
@@ -52,6 +52,7 @@ class RIDE(TransitionReward):
         ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
     """
 
+    name = "ride"
     Options = RIDEOptions
     source = "Raileanu and Rocktaeschel 2020 (arXiv:2002.12292)"
     cost = "one encoding and one look-up per step; training encodes two observations per sample"
@@ -60,14 +61,14 @@ class RIDE(TransitionReward):
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse = InverseDynamics(options.feature_dim, action_space, options.model_size)
+        self.inverse = InverseDynamics(options.feature_dim, action_space, [options.model_size])
         self.forward_model = ForwardDynamics(options.feature_dim, action_space, options.model_size)
         self.counts = EpisodicCounts(options.capacity)
 
     @torch.no_grad()
     def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]``, 0 on reset steps. No features: the encoder changes with every step of the optimizer."""
-        phi = encode_rollout(self.encoder, rollout).unflatten(0, (-1, rollout.num_envs))
+        phi = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
         r_t = self.options.reward_scale * (phi[1:] - phi[:-1]).norm(dim=2)
         if self.options.episodic_counts:
             r_t = r_t / self._visits(rollout).clamp(min=1).sqrt()

@@ -30,9 +30,6 @@ class SNDOptions(IntrinsicOptions):
     """Options that all SND rewards have."""
 
     episodic: bool = option(True, "stop returns at episode ends; SND: True")
-    reward_on: Literal["next", "current"] = option(
-        "current", "which observation step t is rewarded for: obs_t (SND) or obs_{t+1} (RND)"
-    )
     normalize_reward: bool = option(False, "divide by the running std of the discounted past sum; SND: False")
     clip_reward: float | None = option(1.0, "limit of the reward, after reward_scale; SND: 1; null: none", low=0.0)
     reward_scale: float = option(0.5, "eta, the factor of the error; Montezuma: V 0.5, STD 1, VIC 0.25", low=0.0)
@@ -120,6 +117,11 @@ class SND(IntrinsicReward, abc.ABC):
             Losses ``[]`` by name (the names of `loss_names`), each a mean over samples; and the target's features of
             ``x``, ``[k, D]`` detached, which the predictor distils.
         """
+
+    def min_batch_size(self) -> int:
+        """As many as leave two after ``update_proportion``; 1 with 0, which trains on nothing."""
+        proportion = self.options.update_proportion
+        return 1 if proportion == 0.0 else math.floor(1.0 / proportion) + 1
 
     def loss_names(self) -> list[str]:
         """Names of what `representation` returns."""

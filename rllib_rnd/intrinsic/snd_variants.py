@@ -22,6 +22,9 @@ from rllib_rnd.modules.layers import orthogonal_init
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 
+# Of the source's inverse model (`vinv`).
+_VINV_HIDDEN_SIZES = (512, 256)
+
 
 @dataclass(frozen=True)
 class SNDVOptions(SNDOptions):
@@ -88,6 +91,7 @@ class SNDBarlowOptions(SNDOptions):
 
     encoder: Literal["narrow", "wide", "strided"] = option("wide", "images: as snd_v; the source: wide")
     activation: Literal["elu", "relu"] = option("relu", "of the encoders; the source: relu")
+    target_gain: float = option(0.5, "factor of the target's orthogonal weights; the source: 0.5", low=0.0)
     pairs: int = option(512, "states that the target sees two views of, times update_proportion; 512", low=2)
     augmentation: str = option(
         "auto", AUGMENTATION_HELP + "noise_blur, noise for vectors", choices=AUGMENTATION_CHOICES
@@ -261,7 +265,9 @@ class SNDVIC(SND):
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse = InverseDynamics(options.feature_dim, action_space) if options.inverse_coeff > 0 else None
+        self.inverse: InverseDynamics | None = None
+        if options.inverse_coeff > 0:
+            self.inverse = InverseDynamics(options.feature_dim, action_space, _VINV_HIDDEN_SIZES, gain=2**0.5)
 
     def loss_names(self) -> list[str]:
         """Names of what `representation` returns."""

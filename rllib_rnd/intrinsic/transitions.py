@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
+from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.intrinsic.networks import ObservationEncoder
 from rllib_rnd.modules.image import NATURE_CONVS, ConvSpec
 from rllib_rnd.options import option
@@ -34,21 +35,32 @@ class TransitionReward(IntrinsicReward):
 
     Attributes:
         encoder: raw observations -> ``[B, D]``.
+        metrics: after an update: ``<name>_feature_std`` and ``<name>_feature_drift``, as of `FeatureWatch`.
     """
 
     Options = TransitionOptions
     convs: ClassVar[Sequence[ConvSpec]] = NATURE_CONVS
     activation: ClassVar[type[nn.Module]] = nn.ReLU
+    #: YAML name, of the metrics.
+    name: ClassVar[str]
 
     def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
         super().__init__(observation_space, action_space, frame_stack, options)
         self.encoder = ObservationEncoder(
             observation_space, options.feature_dim, options.hidden_sizes, self.convs, self.activation
         )
+        self.watch = FeatureWatch(self.name)
+
+    def encode(self, rollout: Rollout) -> Tensor:
+        """Features of ``obs_0 .. obs_T``, ``[(T + 1) * N, D]``; those of ``obs_{t+1}`` begin at row N."""
+        phi = encode_rollout(self.encoder, rollout)
+        self.watch.keep(rollout, phi)
+        return phi
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
-        """Adds all valid ``obs_{t+1}`` to the encoder's moments, if it has any (vectors of floats)."""
+        """Sets the metrics; adds all valid ``obs_{t+1}`` to the encoder's moments, if it has any (float vectors)."""
+        self.metrics = self.watch.compare(lambda index: self.encoder(rollout.obs(index)))
         if self.encoder.moments is not None:
             index = torch.arange(rollout.num_envs, (rollout.num_steps + 1) * rollout.num_envs)
             # In one piece, since learners with different numbers of environments must sum equally often.

@@ -93,6 +93,12 @@ def test_shifts_are_uniform_over_the_whole_range_and_no_further() -> None:
         assert counts.min() > 500 and counts.max() < 700
 
 
+def test_a_shift_out_of_sight_is_refused() -> None:
+    make("shift", bytes_space(1, SIDE, SIDE), shift_pixels=SIDE - 1)
+    with pytest.raises(ConfigError, match=rf"shift_pixels: {SIDE} .* allowed is 1 to {SIDE - 1}"):
+        make("shift", bytes_space(1, SIDE, SIDE), shift_pixels=SIDE)
+
+
 @pytest.mark.parametrize("name", IMAGE_SETS)
 def test_frames_of_a_stack_are_transformed_alike_and_samples_are_not(name: str) -> None:
     out = augment(make(name), blobs(8))

@@ -61,8 +61,8 @@ def test_resume_of_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) 
     [
         ("algorithms", ["IntrinsicPPO", "RND", "SND", "PPO"]),
         ("backbones", ["nature_cnn", "mlp", "hidden_sizes", "1,407,027 parameters", "iam", "vit_explorative"]),
-        ("rewards", ["rnd", "update_proportion"]),
-        ("losses", ["byol", "barlow_twins", "project_gradient"]),
+        ("rewards", ["rnd", "update_proportion", "cost: one hash per step"]),
+        ("losses", ["byol", "barlow_twins", "project_gradient", "cost: backbone forward"]),
         ("environments", ["rllib_rnd/DeepSea-v0", "sticky_action_prob"]),
         ("examples", ["montezuma_rnd_quick.yaml", "sweeps/deep_sea_rnd.yaml"]),
     ],

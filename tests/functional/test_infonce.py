@@ -25,13 +25,13 @@ QUERY = torch.tensor([[1.0], [2.0]])
 LOCAL = torch.tensor([1.0, 0.0, 3.0, 0.0]).view(2, 1, 1, 2)
 # Place 0: logits [[1, 3], [2, 6]], the right ones on the diagonal; place 1: all 0.
 GLOBAL_LOSS = (softplus(2.0) + softplus(-4.0) + 2 * math.log(2.0)) / 4
-GLOBAL_NORM = (math.sqrt(10.0) + math.sqrt(40.0)) / 4
+GLOBAL_NORM = math.sqrt(50.0) / 2
 
 LOCAL_QUERY = torch.tensor([1.0, 1.0, 2.0, -1.0]).view(2, 1, 1, 2)
 LOCAL_T = torch.tensor([1.0, 1.0, 3.0, -1.0]).view(2, 1, 1, 2)
 # Place 0 as above; place 1: logits [[1, -1], [-1, 1]].
 LOCAL_LOSS = (softplus(2.0) + softplus(-4.0) + 2 * softplus(-2.0)) / 4
-LOCAL_NORM = (math.sqrt(10.0) + math.sqrt(40.0) + 2 * math.sqrt(2.0)) / 4
+LOCAL_NORM = (math.sqrt(50.0) + 2.0) / 2
 
 
 def test_dot_products_by_hand() -> None:
@@ -98,7 +98,7 @@ def test_places_and_channels_are_not_mixed_up() -> None:
             for x in range(5):
                 logits = queries[:, :, y, x] @ local[:, :, y, x].T
                 losses.append(torch.nn.functional.cross_entropy(logits, torch.arange(4)))
-                norms.append(logits.square().sum(1).sqrt().mean())
+                norms.append(logits.square().sum().sqrt())
         torch.testing.assert_close(got[0], torch.stack(losses).mean())
         torch.testing.assert_close(got[1], torch.stack(norms).mean())
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 
 from rllib_rnd.rollout import Rollout
 
@@ -58,3 +59,9 @@ def random_rollout(
         truncated=np.zeros((steps, envs), bool),
         frame_stack=frame_stack,
     ).to_torch()
+
+
+def small_chunks(monkeypatch: pytest.MonkeyPatch, size: int = 4) -> None:
+    """Passes over a whole rollout come in many small pieces, whatever they ask for."""
+    whole = Rollout.index_chunks
+    monkeypatch.setattr(Rollout, "index_chunks", lambda self, _size=0, num_steps=None: whole(self, size, num_steps))

@@ -18,11 +18,17 @@ from rllib_rnd.intrinsic import INTRINSIC_REWARDS, FeatureEntropy
 from rllib_rnd.intrinsic import feature_entropy as module
 from rllib_rnd.intrinsic.snd_networks import derived_generator, draw_pairs
 from rllib_rnd.rollout import Rollout
-from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
+from tests.intrinsic.rollouts import image_space, random_rollout, small_chunks, vector_space
 from tests.intrinsic.snd_checks import mean
 
 T, N, L = 12, 3, 4
-SMALL: dict[str, Any] = {"feature_dim": 8, "hidden_sizes": [16], "buffer_size": L, "normalize_input": "none"}
+SMALL: dict[str, Any] = {
+    "feature_dim": 8,
+    "hidden_sizes": [16],
+    "buffer_size": L,
+    "normalize_input": "none",
+    "reward_on": "current",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +175,7 @@ def test_large_means_do_not_drown_a_small_spread() -> None:
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_episodes()
     whole = make().reward(data)[0]
-    monkeypatch.setattr(module, "_CHUNK", 5)
+    small_chunks(monkeypatch)
     monkeypatch.setattr(module, "_SUM_ROWS", 2)
     torch.testing.assert_close(make().reward(data)[0], whole)
 
@@ -207,7 +213,9 @@ def test_the_encoder_learns_on_every_kind_of_observation(space, frame_stack, fra
         optimizer.step()
         history.append(loss.item())
     assert sum(history[-10:]) < 0.99 * sum(history[:10])
+    reward.update_statistics(data)
     assert reward.metrics["entropy_feature_std"] > 0 and not reward.metrics["entropy_feature_std"].requires_grad
+    assert reward.metrics["entropy_feature_drift"] > 0
 
 
 def test_losses_are_the_contrastive_one_and_infonce_of_drawn_states() -> None:

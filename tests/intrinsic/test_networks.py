@@ -152,7 +152,7 @@ def test_inverse_loss_of_a_model_that_knows_nothing() -> None:
 @pytest.mark.parametrize("space", [DISCRETE, BOX])
 def test_inverse_dynamics_reads_both_features_and_trains_them(space: gym.Space) -> None:
     torch.manual_seed(0)
-    inverse = InverseDynamics(4, space, hidden_size=8)
+    inverse = InverseDynamics(4, space, hidden_sizes=[8])
     phi_t, phi_tp1 = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
     action = torch.arange(5) % 3 if space is DISCRETE else torch.randn(5, 2)
     loss = inverse.loss(phi_t, phi_tp1, action)
@@ -164,7 +164,7 @@ def test_inverse_dynamics_reads_both_features_and_trains_them(space: gym.Space) 
 
 def test_inverse_dynamics_learns_which_action_moved_the_features() -> None:
     torch.manual_seed(0)
-    inverse = InverseDynamics(2, DISCRETE, hidden_size=32)
+    inverse = InverseDynamics(2, DISCRETE, hidden_sizes=[32])
     moves = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
     optimizer = torch.optim.Adam(inverse.parameters(), lr=1e-2)
     for _ in range(100):

@@ -9,9 +9,8 @@ import torch
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS, NovelDOptions
-from rllib_rnd.intrinsic import noveld as noveld_module
 from tests.intrinsic.episodic_checks import in_pieces, make, same_buffers, short_episodes, visits_by_hand
-from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
+from tests.intrinsic.rollouts import image_space, random_rollout, small_chunks, vector_space
 from tests.intrinsic.transition_checks import all_losses, scripted, total_loss, train
 
 
@@ -86,7 +85,7 @@ def test_rewards_agree_with_plain_loops(frame_stack: int, shape: tuple[int, ...]
 def test_rewards_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_rollout()
     whole, features = make("noveld").reward(data)
-    monkeypatch.setattr(noveld_module, "CHUNK", 4)
+    small_chunks(monkeypatch)
     parts, part_features = make("noveld").reward(data)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(part_features["target"], features["target"])

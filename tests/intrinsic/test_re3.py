@@ -152,7 +152,7 @@ def test_features_are_computed_once_per_rollout(monkeypatch: pytest.MonkeyPatch)
     reward.reward(data)
     reward.update_statistics(data)
     assert seen == [18]
-    monkeypatch.setattr(re3_module, "_CHUNK", 7)
+    monkeypatch.setattr(re3_module, "CHUNK", 7)
     parts = reward.reward(cut(data, 0, 6))[0]
     assert seen == [18, 7, 7, 4]
     assert reward._encoded is not None

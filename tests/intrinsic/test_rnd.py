@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.intrinsic import INTRINSIC_REWARDS, RND, RNDOptions, distillation
+from rllib_rnd.intrinsic import INTRINSIC_REWARDS, RND, RNDOptions
 from rllib_rnd.rollout import Rollout
+from tests.intrinsic.rollouts import small_chunks
 
 T, N = 6, 3
 
@@ -137,7 +138,7 @@ def test_reward_is_the_squared_error_in_the_chosen_form(reduction: str, factor: 
 def test_rewards_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rnd, data = make(), rollout()
     whole, features = rnd.reward(data)
-    monkeypatch.setattr(distillation, "CHUNK", 4)
+    small_chunks(monkeypatch)
     parts, part_features = rnd.reward(data)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(part_features["target"], features["target"])

@@ -14,8 +14,7 @@ import torch
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
-from rllib_rnd.intrinsic import snd as snd_module
-from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
+from tests.intrinsic.rollouts import image_space, random_rollout, small_chunks, vector_space
 from tests.intrinsic.snd_checks import NAMES, N, T, make, mean, samples_of, terms
 
 
@@ -64,7 +63,7 @@ def test_defaults_are_those_of_the_papers() -> None:
     for name, values in published.items():
         o: Any = INTRINSIC_REWARDS.parse({"type": name}, "x")[1]
         assert (o.reward_scale, o.keep_proportion, o.encoder, o.activation) == values
-        assert (o.gamma, o.episodic, o.reward_on, o.normalize_reward) == (0.99, True, "current", False)
+        assert (o.gamma, o.episodic, o.reward_on, o.normalize_reward) == (0.99, True, "next", False)
         assert (o.clip_reward, o.update_proportion, o.feature_dim) == (1.0, 0.25, 512)
 
 
@@ -72,7 +71,7 @@ def test_defaults_are_those_of_the_papers() -> None:
 def test_reward_is_the_scaled_mean_squared_error_and_clipped_to_one(name: str) -> None:
     reward, data = make(name, reward_scale=3.0), random_rollout()
     reward.update_statistics(data)
-    x = reward.frames(data.frames[:-1].flatten(0, 1))
+    x = reward.frames(data.frames[1:].flatten(0, 1))
     wanted = 3.0 * (reward.target(x) - reward.predictor(x)).square().mean(1).view(T, N).detach()
     r_t = reward.reward(data)[0]
     torch.testing.assert_close(r_t[data.valid], wanted[data.valid])
@@ -95,7 +94,7 @@ def test_frames_newest_first_are_read_in_time_order_all_the_same() -> None:
 def test_rewards_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     reward, data = make("snd_v"), random_rollout()
     whole, features = reward.reward(data)
-    monkeypatch.setattr(snd_module, "_CHUNK", 4)
+    small_chunks(monkeypatch)
     parts, part_features = reward.reward(data)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(part_features["target"], features["target"])

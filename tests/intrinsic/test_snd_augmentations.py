@@ -87,6 +87,17 @@ def test_white_noise_keeps_its_variance_under_random_kernels() -> None:
     assert out.var().item() == pytest.approx(1.0, rel=0.15)
 
 
+def test_normal_noise_has_its_deviation_and_is_smoothed_in_noise_blur() -> None:
+    noise = augmentations.normal_noise(torch.zeros(200, 1, 20, 20), draws(), 0.3)
+    assert noise.std().item() == pytest.approx(0.3, rel=0.02) and abs(noise.mean().item()) < 0.01
+    x = torch.full((200, 1, 20, 20), 0.5)
+    got = Augmentation("noise_blur", True, "x")(x, draws()) - x
+    # An average of four has half the deviation; the enlargement mixes neighbours and takes some more.
+    assert 0.02 < got.std().item() < 0.05
+    step = got[..., ::2, 1:].diff(dim=-1)[..., ::2]  # neighbours out of different squares
+    assert step.std() < got.std()
+
+
 def test_blur_keeps_constants_and_the_mean_and_smooths() -> None:
     assert torch.allclose(augmentations.blur(torch.full((1, 1, 8, 8), 0.3), draws()), torch.tensor(0.3))
     blurred = augmentations.blur(IMAGES, draws())

@@ -56,7 +56,7 @@ def test_activations_of_the_variants() -> None:
         ("snd_v", (2**0.5, 2**0.5)),
         ("snd_std", (0.5, 0.5)),
         ("snd_vic", (0.5, 2**0.5)),
-        ("snd_barlow", (2**0.5, 2**0.5)),
+        ("snd_barlow", (0.5, 2**0.5)),
     ],
 )
 def test_weights_are_orthogonal_with_the_gains_of_the_variant(name: str, gains: tuple[float, float]) -> None:

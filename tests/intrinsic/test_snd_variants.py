@@ -176,7 +176,7 @@ def test_a_visited_state_loses_its_bonus_and_a_new_one_keeps_it(name: str) -> No
 
     def relative() -> float:
         """Its bonus in units of that of new frames; the scale of both is that of the target's features, which grow."""
-        return float(reward.reward(visited)[0][0, 0] / reward.reward(new)[0][new.valid].mean())
+        return float(reward.reward(visited)[0][1, 0] / reward.reward(new)[0][new.valid].mean())
 
     assert relative() > 0.5
     train(reward, visited, 250)

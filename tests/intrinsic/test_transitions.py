@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.intrinsic import INTRINSIC_REWARDS, transitions
-from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
+from rllib_rnd.intrinsic import INTRINSIC_REWARDS
+from tests.intrinsic.rollouts import image_space, random_rollout, small_chunks, vector_space
 from tests.intrinsic.transition_checks import BOX, DISCRETE, all_losses, cut, make, total_loss, train, with_actions
 
 NAMES = ["icm", "disagreement", "ride", "byol_explore"]
@@ -123,12 +123,34 @@ def test_randomness_depends_on_the_batch_size_alone(name: str) -> None:
 def test_rewards_do_not_depend_on_the_chunk_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_rollout(steps=T, envs=N)
     whole, features = make(name).reward(data)
-    monkeypatch.setattr(transitions, "_CHUNK", 4)
+    small_chunks(monkeypatch)
     parts, part_features = make(name).reward(data)
     torch.testing.assert_close(parts, whole)
     assert part_features.keys() == features.keys()
     for key, feature in features.items():
         torch.testing.assert_close(part_features[key], feature)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "ngu", "e3b"])
+def test_metrics_show_how_far_features_spread_and_move(name: str) -> None:
+    cls, options = INTRINSIC_REWARDS.parse({"type": name, "feature_dim": 8}, "config.intrinsic_reward")
+    reward, data = cls(vector_space(5), DISCRETE, 1, options), random_rollout(steps=T, envs=N)
+    reward.update_statistics(data)
+    assert reward.metrics == {}  # nothing was rewarded yet
+    before = reward.encode(data)[: T * N][data.valid.flatten()]
+    reward.update_statistics(data)  # after the metrics it moves the normalisation of inputs
+    assert float(reward.metrics[f"{name}_feature_drift"]) == 0.0
+    spread = before.std(dim=0, unbiased=False).mean()
+    torch.testing.assert_close(reward.metrics[f"{name}_feature_std"], spread)
+    reward.reward(data)
+    with torch.no_grad():
+        for weight in reward.encoder.parameters():
+            weight.zero_()
+    reward.update_statistics(data)
+    assert float(reward.metrics[f"{name}_feature_drift"]) >= 1.0 and float(reward.metrics[f"{name}_feature_std"]) > 0.0
+    reward.reward(data)
+    reward.update_statistics(data)
+    assert float(reward.metrics[f"{name}_feature_std"]) == 0.0
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Does every backbone for images learn? Catch from pixels, each at small size, until nearly every ball is caught.
+"""Do backbones for images learn? Catch from pixels, each at small size, until nearly every ball is caught.
 
     python experiments/pixels/run.py
     python experiments/pixels/run.py --variants vit   # a part, beside another call
@@ -56,7 +56,7 @@ def report() -> None:
     last = frame.groupby(["variant", "seed"], as_index=False).last()
     last["rate"] = last.agent_steps / last.seconds
     lines = [
-        "# Every backbone on a small game in pixels: results",
+        "# Backbones on a small game in pixels: results",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
         f"two runs at a time. Catch, 40 x 40 pixels; a run ends at a mean return of {ENOUGH} over 100 episodes "

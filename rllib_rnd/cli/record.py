@@ -112,7 +112,7 @@ class Player:
         if not hasattr(self.module, "policy_and_values"):
             raise ConfigError(
                 f"checkpoint {checkpoint}: its module {type(self.module).__name__} has no policy_and_values(); "
-                "`rllib record` shows this package's algorithms (RND, IntrinsicPPO), not RLlib's own."
+                "`rllib record` shows this package's algorithms (IntrinsicPPO, RND, SND), not RLlib's own."
             )
         self.single = make_single(self.config)
         self.env = LeanVectorEnv([lambda: self.single])  # gathers and resets as in training

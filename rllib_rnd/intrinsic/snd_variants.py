@@ -137,7 +137,7 @@ class SNDV(AugmentedSND):
 
     Options = SNDVOptions
     source = "Pecháč et al. 2023 (arXiv:2302.11563), SND-V"
-    cost = "about three times RND's; with the policy's own 1.1 to 1.5 times in all"
+    cost = "about three times RND's; with the policy's own 1.1 to 1.6 times in all"
     name = "snd_v"
 
     def representation(

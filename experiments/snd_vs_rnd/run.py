@@ -36,10 +36,11 @@ HERE = Path(__file__).parent
 BUDGET = 2_500_000
 #: Ends a run too.
 MINUTES = 92.0
-#: Both train on every sample once per rollout (half of it in each of two epochs), as in both papers.
+#: Both train on every sample once per rollout (half of it in each of two epochs), as in both papers;
+#: each is paid for the observation that its paper pays for.
 VARIANTS = {
     "rnd": "{type: rnd, update_proportion: 0.5}",
-    "snd_v": "{type: snd_v, update_proportion: 0.5, reward_scale: 0.5}",
+    "snd_v": "{type: snd_v, update_proportion: 0.5, reward_scale: 0.5, reward_on: current}",
 }
 #: The start of a run, whose mean bonus is 1 in the table and the picture.
 FIRST_STEPS = 50_000

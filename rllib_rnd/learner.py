@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from torch import Tensor
 from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.auxiliary.gradient_projection import backward_projected
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.functional.ppo import ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
@@ -42,7 +41,7 @@ from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.nonfinite import NonFiniteUpdates
 from rllib_rnd.options import numbered
-from rllib_rnd.plugin_losses import PLUGINS, auxiliary_terms, reward_terms, weighted_sum
+from rllib_rnd.plugin_losses import PLUGINS, auxiliary_terms, check_minibatches, reward_terms, weighted_sum
 from rllib_rnd.pretraining import Pretraining
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import plan_threads
@@ -61,7 +60,9 @@ class IntrinsicPPOLearner(TorchLearner):
         # Under Ray a process is limited to one thread unless told otherwise.
         torch.set_num_threads(plan_threads(self.config).learner)
         super().build()
-        self._check_minibatches()
+        module, learners = self.trained_module, max(1, self.config.num_learners)
+        samples = self.config.samples_per_iteration() // learners // self.config.minibatches_per_epoch()
+        check_minibatches(module.rewards(), module.auxiliaries(), samples)
         self._policy_and_values = accelerate(
             self.trained_module.policy_and_values,
             self._device,
@@ -90,27 +91,6 @@ class IntrinsicPPOLearner(TorchLearner):
             for name in ("entropy_coeff", "clip_param")
         }
         self._scheduled = {name: float(schedule.get_current_value()) for name, schedule in self._schedules.items()}
-
-    def _check_minibatches(self) -> None:
-        """Refuses minibatches in which a plug-in's loss has too few samples for what it compares.
-
-        Raises:
-            ConfigError: they are too small.
-        """
-        config = self.config
-        samples = config.samples_per_iteration() // max(1, config.num_learners) // config.minibatches_per_epoch()
-        plugins: dict[str, Sequence[IntrinsicReward | AuxiliaryLoss]] = {
-            "intrinsic_reward": self.trained_module.rewards(),
-            "auxiliary_loss": self.trained_module.auxiliaries(),
-        }
-        for kind, members in plugins.items():
-            for i, plugin in enumerate(members):
-                if samples < plugin.min_batch_size():
-                    raise ConfigError(
-                        f"{kind}[{i}]: minibatches of {samples} samples per learner are too small for its loss, which "
-                        f"compares samples with each other; allowed are {plugin.min_batch_size()} or more: fewer "
-                        "num_minibatches, a larger minibatch_size, or more environments."
-                    )
 
     @property
     def trained_module(self) -> DualCriticModule:

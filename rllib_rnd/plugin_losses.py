@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
@@ -35,6 +36,24 @@ class Term(NamedTuple):
     samples: Tensor
     weight: float = 1.0
     project: bool = False
+
+
+def check_minibatches(rewards: Sequence[IntrinsicReward], losses: Sequence[AuxiliaryLoss], samples: int) -> None:
+    """Refuses minibatches of ``samples`` per learner in which a loss has too few of them for what it compares.
+
+    Raises:
+        ConfigError: they are too small.
+    """
+    plugins: dict[str, Sequence[IntrinsicReward | AuxiliaryLoss]]
+    plugins = {"intrinsic_reward": rewards, "auxiliary_loss": losses}
+    for kind, members in plugins.items():
+        for i, plugin in enumerate(members):
+            if samples < plugin.min_batch_size():
+                raise ConfigError(
+                    f"{kind}[{i}]: minibatches of {samples} samples per learner are too small for its loss, which "
+                    f"compares samples with each other; allowed are {plugin.min_batch_size()} or more: fewer "
+                    "num_minibatches, a larger minibatch_size, or more environments."
+                )
 
 
 def reward_terms(

@@ -16,7 +16,7 @@ from rllib_rnd.errors import unknown_name_error
 
 def first_line(thing: Any) -> str:
     """Returns the first line of a docstring."""
-    return (inspect.getdoc(thing) or "").split("\n")[0]
+    return (inspect.getdoc(thing) or "").split("\n")[0].replace("``", "")
 
 
 def list_algorithms() -> None:

@@ -177,7 +177,8 @@ def report() -> None:
         "# Does the bonus vanish? Results",
         "",
         f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
-        f"two runs at a time, {MINUTES:g} minutes each, at times beside other work. Montezuma's Revenge, 32 environments; "
+        f"two runs at a time, {MINUTES:g} minutes each, at times beside other work. Montezuma's Revenge, 32 "
+        "environments; "
         f"tuned_examples/montezuma_rnd_32envs.yaml with {', '.join(_SETTINGS)}, and "
         + "; ".join(f"`{spec}`" for spec in VARIANTS.values())
         + ".",

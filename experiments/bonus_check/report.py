@@ -38,8 +38,8 @@ def write_report(folder: Path, variants: list[str], rules: dict[str, tuple[int, 
         "[run.py](run.py) lists: networks of the policy's size, the running scale of RND, and returns that do not end "
         "with the episode. Little was searched for: a reward that fails here may need other options. Tried by hand on "
         "MiniGrid, seed 0, at 300,000 to 400,000 steps, without success: NovelD with alpha 0.5, with and without "
-        "normalisation; four settings of BYOL-Explore (horizon 1 and 4, with and without prioritisation). `snd_std` with "
-        "`norm_coeff: 5.0e-6` solves it with one of three seeds, after 499,507 steps.",
+        "normalisation; four settings of BYOL-Explore (horizon 1 and 4, with and without prioritisation). `snd_std` "
+        "with `norm_coeff: 5.0e-6` solves it with one of three seeds, after 499,507 steps.",
         "",
         "Cost of an iteration: sampling and learning, the least of eight (MiniGrid: beside other work): differences "
         "of a sixth say nothing. A benchmark at Atari's size: "

@@ -69,7 +69,7 @@ class IntrinsicPPO(PPO):
         results = self._foreach_learner("update_from_rollouts", rollouts, timesteps)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+        self._sync_weights()
         self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned)
 
     def _sample(self) -> list[Any]:
@@ -138,6 +138,19 @@ class IntrinsicPPO(PPO):
         for name, value in values.items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
+    def _sync_weights(self) -> None:
+        """Sends the learner's weights to all runners.
+
+        A runner whose previous weights are not acknowledged gets none: RLlib drops the call without a word, and the
+        runner plays on with a policy that is one more update old. Hence the wait for the acknowledgement. The weights
+        were set before the rollout that has just been learned from, or right after it, so it is there at once.
+        """
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group,
+            inference_only=True,
+            timeout_seconds=self.config.sample_timeout_s,
+        )
+
     def _foreach_runner(self, function: Callable[[Any], Any]) -> list[Any]:
         """Calls a function with every training runner: the remote ones, or the local one if there are none."""
         local = self.env_runner_group.num_remote_env_runners() == 0
@@ -174,7 +187,7 @@ class IntrinsicPPO(PPO):
         self._pretrained = results[0][1]
         if self._pretrained:
             self._foreach_runner(lambda runner: runner.end_random_play())
-            self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+            self._sync_weights()
         idle = self._foreach_runner(lambda runner: runner.idle_metrics())
         self.metrics.aggregate(idle, key=ENV_RUNNER_RESULTS)
         self._log_times(played - started, learned - played, time.perf_counter() - learned)

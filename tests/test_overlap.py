@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from rllib_rnd.env_runner import RolloutEnvRunner
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
 from tests.test_algorithm import assert_same, weights
@@ -15,9 +17,17 @@ from tests.test_algorithm import assert_same, weights
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def build(overlap: bool, runners: int = 2) -> Any:
+class SlowToTakeWeights(RolloutEnvRunner):
+    """Learning is over before the previous weights are acknowledged."""
+
+    def set_state(self, state: Any) -> None:
+        super().set_state(state)
+        time.sleep(0.5)
+
+
+def build(overlap: bool, runner: type[RolloutEnvRunner] = RolloutEnvRunner) -> Any:
     config = small_config(overlap_sampling=overlap, lr=1e-2)
-    return config.env_runners(num_env_runners=runners, num_envs_per_env_runner=2).build_algo()
+    return config.env_runners(num_env_runners=2, num_envs_per_env_runner=2, env_runner_cls=runner).build_algo()
 
 
 def test_it_needs_runners_of_their_own() -> None:
@@ -25,9 +35,10 @@ def test_it_needs_runners_of_their_own() -> None:
         small_config(overlap_sampling=True).validate()
 
 
-def test_rollouts_are_one_update_old_and_carry_their_own_log_probabilities() -> None:
+@pytest.mark.parametrize("runner", [RolloutEnvRunner, SlowToTakeWeights])
+def test_rollouts_are_one_update_old_and_carry_their_own_log_probabilities(runner: type[RolloutEnvRunner]) -> None:
     """Each rollout's log-probabilities must be those of the weights before the previous update."""
-    algorithm = build(overlap=True)
+    algorithm = build(overlap=True, runner=runner)
     learner = algorithm.learner_group._learner
     module, history = learner.trained_module, []
     update = learner.update_from_rollouts

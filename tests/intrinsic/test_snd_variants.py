@@ -105,6 +105,15 @@ def test_pairs_of_following_states_never_cross_an_episode() -> None:
     assert all(torch.isfinite(mean(term)) for term in named.values())
 
 
+def test_inverse_model_has_the_layers_of_the_source() -> None:
+    inverse = make("snd_vic", inverse_coeff=0.5, feature_dim=512).inverse
+    layers = [m for m in inverse.modules() if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in layers] == [(1024, 512), (512, 256), (256, 4)]
+    for layer in layers:
+        gram = layer.weight @ layer.weight.T
+        torch.testing.assert_close(gram, 2.0 * torch.eye(len(gram)), rtol=1e-4, atol=1e-4)
+
+
 def test_inverse_model_predicts_the_action_between() -> None:
     reward, data = make("snd_vic", inverse_coeff=0.5), random_rollout()
     index, _ = samples_of(reward, data)

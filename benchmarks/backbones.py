@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from _harness import arguments, publish
 
-from rllib_rnd.modules.dual_critic import DualCriticModule
+from rllib_rnd.module import DualCriticModule
 
 SPECS: dict[str, dict[str, Any]] = {
     "nature_cnn": {"type": "nature_cnn"},

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parent))
 from _harness import arguments, serve
 
-from rllib_rnd.allocator import keep_freed_memory
 from rllib_rnd.envs import make_vector_env
+from rllib_rnd.training.allocator import keep_freed_memory
 
 T, K, EPOCHS, MINIBATCHES = 128, 4, 4, 4
 MICRO_BATCH = 1024

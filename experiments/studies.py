@@ -23,7 +23,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 import rllib_rnd  # noqa: F401 - registers algorithms and environments
-from rllib_rnd.experiment_file import Overrides, load_experiments
+from rllib_rnd.experiment.file import Overrides, load_experiments
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "tuned_examples"

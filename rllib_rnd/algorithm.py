@@ -23,9 +23,9 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig, SNDConfig
-from rllib_rnd.env_runner import RolloutEnvRunner, RunnerSample
-from rllib_rnd.episode_tracker import EpisodeSummary, PlaceHistory, RecentEpisodes
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
+from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
 
 logger = logging.getLogger(__name__)
 

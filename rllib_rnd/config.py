@@ -13,16 +13,16 @@ from ray.rllib.utils.annotations import override
 from ray.util import log_once
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
-from rllib_rnd.env_runner import RolloutEnvRunner
 from rllib_rnd.envs import frame_stack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.learner import IntrinsicPPOLearner
+from rllib_rnd.module import DualCriticModule
 from rllib_rnd.modules.backbone import parse_backbone
-from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import check_value, parse_options
-from rllib_rnd.pretraining import PretrainingOptions
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
+from rllib_rnd.training.learner import IntrinsicPPOLearner
+from rllib_rnd.training.pretraining import PretrainingOptions
 
 # Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
 OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {

@@ -27,7 +27,7 @@ from rllib_rnd.envs.minigrid import MiniGridOptions
 from rllib_rnd.envs.pixels import PixelsOptions
 from rllib_rnd.envs.point_maze import PointMazeOptions
 from rllib_rnd.envs.warehouse import WarehouseOptions
-from rllib_rnd.experiment_file import load_experiments
+from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.intrinsic.byol_explore import BYOLExploreOptions
 from rllib_rnd.intrinsic.count import CountOptions
 from rllib_rnd.intrinsic.disagreement import DisagreementOptions
@@ -48,8 +48,8 @@ from rllib_rnd.modules.mlp import MLPOptions
 from rllib_rnd.modules.recurrent import FNNOptions, RecurrentOptions
 from rllib_rnd.modules.self_attention import SelfAttentionOptions
 from rllib_rnd.modules.vit import ViTExplorativeOptions
-from rllib_rnd.pretraining import PretrainingOptions
 from rllib_rnd.tracking.metrics import METRICS
+from rllib_rnd.training.pretraining import PretrainingOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

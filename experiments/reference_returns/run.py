@@ -20,7 +20,7 @@ import numpy as np
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.envs.warehouse_policies import greedy_nearest_item
 from rllib_rnd.envs.warehouse_rules import VARIANTS
-from rllib_rnd.episode_tracker import EpisodeTracker
+from rllib_rnd.sampling.episodes import EpisodeTracker
 
 HERE = Path(__file__).parent
 HARD_GAMES = ("MontezumaRevenge", "Gravitar", "Venture", "Pitfall", "PrivateEye", "Solaris")

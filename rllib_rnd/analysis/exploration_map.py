@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_rnd.episode_tracker import PLACES, PlaceHistory
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.sampling.episodes import PLACES, PlaceHistory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

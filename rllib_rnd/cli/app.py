@@ -11,7 +11,7 @@ import typer
 
 from rllib_rnd.cli.runtime import reports_errors
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment_file import Overrides
+from rllib_rnd.experiment.file import Overrides
 
 app = typer.Typer(
     help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)",

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
+from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.tracking.metrics import curated, show
 
 # What makes an iteration small, for the settings that an algorithm has.

@@ -131,8 +131,8 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
     import torch
 
     from rllib_rnd.envs import make_vector_env
-    from rllib_rnd.episode_tracker import EpisodeTracker
     from rllib_rnd.modules.actions import to_environment
+    from rllib_rnd.sampling.episodes import EpisodeTracker
 
     count = min(options.num_envs, options.episodes)
     share = [options.episodes // count + (i < options.episodes % count) for i in range(count)]

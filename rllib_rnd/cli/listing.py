@@ -21,7 +21,7 @@ def first_line(thing: Any) -> str:
 
 def list_algorithms() -> None:
     """Prints this package's algorithms and the names of RLlib's."""
-    from rllib_rnd.experiment_file import algorithm_names, own_algorithms
+    from rllib_rnd.experiment.file import algorithm_names, own_algorithms
 
     own = own_algorithms()
     for name, algorithm in own.items():
@@ -45,7 +45,7 @@ def count_parameters(backbone: str) -> int:
     import numpy as np
     import torch
 
-    from rllib_rnd.modules.dual_critic import DualCriticModule
+    from rllib_rnd.module import DualCriticModule
 
     with torch.device("meta"):  # sizes only: nothing is drawn
         module = DualCriticModule(

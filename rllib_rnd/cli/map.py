@@ -13,8 +13,8 @@ from rich.table import Table
 from rllib_rnd.analysis.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
-from rllib_rnd.episode_tracker import PLACES, PlaceHistory
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.sampling.episodes import PLACES, PlaceHistory
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _NEWEST = 10  # places that the table lists

@@ -11,8 +11,8 @@ from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment_file import Experiment, Overrides, load_experiments
-from rllib_rnd.experiment_search import build_scheduler, build_search
+from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
+from rllib_rnd.experiment.search import build_scheduler, build_search
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show

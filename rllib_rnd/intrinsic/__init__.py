@@ -5,7 +5,6 @@ from rllib_rnd.intrinsic.byol_explore import BYOLExplore, BYOLExploreOptions
 from rllib_rnd.intrinsic.count import Count, CountOptions
 from rllib_rnd.intrinsic.disagreement import Disagreement, DisagreementOptions
 from rllib_rnd.intrinsic.e3b import E3B, E3BOptions
-from rllib_rnd.intrinsic.feature_entropy import FeatureEntropy, FeatureEntropyOptions
 from rllib_rnd.intrinsic.icm import ICM, ICMOptions
 from rllib_rnd.intrinsic.modified_rnd import ModifiedRND, ModifiedRNDOptions
 from rllib_rnd.intrinsic.ngu import NGU, NGUOptions
@@ -14,8 +13,9 @@ from rllib_rnd.intrinsic.re3 import RE3, RE3Options
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
 from rllib_rnd.intrinsic.ride import RIDE, RIDEOptions
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
-from rllib_rnd.intrinsic.snd import SND, SNDOptions
-from rllib_rnd.intrinsic.snd_variants import (
+from rllib_rnd.intrinsic.snd.base import SND, SNDOptions
+from rllib_rnd.intrinsic.snd.feature_entropy import FeatureEntropy, FeatureEntropyOptions
+from rllib_rnd.intrinsic.snd.variants import (
     SNDSTD,
     SNDV,
     SNDVIC,

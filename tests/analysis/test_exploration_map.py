@@ -19,8 +19,8 @@ from rllib_rnd.analysis.exploration_map import (
     kinds_of,
     summed_visits,
 )
-from rllib_rnd.episode_tracker import PlaceHistory
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.sampling.episodes import PlaceHistory
 
 colors: Any = pytest.importorskip("matplotlib.colors")
 

@@ -12,7 +12,7 @@ import pytest
 
 from rllib_rnd.cli.checkpoints import find_checkpoint, result_at, results_of
 from rllib_rnd.cli.train import TrainOptions, new_folder, newest_folder, resume_command
-from rllib_rnd.experiment_file import Overrides, load_experiments
+from rllib_rnd.experiment.file import Overrides, load_experiments
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from rllib_rnd.cli import main; main()"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_rnd.experiment_file import Overrides, load_experiments
+from rllib_rnd.experiment.file import Overrides, load_experiments
 
 pytestmark = [pytest.mark.learning, pytest.mark.usefixtures("ray_session")]
 EXAMPLES = Path(__file__).parents[2] / "tuned_examples"

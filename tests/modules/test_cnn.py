@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.module import DualCriticModule
 from rllib_rnd.modules import Backbone, build_backbone
 from rllib_rnd.modules.cnn import ConvBackbone
-from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.modules.layers import NoisyLinear, noisy_layers
 from tests.modules.test_backbone import image_space, sample
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.module import DualCriticModule
 from rllib_rnd.modules import build_backbone
-from rllib_rnd.modules.dual_critic import DualCriticModule
 from rllib_rnd.modules.vit import EXPLOIT, EXPLORE, patchify
 
 SMALL = {"patch_size": 6, "dim": 16, "depth": 3, "num_heads": 2, "head_dim": 8, "mlp_dim": 32}

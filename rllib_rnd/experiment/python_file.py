@@ -1,0 +1,78 @@
+"""Experiment files written in Python: a module with ``config`` (and ``stop``) or with ``experiments``."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rllib_rnd.experiment.yaml_file import ExperimentError
+
+
+def load_python(path: Path) -> dict[str, Any]:
+    """Runs the file and returns its experiments, shaped like the data of a YAML file.
+
+    An ``AlgorithmConfig`` in ``config`` becomes the hidden key ``_base``, and ``run`` its algorithm.
+
+    Raises:
+        ExperimentError: the file raises, or defines no experiment.
+    """
+    module = _import_file(path)
+    experiments = getattr(module, "experiments", None)
+    if experiments is not None:
+        if not isinstance(experiments, Mapping):
+            raise ExperimentError(f"{path}: experiments: {experiments!r} is not a dict of experiments.")
+        return {name: _expand_object(path, str(name), block) for name, block in experiments.items()}
+    config = getattr(module, "config", None)
+    if config is None:
+        raise ExperimentError(f"{path}: defines neither `config` nor `experiments`.")
+    block = {"config": config, "stop": getattr(module, "stop", {})}
+    return {path.stem: _expand_object(path, path.stem, block)}
+
+
+def _expand_object(path: Path, name: str, block: Any) -> Any:
+    """Splits an AlgorithmConfig in ``config`` into ``run`` and the object that the trial starts from."""
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    if not isinstance(block, Mapping) or not isinstance(block.get("config"), AlgorithmConfig):
+        return block
+    config = block["config"]
+    if config.algo_class is None:
+        kind = type(config).__name__
+        raise ExperimentError(f"{path}: {name}.config: {kind} names no algorithm; use PPOConfig() or so.")
+    return {**block, "run": config.algo_class, "config": {}, "_base": config}
+
+
+def _import_file(path: Path) -> ModuleType:
+    from ray import cloudpickle
+
+    # A name of its own, so that two files called config.py do not replace each other.
+    digest = hashlib.sha1(str(path.resolve()).encode(), usedforsecurity=False).hexdigest()[:8]
+    name = f"rllib_experiment_{path.stem}_{digest}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ExperimentError(f"{path}: cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the user's file raises is the user's to read, in one line
+        line = _line_in_file(error, path)
+        raise ExperimentError(f"{path}{line}: {type(error).__name__}: {error}") from error
+    cloudpickle.register_pickle_by_value(module)  # Ray's workers cannot import the file
+    return module
+
+
+def _line_in_file(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f":{error.lineno}"
+    line, trace = "", error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return line

@@ -1,0 +1,288 @@
+"""Sampling expressions, search and scheduler of experiment files: a closed set, nothing is evaluated.
+
+Two expressions may stand wherever ``config`` takes a value, at any depth::
+
+    lr: {grid_search: [1.0e-4, 3.0e-4]}             every value once, all combinations of several grids
+    entropy_coeff: {tune: loguniform, args: [1.0e-4, 1.0e-2]}    one draw per trial, ``num_samples`` trials
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.experiment.yaml_file import KeyPath, Places, dotted, walk
+from rllib_rnd.options import option, parse_options
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """One sampling function of Ray Tune that a file may name.
+
+    Attributes:
+        arguments: the names of its arguments, in order.
+        discrete: it draws integers.
+    """
+
+    arguments: tuple[str, ...]
+    discrete: bool = False
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "uniform": Sampler(("lower", "upper")),
+    "loguniform": Sampler(("lower", "upper")),
+    "quniform": Sampler(("lower", "upper", "q")),
+    "qloguniform": Sampler(("lower", "upper", "q")),
+    "randint": Sampler(("lower", "upper"), discrete=True),
+    "lograndint": Sampler(("lower", "upper"), discrete=True),
+    "choice": Sampler(("values",)),
+}
+
+
+@dataclass(frozen=True)
+class AshaOptions:
+    """Asynchronous successive halving (Li et al. 2018): stops the worse trials early."""
+
+    metric: str = option("env_runners/episode_return_mean", "result that ranks the trials")
+    mode: str = option("max", "whether more or less of the metric is better", choices=["max", "min"])
+    time_attr: str = option("training_iteration", "result that measures how far a trial is")
+    max_t: int = option(100, "value of time_attr at which a trial ends", low=1)
+    grace_period: int = option(1, "value of time_attr before which no trial is stopped", low=1)
+    reduction_factor: float = option(4.0, "one trial in this many survives a rung", low=1.01)
+
+
+@dataclass(frozen=True)
+class MedianOptions:
+    """Median stopping rule: stops trials below the median of the others."""
+
+    metric: str = option("env_runners/episode_return_mean", "result that ranks the trials")
+    mode: str = option("max", "whether more or less of the metric is better", choices=["max", "min"])
+    time_attr: str = option("training_iteration", "result that measures how far a trial is")
+    grace_period: float = option(10.0, "value of time_attr before which no trial is stopped", low=0.0)
+    min_samples_required: int = option(3, "trials needed before any is stopped", low=1)
+
+
+@dataclass(frozen=True)
+class FifoOptions:
+    """No early stopping."""
+
+
+@dataclass(frozen=True)
+class RandomOptions:
+    """Grid and random search."""
+
+    seed: int | None = option(None, "seed of the draws", low=0)
+
+
+@dataclass(frozen=True)
+class OptunaOptions:
+    """Optuna's tree-structured Parzen estimator; needs the extra ``tune``."""
+
+    metric: str = option("env_runners/episode_return_mean", "result to improve")
+    mode: str = option("max", "whether more or less of the metric is better", choices=["max", "min"])
+    seed: int | None = option(None, "seed of the sampler", low=0)
+
+
+SCHEDULERS: dict[str, type] = {"asha": AshaOptions, "median": MedianOptions, "fifo": FifoOptions}
+SEARCHES: dict[str, type] = {"random": RandomOptions, "optuna": OptunaOptions}
+
+
+@dataclass
+class SearchSpace:
+    """What ``config`` means for Tune and what it means for one trial.
+
+    Attributes:
+        space: the mapping with Ray Tune's samplers in place of the expressions.
+        sample: one member of the space: the first grid value, the lower end of each range.
+        alternatives: the other values each expression can take (all of a grid, the upper end of a range).
+        grids: how many trials the grids make together.
+        sampled: at least one value is drawn at random.
+    """
+
+    space: dict[str, Any]
+    sample: dict[str, Any]
+    alternatives: list[tuple[KeyPath, Any]]
+    grids: int = 1
+    sampled: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Whether trials differ from each other."""
+        return self.sampled or self.grids > 1
+
+
+def read_space(config: Mapping[str, Any], path: KeyPath, places: Places) -> SearchSpace:
+    """Turns the expressions in ``config`` into Ray Tune's samplers.
+
+    Args:
+        config: the mapping of one experiment.
+        path: where it stands in the file.
+        places: the places of its values.
+
+    Raises:
+        ExperimentError: unknown sampler, wrong arguments, an empty grid, or Tune's own ``{eval: ...}``.
+    """
+    result = SearchSpace({}, {}, [])
+    space, sample = _read(config, path, (), places, result)
+    result.space, result.sample = space, sample
+    return result
+
+
+def _read(value: Any, path: KeyPath, key: KeyPath, places: Places, result: SearchSpace) -> tuple[Any, Any]:
+    """Returns (value for Tune, value for one trial)."""
+    if isinstance(value, Mapping):
+        if "grid_search" in value:
+            return _read_grid(value, path, key, places, result)
+        if "tune" in value:
+            return _read_sampler(value, path, key, places, result)
+        if set(value) == {"eval"}:
+            raise places.error((*path, "eval"), "expressions are not evaluated; use grid_search or tune.")
+        pairs = {k: _read(v, (*path, str(k)), (*key, str(k)), places, result) for k, v in value.items()}
+        return {k: p[0] for k, p in pairs.items()}, {k: p[1] for k, p in pairs.items()}
+    if isinstance(value, list):
+        items = [_read(v, (*path, i), (*key, i), places, result) for i, v in enumerate(value)]
+        return [p[0] for p in items], [p[1] for p in items]
+    if _is_domain(value):  # a Python file may hold Ray Tune's own objects
+        result.sampled = True
+        return value, _domain_sample(value)
+    return value, value
+
+
+def _read_grid(
+    value: Mapping[str, Any], path: KeyPath, key: KeyPath, places: Places, result: SearchSpace
+) -> tuple[Any, Any]:
+    values = value["grid_search"]
+    if set(value) != {"grid_search"}:
+        others = sorted(set(map(str, value)) - {"grid_search"})
+        raise places.error(path, f"grid_search stands alone in its mapping; found also {', '.join(others)}.")
+    if not isinstance(values, list) or not values:
+        raise places.error((*path, "grid_search"), f"{values!r} is not a list of at least one value.")
+    _refuse_nested(values, (*path, "grid_search"), places)
+    result.grids *= len(values)
+    result.alternatives += [(key, v) for v in values[1:]]
+    return {"grid_search": list(values)}, values[0]
+
+
+def _read_sampler(
+    value: Mapping[str, Any], path: KeyPath, key: KeyPath, places: Places, result: SearchSpace
+) -> tuple[Any, Any]:
+    from ray import tune
+
+    name, args = value["tune"], value.get("args")
+    for other in value:
+        if other not in ("tune", "args"):
+            raise places.error((*path, str(other)), str(unknown_name_error("key", other, ("tune", "args"))))
+    if name not in SAMPLERS:
+        raise places.error((*path, "tune"), str(unknown_name_error("sampler", str(name), SAMPLERS)))
+    sampler = SAMPLERS[name]
+    if name == "choice":
+        if not isinstance(args, list) or not args:
+            raise places.error((*path, "args"), f"{args!r} is not a list of at least one value.")
+        _refuse_nested(args, (*path, "args"), places)
+        result.alternatives += [(key, v) for v in args[1:]]
+        result.sampled = True
+        return tune.choice(args), args[0]
+    wanted = f"[{', '.join(sampler.arguments)}]"
+    if not isinstance(args, list) or len(args) != len(sampler.arguments) or not all(map(_is_number, args)):
+        raise places.error((*path, "args"), f"{args!r} is not what {name} takes: numbers {wanted}.")
+    if sampler.discrete and any(a != int(a) for a in args):
+        raise places.error((*path, "args"), f"{args!r}: {name} takes whole numbers.")
+    numbers = [int(a) for a in args] if sampler.discrete else [float(a) for a in args]
+    lower, upper = numbers[:2]
+    if not lower < upper or ("log" in name and lower <= 0) or (len(numbers) == 3 and numbers[2] <= 0):
+        need = "0 < lower < upper" if "log" in name else "lower < upper"
+        raise places.error((*path, "args"), f"{args!r} is out of range; {name} needs {need} and q above 0.")
+    result.alternatives.append((key, upper - 1 if sampler.discrete else upper))  # the upper end is excluded
+    result.sampled = True
+    return getattr(tune, name)(*numbers), lower
+
+
+def _refuse_nested(values: list[Any], path: KeyPath, places: Places) -> None:
+    for inner, value in walk(values, path):
+        if isinstance(value, Mapping) and ({"grid_search", "tune"} & set(value) or set(value) == {"eval"}):
+            raise places.error(inner, "sampling expressions cannot stand inside each other.")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_domain(value: Any) -> bool:
+    from ray.tune.search.sample import Domain
+
+    return isinstance(value, Domain)
+
+
+def _domain_sample(domain: Any) -> Any:
+    categories = getattr(domain, "categories", None)
+    return categories[0] if isinstance(categories, Sequence) else domain.sample()
+
+
+def read_section(
+    section: Mapping[str, Any] | str | None, kinds: Mapping[str, type], path: KeyPath, places: Places
+) -> Any:
+    """Reads ``search:`` or ``scheduler:``, a type name or ``{type: name, ...options}``.
+
+    Returns:
+        The options object, or None when the section is absent.
+
+    Raises:
+        ExperimentError: unknown type or options that it does not take.
+    """
+    if section is None:
+        return None
+    if isinstance(section, str):
+        section = {"type": section}
+    if not isinstance(section, Mapping) or "type" not in section:
+        raise places.error(path, f"expected a mapping with a 'type' key. Types: {', '.join(sorted(kinds))}.")
+    if section["type"] not in kinds:
+        problem = unknown_name_error("type", str(section["type"]), kinds)
+        raise places.error((*path, "type"), str(problem))
+    options = {k: v for k, v in section.items() if k != "type"}
+    known = {f.name for f in dataclasses.fields(kinds[section["type"]])}
+    for key, value in options.items():  # one at a time, so that the error names the line of the key
+        if key not in known:
+            raise places.error((*path, key), str(unknown_name_error("key", key, known)))
+        try:
+            parse_options(kinds[section["type"]], {key: value}, dotted(path))
+        except ConfigError as error:
+            raise places.error((*path, key), _without_place(error)) from error
+    return parse_options(kinds[section["type"]], options, dotted(path))
+
+
+def _without_place(error: ConfigError) -> str:
+    return str(error).partition(": ")[2]
+
+
+def build_scheduler(options: Any) -> Any:
+    """Returns Ray Tune's scheduler for the options that :func:`read_section` gave, or None."""
+    from ray.tune import schedulers
+
+    if isinstance(options, AshaOptions):
+        return schedulers.ASHAScheduler(**dataclasses.asdict(options))
+    if isinstance(options, MedianOptions):
+        return schedulers.MedianStoppingRule(**dataclasses.asdict(options))
+    return None
+
+
+def build_search(options: Any) -> Any:
+    """Returns Ray Tune's search algorithm for the options, or None for grid and random search.
+
+    Raises:
+        ConfigError: optuna is asked for and not installed.
+    """
+    if isinstance(options, OptunaOptions):
+        from ray.tune.search.optuna import OptunaSearch
+
+        try:
+            return OptunaSearch(metric=options.metric, mode=options.mode, seed=options.seed)
+        except (AssertionError, ImportError) as error:
+            raise ConfigError("search.type: 'optuna' needs a package; pip install optuna.") from error
+    if isinstance(options, RandomOptions) and options.seed is not None:
+        from ray.tune.search.basic_variant import BasicVariantGenerator
+
+        return BasicVariantGenerator(random_state=options.seed)
+    return None

@@ -1,0 +1,1 @@
+"""Self-supervised network distillation and its relatives."""

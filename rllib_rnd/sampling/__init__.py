@@ -1,0 +1,1 @@
+"""Sampling: what environment runners do, and what the algorithm does with them."""

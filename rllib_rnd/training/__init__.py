@@ -1,0 +1,1 @@
+"""Training: what learners do with rollouts."""

@@ -1,0 +1,116 @@
+"""From a rollout to what minibatches are drawn from: rewards of all streams, their GAE, one mixed advantage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rllib_rnd.functional.gae import generalized_advantage_estimation
+from rllib_rnd.functional.ppo import explained_variance
+from rllib_rnd.intrinsic.base import IntrinsicReward
+from rllib_rnd.module import DualCriticModule
+from rllib_rnd.modules.distributed import standardize
+from rllib_rnd.options import numbered
+from rllib_rnd.rollout import Rollout
+
+
+@dataclass
+class TrainingBatch:
+    """A rollout with everything the minibatches need, on the device; B = T * N flat samples.
+
+    Attributes:
+        rollout: the arrays of this learner's environments.
+        sequences: ``[Q, L]`` flat indices, what minibatches are drawn from: valid samples (L = 1), or with a recurrent
+            policy whole sequences, reset steps included.
+        advantage: ``[B]`` mixed over the streams.
+        value_target: ``[B, S]``.
+        features: per intrinsic reward, tensors computed once per rollout.
+    """
+
+    rollout: Rollout
+    sequences: Tensor
+    advantage: Tensor
+    value_target: Tensor
+    features: list[dict[str, Tensor]]
+
+
+@torch.no_grad()
+def prepare_training(
+    module: DualCriticModule, rollout: Rollout, config: Any
+) -> tuple[TrainingBatch, dict[str, Tensor]]:
+    """Intrinsic rewards, the GAE of every stream and the mixed advantage of one rollout.
+
+    Args:
+        module: whose intrinsic rewards are paid; their scales move forward.
+        rollout: on the learner's device.
+        config: the algorithm's configuration.
+
+    Returns:
+        The batch, and metrics by name, ``[]`` each.
+    """
+    valid, device = rollout.valid, rollout.reward.device
+    rewards = [extrinsic_reward(rollout, config.extrinsic_reward)]
+    gammas, episodic, coeffs = [config.gamma], [True], [config.extrinsic_coeff]
+    features, metrics = [], {"advantage_samples": valid.sum()}
+    for i, reward in enumerate(module.rewards()):
+        raw, cached = reward.reward(rollout)
+        normalized = reward.normalize(raw, valid)
+        rewards.append(normalized * valid)
+        features.append(cached)
+        gammas.append(reward.options.gamma)
+        episodic.append(reward.options.episodic)
+        coeffs.append(reward.options.coeff)
+        metrics |= _reward_metrics(i, reward, raw[valid], normalized[valid])
+    advantage, target = generalized_advantage_estimation(
+        torch.stack(rewards, dim=-1),
+        rollout.value,
+        rollout.terminated,
+        rollout.truncated,
+        rollout.is_first[1:],
+        torch.tensor(gammas, device=device),
+        config.lambda_,
+        torch.tensor(episodic, device=device),
+    )
+    metrics |= _value_metrics(rollout.value[:-1], target, valid)
+    mixed = (advantage * torch.tensor(coeffs, device=device)).sum(dim=-1).flatten()
+    index = torch.nonzero(valid.flatten())[:, 0]
+    if config.normalize_advantages == "rollout":
+        mixed = standardize(mixed, index)
+    sequences = rollout.sequences() if module.is_stateful() else index[:, None]
+    return TrainingBatch(rollout, sequences, mixed, target.flatten(0, 1), features), metrics
+
+
+def extrinsic_reward(rollout: Rollout, transform: str) -> Tensor:
+    """What the learner trains on, ``[T, N]``.
+
+    The reward "raw", its "sign", "positive_sign" (1 where it is above 0, else 0), "clip"ped to [-1, 1], or "none" (0).
+    """
+    transforms = {
+        "raw": lambda r: r,
+        "sign": torch.sign,
+        "positive_sign": lambda r: r.sign().clamp(min=0.0),
+        "clip": lambda r: r.clamp(-1.0, 1.0),
+        "none": torch.zeros_like,
+    }
+    return transforms[transform](rollout.reward) * rollout.valid
+
+
+def _reward_metrics(i: int, reward: IntrinsicReward, raw: Tensor, normalized: Tensor) -> dict[str, Tensor]:
+    named = {
+        "intrinsic_reward_mean": raw.mean(),
+        "intrinsic_reward_max": raw.max(),
+        "intrinsic_reward_normalized_mean": normalized.mean(),
+        "intrinsic_return_std": reward.reward_filter.std,
+    }
+    return {numbered(name, i): value for name, value in named.items()}
+
+
+def _value_metrics(value: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tensor]:
+    named = {"explained_variance_extrinsic": explained_variance(value[..., 0], target[..., 0], valid)}
+    for i in range(1, value.shape[-1]):
+        name = numbered("explained_variance_intrinsic", i - 1)
+        named[name] = explained_variance(value[..., i], target[..., i], valid)
+    return named

@@ -1,0 +1,257 @@
+"""Experiment files: a mistake is one line with place, key, value, what is allowed and the nearest name."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rllib_rnd.cli.examples import example_files
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.file import Overrides, load_experiments
+
+GOOD = """\
+first:
+  run: PPO
+  env: CartPole-v1
+  stop: {agent_steps: 1000}
+  config:
+    lr: 1e-3
+    lambda: 0.9
+    num_env_runners: 0
+"""
+
+
+def write(folder: Path, text: str, name: str = "x.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def load(folder: Path, text: str, **overrides: Any) -> Any:
+    return load_experiments(write(folder, text), Overrides(**overrides))
+
+
+def test_classic_schema(tmp_path: Path) -> None:
+    text = GOOD + "second:\n  run: PPO\n  config: {env: CartPole-v1}\n  num_samples: 3\n"
+    first, second = load(tmp_path, text)
+    assert (first.name, first.algorithm_name, first.single) == ("first", "PPO", True)
+    assert first.stop == {"env_runners/num_env_steps_sampled_lifetime": 1000.0}
+    config = first.sample_config()
+    assert (config.env, config.lr, config.lambda_) == ("CartPole-v1", 1e-3, 0.9)
+    assert not second.single
+
+
+def test_run_takes_names_and_import_paths(tmp_path: Path) -> None:
+    (own,) = load(tmp_path, GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", "num_minibatches: 2"))
+    assert own.algorithm_name == "RND"
+    (imported,) = load(tmp_path, GOOD.replace("run: PPO", "run: ray.rllib.algorithms.appo:APPO"))
+    assert imported.algorithm_name == "APPO"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("lr: 1e-3", "lrr: 1e-3", 6, "first.config.lrr: unknown key 'lrr'. Did you mean 'lr'?"),
+        ("lr: 1e-3", "lr: fast", 6, "first.config.lr: 'fast' has the wrong type; allowed is float"),
+        ("lr: 1e-3", "lr: 0", 6, "first.config.lr: 0 is out of range; allowed is more than 0"),
+        ("lr: 1e-3", "lr: [[5, 1e-3]]", 6, "a schedule starts at agent step 0"),
+        ("lr: 1e-3", "lr: [[0, 1e-3], 5]", 6, "5 is no point of a schedule"),
+        ("lr: 1e-3", "gamma: 1.5", 6, "first.config.gamma: 1.5 is out of range; allowed is 0.0 to 1.0"),
+        ("lr: 1e-3", "num_epochs: 0", 6, "first.config.num_epochs: 0 is out of range; allowed is 1 or more"),
+        ("lr: 1e-3", "clip_param: -0.1", 6, "first.config.clip_param: -0.1 is out of range"),
+        ("lr: 1e-3", "shuffle_batch_per_epoch: 3", 6, "allowed is bool"),
+        (
+            "lr: 1e-3",
+            "minibatch_size: {grid_search: [32, 0]}",
+            6,
+            "first.config.minibatch_size: 0 is out of range",
+        ),
+        ("lambda: 0.9", "lambda: 2", 7, "first.config.lambda: 2.0 is out of range; allowed is 0.0 to 1.0"),
+        (
+            "lambda: 0.9",
+            "evaluation_config: {explor: false}",
+            7,
+            "unknown key 'explor'. Did you mean 'explore'?",
+        ),
+        ("lambda: 0.9", "minibatch_size: 8000", 7, "first.config.minibatch_size: "),
+        ("run: PPO", "run: PPOO", 2, "first.run: unknown algorithm 'PPOO'. Did you mean 'PPO'?"),
+        ("run: PPO", "run: os:getcwd", 2, "first.run: 'os:getcwd' is not an RLlib Algorithm class"),
+        ("run: PPO", "run: no_such.module:X", 2, "first.run: cannot import 'no_such.module:X'"),
+        ("run: PPO", "runn: PPO", 2, "first.runn: unknown key 'runn'. Did you mean 'run'?"),
+        (
+            "{agent_steps: 1000}",
+            "{agent_step: 1000}",
+            4,
+            "unknown metric 'agent_step'. Did you mean 'agent_steps'?",
+        ),
+        (
+            "{agent_steps: 1000}",
+            "{agent_steps: many}",
+            4,
+            "first.stop.agent_steps: 'many' has the wrong type",
+        ),
+        ("{agent_steps: 1000}", "1000", 4, "first.stop: 1000 is not a mapping of metric to value"),
+        (
+            "  config:",
+            "  num_samples: 0\n  config:",
+            5,
+            "first.num_samples: 0 is out of range; allowed is 1 or more",
+        ),
+        (
+            "  config:",
+            "  checkpoint_config: {frequency: 1}\n  config:",
+            5,
+            "Did you mean 'checkpoint_frequency'?",
+        ),
+        (
+            "  config:",
+            "  scheduler: {type: asha, metric: retrun_mean}\n  config:",
+            5,
+            "Did you mean 'return_mean'?",
+        ),
+    ],
+)
+def test_a_mistake_is_refused_with_its_place(tmp_path: Path, old: str, new: str, line: int, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD.replace(old, new))
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path / 'x.yaml'}:{line}: ")
+    assert message in text
+    assert "\n" not in text
+
+
+def test_a_mistake_inside_a_plug_in_names_its_line(tmp_path: Path) -> None:
+    text = """\
+a:
+  run: RND
+  env: CartPole-v1
+  config:
+    intrinsic_reward:
+      type: rnd
+      update_propotion: 0.5
+"""
+    with pytest.raises(ConfigError, match=r"x\.yaml:7: a\.config\.intrinsic_reward\.update_propotion: unknown key"):
+        load(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"x\.yaml:7: a\.config\.intrinsic_reward\.gamma: 1\.5 is out of range"):
+        load(tmp_path, text.replace("update_propotion: 0.5", "gamma: {grid_search: [0.9, 1.5]}"))
+
+
+def test_unknown_environment_options_and_names_are_refused(tmp_path: Path) -> None:
+    text = "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n  config:\n    env_config: {size: 5}\n"
+    load(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"x\.yaml:5: .*sise"):
+        load(tmp_path, text.replace("size", "sise"))
+    with pytest.raises(ConfigError, match=r"x\.yaml:3: .*DeepSee"):
+        load(tmp_path, text.replace("DeepSea-v0", "DeepSee-v0"))
+
+
+def test_env_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="env is missing"):
+        load(tmp_path, GOOD.replace("  env: CartPole-v1\n", ""))
+
+
+@pytest.mark.parametrize(("name", "text"), [("x.yaml", ""), ("x.yaml", "[1]"), ("x.txt", "a"), ("x.yaml", "a: 3")])
+def test_files_without_experiments_are_refused(tmp_path: Path, name: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load_experiments(write(tmp_path, text, name))
+
+
+def test_set_goes_into_nested_settings(tmp_path: Path) -> None:
+    text = GOOD.replace("run: PPO", "run: RND")
+    settings = [
+        "intrinsic_reward.type=rnd",
+        "intrinsic_reward.gamma=0.95",
+        "config.lr=[[0, 1e-3], [10, 0]]",
+        "lambda=0.5",
+    ]
+    (experiment,) = load(tmp_path, text, settings=settings, stop=["return_mean=5"], seed=7)
+    config = experiment.sample_config()
+    assert config.intrinsic_reward == {"type": "rnd", "gamma": 0.95}
+    assert config.lr == [[0, 1e-3], [10, 0]]
+    assert (config.lambda_, config.seed) == (0.5, 7)
+    assert experiment.stop["env_runners/episode_return_mean"] == 5.0
+    assert len(experiment.stop) == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"settings": ["gama=0.9"]},
+            r"--set gama=0\.9: first\.config\.gama: unknown key 'gama'. Did you mean 'gamma'",
+        ),
+        ({"settings": ["gamma=9"]}, r"--set gamma=9: first\.config\.gamma: 9\.0 is out of range"),
+        ({"settings": ["gamma"]}, "expected key.path=value"),
+        ({"settings": ["lr.x=1"]}, "there is no such place in 0.001"),
+        ({"stop": ["agent_stepz=1"]}, "--stop agent_stepz=1: .* Did you mean 'agent_steps'"),
+    ],
+)
+def test_mistakes_in_overrides_name_the_option(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, GOOD, **overrides)
+
+
+def test_stop_override_replaces_the_same_metric(tmp_path: Path) -> None:
+    (experiment,) = load(tmp_path, GOOD, stop=["env_runners/num_env_steps_sampled_lifetime=5"])
+    assert experiment.stop == {"env_runners/num_env_steps_sampled_lifetime": 5.0}
+
+
+def test_counts_may_be_written_as_1e3(tmp_path: Path) -> None:
+    (experiment,) = load(tmp_path, GOOD.replace("lr: 1e-3", "minibatch_size: 1e3"))
+    assert experiment.sample_config().minibatch_size == 1000
+
+
+def test_python_file_with_config_and_stop(tmp_path: Path) -> None:
+    text = """\
+from ray.rllib.algorithms.ppo import PPOConfig
+config = PPOConfig().environment("CartPole-v1").training(lr=0.002)
+stop = {"training_iteration": 2}
+"""
+    (experiment,) = load_experiments(write(tmp_path, text, "mine.py"), Overrides(settings=["gamma=0.5"], seed=3))
+    assert (experiment.name, experiment.algorithm_name) == ("mine", "PPO")
+    assert experiment.stop == {"training_iteration": 2.0}
+    config = experiment.sample_config()
+    assert (config.lr, config.gamma, config.seed) == (0.002, 0.5, 3)
+    assert experiment.param_space()["lr"] == 0.002
+
+
+def test_python_file_with_experiments(tmp_path: Path) -> None:
+    text = """\
+from ray import tune
+experiments = {"a": {"run": "PPO", "env": "CartPole-v1", "config": {"lr": tune.choice([0.1, 0.2])}}}
+"""
+    (experiment,) = load_experiments(write(tmp_path, text, "many.py"))
+    assert experiment.sample_config().lr == 0.1
+    assert not experiment.single
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "defines neither"),
+        ("x = 1\nraise ValueError('no luck')\n", r"bad\.py:2: ValueError: no luck"),
+        ("def f(:\n", r"bad\.py:1: SyntaxError"),
+    ],
+)
+def test_python_mistakes_are_one_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_experiments(write(tmp_path, text, "bad.py"))
+
+
+@pytest.mark.parametrize("reward", ["null", "rnd", "{type: rnd}", "[{type: rnd}, {type: count, coeff: 0.5}]"])
+def test_a_preset_takes_no_reward_one_or_several(tmp_path: Path, reward: str) -> None:
+    (experiment,) = load(
+        tmp_path, GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", f"intrinsic_reward: {reward}")
+    )
+    assert experiment.algorithm_name == "RND"
+    specs = experiment.sample_config().intrinsic_reward_specs()
+    assert [spec["type"] for spec in specs] == re.findall(r"rnd|count", reward)
+
+
+@pytest.mark.parametrize("path", example_files(), ids=lambda p: p.stem)
+def test_every_example_is_valid_and_says_what_it_shows(path: Path) -> None:
+    assert load_experiments(path)
+    header = "".join(line for line in path.read_text(encoding="utf-8").splitlines(True) if line.startswith("#"))
+    assert all(f"# {word}" in header for word in ("Shows", "Source", "Cost"))

@@ -19,7 +19,7 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.module import DualCriticModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.heads import HeadStyle, head_style
-from rllib_rnd.options import check_value, parse_options
+from rllib_rnd.options import Limits, check_value, parse_options
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.pretraining import PretrainingOptions
@@ -244,11 +244,11 @@ class IntrinsicPPOConfig(PPOConfig):
         """
         self._refuse_unsupported()
         for name, (hint, limits) in (OWN_SETTINGS | LIMITED_SETTINGS).items():
-            setattr(self, name, check_value(getattr(self, name), hint, name, limits))
+            setattr(self, name, check_value(getattr(self, name), hint, name, Limits(**limits)))
         for name in ("lr", "clip_param", "entropy_coeff"):
             _check_schedule(name, getattr(self, name))
         if self.rollout_fragment_length != "auto":
-            check_value(self.rollout_fragment_length, int, "rollout_fragment_length", {"low": 1})
+            check_value(self.rollout_fragment_length, int, "rollout_fragment_length", Limits(low=1))
         sequence_length = self.sequence_length()
         head_style(HeadStyle(), self.heads)
         for i, spec in enumerate(self.intrinsic_reward_specs()):
@@ -339,7 +339,7 @@ def _as_list(spec: Any) -> list[dict[str, Any]]:
 def _check_schedule(name: str, value: Any) -> None:
     """Checks a number >= 0 or a schedule ``[[agent_step, value], ...]`` that starts at step 0."""
     if not isinstance(value, (list, tuple)):
-        check_value(value, float, name, {"low": 0.0})
+        check_value(value, float, name, Limits(low=0.0))
         return
     steps = [point[0] for point in value if isinstance(point, (list, tuple)) and len(point) == 2]
     if len(steps) != len(value) or len(value) < 2 or steps[0] != 0 or steps != sorted(set(steps)):
@@ -348,7 +348,7 @@ def _check_schedule(name: str, value: Any) -> None:
             "with rising agent steps."
         )
     for i, point in enumerate(value):
-        check_value(point[1], float, f"{name}[{i}]", {"low": 0.0})
+        check_value(point[1], float, f"{name}[{i}]", Limits(low=0.0))
 
 
 class RNDConfig(IntrinsicPPOConfig):

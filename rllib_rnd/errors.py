@@ -1,13 +1,86 @@
-"""The one error a user's mistake produces, and how it finds the name that was probably meant."""
+"""The one error that a user's mistake produces: its place, what is wrong, what is allowed, what was probably meant."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+#: A place in a configuration, part by part: ``("intrinsic_reward", 1, "gamma")``.
+KeyPath = tuple[str | int, ...]
+
+# More names than this are counted instead of listed.
+_MAX_LISTED = 40
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used. The message names the field, the value and what is allowed."""
+    """A setting that cannot be used.
+
+    Whoever finds the mistake knows where it is in its own options only; each caller that knows more puts its own
+    part of the path in front with `at`.
+
+    Args:
+        path: where it stands, as a user types it: ``patch_size``, ``intrinsic_reward[1].gamma``, ``--out a.avi``; ""
+            is the whole thing.
+        problem: the value and what is wrong with it, without a full stop.
+        allowed: completes "allowed is ..."; or the members of a closed set.
+        nearest: the allowed value that was probably meant.
+    """
+
+    def __init__(
+        self, path: str, problem: str | None = None, allowed: str | Sequence[Any] = "", nearest: Any = None
+    ) -> None:
+        if problem is None:
+            path, problem = "", path
+        super().__init__(path, problem, allowed, nearest)
+        self.path, self.problem, self.allowed, self.nearest = path, problem, allowed, nearest
+
+    @property
+    def reason(self) -> str:
+        """All but the path, as a sentence."""
+        text = self.problem.removesuffix(".")
+        if isinstance(self.allowed, str):
+            text += f"; allowed is {self.allowed.removesuffix('.')}." if self.allowed else "."
+            return text if self.nearest is None else f"{text} Nearest: {self.nearest!r}."
+        hint = "" if self.nearest is None else f" Did you mean {self.nearest!r}?"
+        names = [str(name) for name in self.allowed]
+        listed = ", ".join(names) if len(names) <= _MAX_LISTED else f"{len(names)} names"
+        return f"{text}.{hint} Allowed: {listed or 'none yet'}."
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.path else self.reason
+
+
+@contextmanager
+def at(path: str) -> Iterator[None]:
+    """Puts ``path`` in front of the path of a `ConfigError` that comes out of the block."""
+    try:
+        yield
+    except ConfigError as error:
+        error.path = join(path, error.path)
+        raise
+
+
+def join(path: str, rest: str) -> str:
+    """``a`` and ``b[0]`` make ``a.b[0]``; either may be empty."""
+    separator = "." if path and rest and not rest.startswith("[") else ""
+    return path + separator + rest
+
+
+def dotted(path: KeyPath) -> str:
+    """Returns ``a.b[0].c`` for ``("a", "b", 0, "c")``."""
+    text = ""
+    for part in path:
+        text = join(text, f"[{part}]" if isinstance(part, int) else str(part))
+    return text
+
+
+def parse_dotted(text: str) -> KeyPath:
+    """Inverse of `dotted` for names and ``[i]`` indices."""
+    found = re.findall(r"([^.\[\]]+)|\[(\d+)\]", text)
+    return tuple(int(index) if index else name for name, index in found)
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
@@ -16,18 +89,14 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-def unknown_name_error(kind: str, name: str, known: Iterable[str], where: str = "") -> ConfigError:
+def unknown_name_error(kind: str, name: str, known: Iterable[str], path: str = "") -> ConfigError:
     """Builds the error for a name that is not in a closed set.
 
     Args:
         kind: what the name should be ("key", "backbone", "environment").
         name: the name as the user wrote it.
         known: every allowed name.
-        where: the place in the configuration, for example ``config.backbone``.
+        path: the place of the name; of an unknown key, the key itself.
     """
     names = sorted({str(k) for k in known})
-    nearest = nearest_name(name, names)
-    place = f"{where}: " if where else ""
-    hint = f" Did you mean {nearest!r}?" if nearest else ""
-    listed = ", ".join(names) if len(names) <= 40 else f"{len(names)} names"
-    return ConfigError(f"{place}unknown {kind} {name!r}.{hint} Allowed: {listed or 'none yet'}.")
+    return ConfigError(path, f"unknown {kind} {name!r}", names, nearest_name(name, names))

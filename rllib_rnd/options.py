@@ -17,9 +17,10 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, unknown_name_error
 
 T = TypeVar("T")
 
@@ -30,7 +31,10 @@ def option(
     *,
     low: float | None = None,
     high: float | None = None,
+    above: float | None = None,
     choices: Sequence[Any] | None = None,
+    schedule: bool = False,
+    logged: bool = True,
 ) -> Any:
     """A dataclass field with its documentation and its allowed values.
 
@@ -39,68 +43,125 @@ def option(
         help: effect, usual range, source; printed by ``rllib list`` and the docs.
         low: smallest allowed number (inclusive).
         high: largest allowed number (inclusive).
+        above: number that is too small itself, but anything above it is allowed.
         choices: closed set of allowed values.
+        schedule: a list ``[[agent_step, value], ...]`` is allowed too.
+        logged: MLflow keeps the value among a run's parameters.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+    limits = Limits(low, high, above, tuple(choices) if choices is not None else None, schedule)
+    metadata = {"help": help, "limits": limits, "logged": logged}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def parse_options(cls: type[T], mapping: Mapping[str, Any] | None, where: str) -> T:
+@dataclass(frozen=True)
+class Limits:
+    """What a value may be besides its type; see `option`."""
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    choices: tuple[Any, ...] | None = None
+    schedule: bool = False
+
+    def describe(self) -> str:
+        """The allowed numbers in words; empty without limits."""
+        if self.above is not None:
+            return f"more than {self.above:g}" + (f", at most {self.high:g}" if self.high is not None else "")
+        if self.low is not None and self.high is not None:
+            return f"{self.low} to {self.high}"
+        if self.low is not None:
+            return f"{self.low} or more"
+        return f"{self.high} or less" if self.high is not None else ""
+
+    def admit(self, number: float) -> bool:
+        """Whether a number is finite and within the limits."""
+        return (
+            math.isfinite(number)
+            and (self.low is None or number >= self.low)
+            and (self.high is None or number <= self.high)
+            and (self.above is None or number > self.above)
+        )
+
+
+def parse_options(cls: type[T], mapping: Mapping[str, Any] | None, where: str = "") -> T:
     """Builds the dataclass ``cls`` from a user's mapping.
 
+    Args:
+        cls: a dataclass made with `option`.
+        mapping: option by name; None for the defaults.
+        where: path of the mapping, for errors.
+
     Raises:
-        ConfigError: for an unknown key, a wrong type or a value outside its range; the message names the place.
+        ConfigError: for an unknown key, a wrong type or a value outside its range.
     """
     if mapping is None:
         mapping = {}
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{where}: expected a mapping of options, got {mapping!r}.")
+        raise ConfigError(where, f"expected a mapping of options, got {mapping!r}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if key not in fields:
-            raise unknown_name_error("key", key, fields, where)
-        values[key] = check_value(value, hints[key], f"{where}.{key}", fields[key].metadata)
+    with at(where):
+        for key, value in mapping.items():
+            if key not in fields:
+                raise unknown_name_error("key", key, fields, str(key))
+            values[key] = check_value(value, hints[key], str(key), fields[key].metadata.get("limits", Limits()))
     return cls(**values)
 
 
-def check_value(value: Any, hint: Any, where: str, limits: Mapping[str, Any] | None = None) -> Any:
-    """Checks one value against a type annotation and limits; returns it, with ints widened to floats.
+def check_value(value: Any, hint: Any, where: str = "", limits: Limits | None = None) -> Any:
+    """Checks one value against a type annotation and limits.
+
+    Args:
+        value: as the user wrote it.
+        hint: the annotation.
+        where: path of the value, for errors.
+        limits: what it may be besides its type.
+
+    Returns:
+        The value, with whole numbers widened to floats or narrowed to ints (counts are often written 1e6).
 
     Raises:
-        ConfigError: naming the place, the value and what is allowed.
+        ConfigError: naming the value and what is allowed.
     """
-    limits = limits or {}
+    limits = limits or Limits()
+    if limits.schedule and isinstance(value, (list, tuple)):
+        return _check_schedule(value, where, limits)
     value = _check_type(value, hint, where)
-    choices = limits.get("choices")
-    if choices is not None and value not in choices:
+    if limits.choices is not None and value not in limits.choices:
         if isinstance(value, str):
-            raise unknown_name_error("value", value, [c for c in choices if c is not None], where)
-        raise ConfigError(f"{where}: {value!r} is not one of {list(choices)}.")
-    low, high = limits.get("low"), limits.get("high")
+            raise unknown_name_error("value", value, [c for c in limits.choices if c is not None], where)
+        raise ConfigError(where, f"{value!r} is not one of {list(limits.choices)}")
     for number in value if isinstance(value, (list, tuple)) else [value]:
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            below, above = low is not None and number < low, high is not None and number > high
-            if below or above or not math.isfinite(number):
-                raise ConfigError(f"{where}: {value!r} is out of range; {_range_text(low, high)}.")
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and not limits.admit(number):
+            raise ConfigError(where, f"{value!r} is out of range", limits.describe() or "a finite number")
     return value
 
 
-def _range_text(low: float | None, high: float | None) -> str:
-    if low is not None and high is not None:
-        return f"allowed is {low} to {high}"
-    if low is not None:
-        return f"allowed is {low} or more"
-    if high is not None:
-        return f"allowed is {high} or less"
-    return "a finite number is needed"
+def _check_schedule(points: Sequence[Any], where: str, limits: Limits) -> list[list[float]]:
+    """RLlib's schedules: at least two points, the first at agent step 0, linear between them."""
+    steps = []
+    for i, point in enumerate(points):
+        place = f"{where}[{i}]"
+        if not isinstance(point, (list, tuple)) or len(point) != 2:
+            raise ConfigError(place, f"{point!r} is no point of a schedule", "[agent_step, value]")
+        steps.append(check_value(point[0], int, place, Limits(low=0)))
+        # Zero may be the end also where a constant must be above it: a learning rate that is annealed away.
+        check_value(point[1], float, place, Limits(low=0.0, high=limits.high))
+    if len(points) < 2 or steps[0] != 0 or steps != sorted(set(steps)):
+        raise ConfigError(
+            where,
+            f"{points!r} is no schedule",
+            "a number, or [[0, value], [agent_step, value], ...] with rising agent steps",
+        )
+    return [[step, float(point[1])] for step, point in zip(steps, points, strict=True)]
 
 
 def _check_type(value: Any, hint: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
+    wrong = ConfigError(where, f"{value!r} has the wrong type", _type_name(hint))
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
@@ -109,30 +170,29 @@ def _check_type(value: Any, hint: Any, where: str) -> Any:
                 return _check_type(value, member, where)
             except ConfigError:
                 continue
-        raise ConfigError(f"{where}: {value!r} has the wrong type; allowed is {_type_name(hint)}.")
+        raise wrong
     if hint is type(None):
         if value is None:
             return None
     elif origin is typing.Literal:
         if value in typing.get_args(hint):
             return value
-        allowed = [str(a) for a in typing.get_args(hint)]
         if isinstance(value, str):
-            raise unknown_name_error("value", value, allowed, where)
+            raise unknown_name_error("value", value, map(str, typing.get_args(hint)), where)
     elif origin in (list, tuple):
         if isinstance(value, (list, tuple)):
             member = (typing.get_args(hint) or (Any,))[0]
             checked = [_check_type(v, member, f"{where}[{i}]") for i, v in enumerate(value)]
             return tuple(checked) if origin is tuple else checked
-    elif hint is float:
+    elif hint in (int, float):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
+            if hint is float:
+                return float(value)
+            if isinstance(value, int) or value.is_integer():
+                return int(value)
     elif isinstance(value, origin or hint):
         return value
-    raise ConfigError(f"{where}: {value!r} has the wrong type; allowed is {_type_name(hint)}.")
+    raise wrong
 
 
 def _type_name(hint: Any) -> str:
@@ -149,15 +209,22 @@ def _type_name(hint: Any) -> str:
 
 
 class Registry(Generic[T]):
-    """Named plug-ins of one kind. A user's own class is named by its import path, ``package.module:Class``."""
+    """Named plug-ins of one kind. A user's own class is named by its import path, ``package.module:Class``.
+
+    Args:
+        kind: what the plug-ins are called in errors.
+    """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._classes: dict[str, type[T]] = {}
 
-    def register(self, name: str, cls: type[T]) -> type[T]:
-        """Adds a plug-in under its YAML name; the class must carry its options dataclass as ``Options``."""
-        self._classes[name] = cls
+    def register(self, cls: Any, old: Any = None) -> Any:
+        """Class decorator: adds a plug-in under its class attribute ``name``; its options dataclass is ``Options``."""
+        if old is not None:
+            self._classes[cls] = old
+            return old
+        self._classes[cls.name] = cls
         return cls
 
     def names(self) -> list[str]:
@@ -168,7 +235,7 @@ class Registry(Generic[T]):
         """Returns (name, class) pairs, sorted by name."""
         return sorted(self._classes.items())
 
-    def resolve(self, name: str, where: str) -> type[T]:
+    def resolve(self, name: str, where: str = "") -> type[T]:
         """Returns the class for a registered name or an import path.
 
         Raises:
@@ -180,7 +247,7 @@ class Registry(Generic[T]):
             return import_path(name, where)
         raise unknown_name_error(self.kind, name, self._classes, where)
 
-    def parse(self, spec: Mapping[str, Any] | str, where: str) -> tuple[type[T], Any]:
+    def parse(self, spec: Mapping[str, Any] | str, where: str = "") -> tuple[type[T], Any]:
         """Splits ``{type: name, **options}`` into the plug-in's class and its checked options.
 
         Raises:
@@ -189,14 +256,15 @@ class Registry(Generic[T]):
         if isinstance(spec, str):
             spec = {"type": spec}
         if not isinstance(spec, Mapping) or "type" not in spec:
-            raise ConfigError(f"{where}: expected a mapping with a 'type' key, got {spec!r}. Types: {self.names()}.")
-        cls = self.resolve(spec["type"], f"{where}.type")
-        options = {k: v for k, v in spec.items() if k != "type"}
-        options_class: Any = getattr(cls, "Options")  # noqa: B009 - T carries no static Options attribute
-        return cls, parse_options(options_class, options, where)
+            raise ConfigError(where, f"expected a mapping with a 'type' key, got {spec!r}. Types: {self.names()}")
+        with at(where):
+            cls = self.resolve(spec["type"], "type")
+            options = {k: v for k, v in spec.items() if k != "type"}
+            options_class: Any = getattr(cls, "Options")  # noqa: B009 - T carries no static Options attribute
+            return cls, parse_options(options_class, options)
 
 
-def import_path(path: str, where: str) -> Any:
+def import_path(path: str, where: str = "") -> Any:
     """Imports ``package.module:Name``.
 
     Raises:
@@ -206,7 +274,7 @@ def import_path(path: str, where: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}: cannot import {path!r} ({error}).") from error
+        raise ConfigError(where, f"cannot import {path!r} ({error})") from error
 
 
 def numbered(name: str, i: int) -> str:

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace
-from rllib_rnd.experiment.yaml_file import ExperimentError, KeyPath, Places, dotted, parse_dotted
-from rllib_rnd.options import check_value
+from rllib_rnd.experiment.yaml_file import ExperimentError, Places
+from rllib_rnd.options import Limits, check_value
 
 # What users write -> the attribute of AlgorithmConfig that holds it.
 ALIASES = {
@@ -165,7 +165,7 @@ def check_rule(value: Any, rule: Rule, where: str) -> None:
         return
     # Counts are often written 1e6, which YAML reads as a float.
     whole = isinstance(value, float) and value.is_integer() and rule.hint in (int, int | None)
-    check_value(int(value) if whole else value, rule.hint, where, {"low": rule.low, "high": rule.high})
+    check_value(int(value) if whole else value, rule.hint, where, Limits(low=rule.low, high=rule.high))
     if rule.above is not None and isinstance(value, (int, float)) and value <= rule.above:
         raise ConfigError(f"{where}: {value!r} is out of range; allowed is more than {rule.above:g}.")
 
@@ -180,7 +180,7 @@ def _check_schedule(value: list[Any], rule: Rule, where: str) -> None:
             raise ConfigError(f"{where}: {step!r} is not an agent step; allowed is 0 or more.")
         steps.append(step)
         # A schedule may end at zero: a learning rate that is annealed away.
-        check_value(number, float, where, {"low": 0.0, "high": rule.high})
+        check_value(number, float, where, Limits(low=0.0, high=rule.high))
     if not steps or steps[0] != 0 or steps != sorted(set(steps)):
         raise ConfigError(f"{where}: {value!r}: a schedule starts at agent step 0 and its steps grow.")
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.errors import ConfigError, KeyPath, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.checks import (
     ALIASES,
     build_config,
@@ -39,8 +39,8 @@ from rllib_rnd.experiment.search import (
     read_section,
     read_space,
 )
-from rllib_rnd.experiment.yaml_file import ExperimentError, KeyPath, Places, load_yaml, parse_dotted, parse_scalar
-from rllib_rnd.options import check_value, import_path, option, parse_options
+from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
+from rllib_rnd.options import Limits, check_value, import_path, option, parse_options
 from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
 
 
@@ -357,7 +357,7 @@ def _with_full_metric(options: Any, path: KeyPath, places: Places) -> Any:
 
 def _number(block: Mapping[str, Any], key: str, default: int, top: KeyPath, places: Places, low: int) -> int:
     try:
-        return int(check_value(block.get(key, default), int, "value", {"low": low}))
+        return int(check_value(block.get(key, default), int, "value", Limits(low=low)))
     except ConfigError as error:
         raise places.error((*top, key), str(error).partition(": ")[2]) from error
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rllib_rnd.errors import ConfigError, unknown_name_error
-from rllib_rnd.experiment.yaml_file import KeyPath, Places, dotted, walk
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, unknown_name_error
+from rllib_rnd.experiment.yaml_file import Places, walk
 from rllib_rnd.options import option, parse_options
 
 

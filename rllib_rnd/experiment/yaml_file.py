@@ -9,9 +9,7 @@ from typing import Any
 
 import yaml
 
-from rllib_rnd.errors import ConfigError
-
-KeyPath = tuple[str | int, ...]
+from rllib_rnd.errors import ConfigError, KeyPath, dotted
 
 
 class ExperimentError(ConfigError):
@@ -48,22 +46,6 @@ class Places:
     def error(self, path: KeyPath, problem: str) -> ExperimentError:
         """Builds ``place: dotted.key: problem``; the leading experiment name is kept, it names the block."""
         return ExperimentError(f"{self.of(path)}: {dotted(path)}: {problem}")
-
-
-def dotted(path: KeyPath) -> str:
-    """Returns ``a.b[0].c`` for ``("a", "b", 0, "c")``."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
-    return text
-
-
-def parse_dotted(text: str) -> KeyPath:
-    """Inverse of :func:`dotted` for names and ``[i]`` indices."""
-    parts: list[str | int] = []
-    for name, index in re.findall(r"([^.\[\]]+)|\[(\d+)\]", text):
-        parts.append(int(index) if index else name)
-    return tuple(parts)
 
 
 class _Loader(yaml.SafeLoader):

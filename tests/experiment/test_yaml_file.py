@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rllib_rnd.experiment.yaml_file import ExperimentError, dotted, load_yaml, parse_dotted, parse_scalar
+from rllib_rnd.errors import dotted, parse_dotted
+from rllib_rnd.experiment.yaml_file import ExperimentError, load_yaml, parse_scalar
 
 
 def write(folder: Path, text: str) -> Path:

@@ -22,7 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from _harness import arguments, publish
 
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 
 SPECS: dict[str, dict[str, Any]] = {
     "nature_cnn": {"type": "nature_cnn"},
@@ -51,7 +51,7 @@ class Runner:
         self.name, self.times = name, {"act": list[float](), "train": list[float]()}
         space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
         config = {"backbone": SPECS[name], "intrinsic_rewards": [], "auxiliary_losses": [], "frame_stack": 4}
-        self.module = DualCriticModule(
+        self.module = IntrinsicPPOModule(
             observation_space=space,
             action_space=gym.spaces.Discrete(18),
             # A second stream, as RND adds one, but not its networks.

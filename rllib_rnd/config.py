@@ -16,7 +16,7 @@ from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.envs import frame_stack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import Limits, check_value, parse_options
@@ -217,7 +217,7 @@ class IntrinsicPPOConfig(PPOConfig):
     @override(AlgorithmConfig)
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """The dual-critic module."""
-        return RLModuleSpec(module_class=DualCriticModule)
+        return RLModuleSpec(module_class=IntrinsicPPOModule)
 
     @override(AlgorithmConfig)
     def get_default_learner_class(self) -> type:

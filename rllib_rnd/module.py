@@ -26,7 +26,7 @@ from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
 MEMORY = "memory"
 
 
-class DualCriticModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
+class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Policy and critics over a pluggable backbone, with intrinsic rewards and auxiliary losses beside them.
 
     ``model_config`` keys: ``backbone`` and ``heads`` (mappings), ``intrinsic_rewards`` and ``auxiliary_losses`` (lists

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.heads import Critics, HeadStyle
 
 ATARI = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
 
 
-def build(inference_only: bool = False, rewards: list[dict[str, Any]] | None = None) -> DualCriticModule:
+def build(inference_only: bool = False, rewards: list[dict[str, Any]] | None = None) -> IntrinsicPPOModule:
     config = {
         "backbone": {"type": "nature_cnn"},
         "intrinsic_rewards": [{"type": "rnd"}] if rewards is None else rewards,
         "auxiliary_losses": [],
         "frame_stack": 4,
     }
-    return DualCriticModule(
+    return IntrinsicPPOModule(
         observation_space=ATARI,
         action_space=gym.spaces.Discrete(18),
         inference_only=inference_only,

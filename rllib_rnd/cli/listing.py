@@ -45,10 +45,10 @@ def count_parameters(backbone: str) -> int:
     import numpy as np
     import torch
 
-    from rllib_rnd.module import DualCriticModule
+    from rllib_rnd.module import IntrinsicPPOModule
 
     with torch.device("meta"):  # sizes only: nothing is drawn
-        module = DualCriticModule(
+        module = IntrinsicPPOModule(
             observation_space=gym.spaces.Box(0, 255, (4, 84, 84), np.uint8),
             action_space=gym.spaces.Discrete(18),
             inference_only=True,

@@ -13,7 +13,7 @@ from torch import Tensor
 from rllib_rnd.errors import ConfigError
 
 AutocastType = Literal["none", "bfloat16"]
-# (observations, memory, is_first) -> (inputs of the action distribution, values, memory), see `DualCriticModule`.
+# (observations, memory, is_first) -> (inputs of the action distribution, values, memory), see `IntrinsicPPOModule`.
 PolicyAndValues = Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import explained_variance
 from rllib_rnd.intrinsic.base import IntrinsicReward
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.distributed import standardize
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
@@ -39,7 +39,7 @@ class TrainingBatch:
 
 @torch.no_grad()
 def prepare_training(
-    module: DualCriticModule, rollout: Rollout, config: Any
+    module: IntrinsicPPOModule, rollout: Rollout, config: Any
 ) -> tuple[TrainingBatch, dict[str, Tensor]]:
     """Intrinsic rewards, the GAE of every stream and the mixed advantage of one rollout.
 

@@ -26,7 +26,7 @@ from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.auxiliary.gradient_projection import backward_projected
 from rllib_rnd.functional.ppo import ppo_sums
 from rllib_rnd.intrinsic.base import IntrinsicReward
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import (
     all_reduce_sum,
@@ -93,7 +93,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._scheduled = {name: float(schedule.get_current_value()) for name, schedule in self._schedules.items()}
 
     @property
-    def trained_module(self) -> DualCriticModule:
+    def trained_module(self) -> IntrinsicPPOModule:
         """The one module that is trained."""
         return self.module[DEFAULT_MODULE_ID]
 

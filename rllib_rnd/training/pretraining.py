@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.distributed import all_reduce_sum, sum_gradients
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
@@ -61,7 +61,7 @@ class Pretraining:
     """
 
     def __init__(
-        self, module: DualCriticModule, options: PretrainingOptions, num_minibatches: int, nonfinite: NonFiniteUpdates
+        self, module: IntrinsicPPOModule, options: PretrainingOptions, num_minibatches: int, nonfinite: NonFiniteUpdates
     ) -> None:
         self.module, self.options, self.num_minibatches, self.nonfinite = module, options, num_minibatches, nonfinite
         self.rollouts, self._since_best = 0, 0

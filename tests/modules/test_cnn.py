@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules import Backbone, build_backbone
 from rllib_rnd.modules.cnn import ConvBackbone
 from rllib_rnd.modules.layers import NoisyLinear, noisy_layers
@@ -29,10 +29,10 @@ def build(name: str, space: gym.spaces.Box = SMALL, seed: int = 0, **options: An
     return build_backbone({"type": name, **options}, space)
 
 
-def module(name: str, space: gym.spaces.Box, **config: Any) -> DualCriticModule:
+def module(name: str, space: gym.spaces.Box, **config: Any) -> IntrinsicPPOModule:
     """Policy and critics of 18 actions and two value streams."""
     settings = {"intrinsic_rewards": [{"type": "rnd"}], "auxiliary_losses": [], "frame_stack": 4} | config
-    return DualCriticModule(
+    return IntrinsicPPOModule(
         observation_space=space,
         action_space=gym.spaces.Discrete(18),
         inference_only=True,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.module import DualCriticModule
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules import build_backbone
 from rllib_rnd.modules.vit import EXPLOIT, EXPLORE, patchify
 
@@ -319,7 +319,7 @@ def test_dropout_is_on_attention_weights_and_all_block_outputs() -> None:
 def dual_critic(spec: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     config = {"backbone": spec, "intrinsic_rewards": [{"type": "rnd"}], "auxiliary_losses": [], "frame_stack": 4}
-    return DualCriticModule(
+    return IntrinsicPPOModule(
         observation_space=image_space(4, 48, 36),
         action_space=gym.spaces.Discrete(5),
         inference_only=True,

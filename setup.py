@@ -1,10 +1,13 @@
 """Packaging of rllib_rnd. The exact versions that were tested together are in constraints.txt."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
+# Read, not imported: the package's own imports are not installed yet.
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "rllib_rnd" / "__init__.py").read_text(), re.MULTILINE)[1]  # type: ignore[index]
 
 BASE = [
     "ray[rllib,tune]>=2.60,<2.61",  # RLlib's Learner and EnvRunner internals move between minor releases
@@ -44,7 +47,7 @@ EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement
 
 setup(
     name="rllib_rnd",
-    version="0.1.0",
+    version=VERSION,
     description="Random Network Distillation and intrinsic-motivation PPO for Ray RLlib",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -2,9 +2,10 @@
 
 from ray.tune import register_trainable
 
-from rllib_rnd.algorithm import ALGORITHMS, RND, SND, IntrinsicPPO, IntrinsicPPOConfig, RNDConfig, SNDConfig
+from rllib_rnd.algorithm import IntrinsicPPO, IntrinsicPPOConfig
 from rllib_rnd.envs import register_environments
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.presets import ALGORITHMS, RND, SND, RNDConfig, SNDConfig
 from rllib_rnd.rollout import Rollout
 
 __version__ = "0.1.0"

@@ -1,7 +1,4 @@
-"""The algorithms: IntrinsicPPO (PPO with one critic per return stream) and its presets.
-
-``IntrinsicPPO`` with ``intrinsic_reward=None`` is plain PPO. A preset is the same algorithm with other defaults.
-"""
+"""IntrinsicPPO: PPO with one critic per return stream; with ``intrinsic_reward=None`` plain PPO."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 
-from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig, SNDConfig
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
@@ -233,30 +230,6 @@ class IntrinsicPPO(PPO):
         self._recent.add(own.get("recent_episodes", []))
         if "play" in own:
             self._foreach_runner(functools.partial(_restore_play, states=own["play"]))
-
-
-class RND(IntrinsicPPO):
-    """Preset: IntrinsicPPO whose intrinsic reward is RND."""
-
-    @classmethod
-    @override(IntrinsicPPO)
-    def get_default_config(cls) -> RNDConfig:
-        """The defaults."""
-        return RNDConfig()
-
-
-class SND(IntrinsicPPO):
-    """Preset: IntrinsicPPO whose intrinsic reward is SND-V."""
-
-    @classmethod
-    @override(IntrinsicPPO)
-    def get_default_config(cls) -> SNDConfig:
-        """The defaults."""
-        return SNDConfig()
-
-
-#: What ``run`` may name besides RLlib's own algorithms.
-ALGORITHMS: dict[str, type[IntrinsicPPO]] = {cls.__name__: cls for cls in (IntrinsicPPO, RND, SND)}
 
 
 def _random_play(runner: RolloutEnvRunner, num_steps: int, call: int) -> Rollout:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
@@ -14,47 +15,29 @@ from ray.util import log_once
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.envs import frame_stack
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.heads import HeadStyle, head_style
-from rllib_rnd.options import Limits, check_value, parse_options
+from rllib_rnd.options import as_yaml, parse_options
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
+from rllib_rnd.settings import OWN, SETTINGS, defaults
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.pretraining import PretrainingOptions
 
-# Our own settings: type, and the limits of `check_value`. One table for Python, YAML and Tune.
-OWN_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "extrinsic_coeff": (float, {"low": 0.0}),
-    "extrinsic_reward": (str, {"choices": ["raw", "sign", "positive_sign", "clip", "none"]}),
-    "num_minibatches": (int, {"low": 1}),
-    "normalize_advantages": (str, {"choices": ["none", "rollout", "minibatch"]}),
-    "warmup_steps": (int, {"low": 0}),
-    "max_nonfinite_updates": (int, {"low": 1}),
-    "torch_threads": (int | None, {"low": 1}),
-    "keep_freed_memory": (bool, {}),
-    "micro_batch_size": (int | None, {"low": 1}),
-    "autocast": (str, {"choices": ["none", "bfloat16"]}),
-    "overlap_sampling": (bool, {}),
-    "optimizer_type": (str, {"choices": ["adam", "rmsprop"]}),
-    "optimizer_epsilon": (float, {"low": 0.0}),
-    "freeze_backbone": (bool, {}),
-}
-# RLlib's settings that this algorithm uses, with the limits RLlib itself does not check.
-LIMITED_SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "gamma": (float, {"low": 0.0, "high": 1.0}),
-    "lambda_": (float, {"low": 0.0, "high": 1.0}),
-    "vf_loss_coeff": (float, {"low": 0.0}),
-    "vf_clip_param": (float | None, {"low": 0.0}),
-    "grad_clip": (float | None, {"low": 0.0}),
-    "num_epochs": (int, {"low": 1}),
-    "minibatch_size": (int | None, {"low": 1}),
-    "num_envs_per_env_runner": (int, {"low": 1}),
-    "num_env_runners": (int, {"low": 0}),
-    "num_learners": (int, {"low": 0}),
-    "sample_timeout_s": (float | None, {"low": 0.0}),
-}
+
+def _with_settings(training: Callable[..., Any]) -> Callable[..., Any]:
+    """Shows this package's settings in the signature and the documentation of ``training``."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += [inspect.Parameter(s.name, keyword, default=NotProvided, annotation=s.hint) for s in OWN.values()]
+    parameters.append(inspect.Parameter("rllib", inspect.Parameter.VAR_KEYWORD))
+    training.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    lines = [f"    {s.name}: {s.help}. Default: {as_yaml(s.default)}." for s in OWN.values()]
+    lines.append("    **rllib: PPO's and RLlib's own training settings.")
+    training.__doc__ = inspect.cleandoc(training.__doc__ or "") + "\n\nArgs:\n" + "\n".join(lines)
+    return training
 
 
 class IntrinsicPPOConfig(PPOConfig):
@@ -65,113 +48,38 @@ class IntrinsicPPOConfig(PPOConfig):
 
         super().__init__(algo_class=algo_class or IntrinsicPPO)
         self.env_runner_cls = RolloutEnvRunner
-        self.num_env_runners = 0
-        self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = 128
-        # RLlib's 60 s are less than a long rollout of many environments takes on a small machine.
-        self.sample_timeout_s = 600.0
-        self.lr = 1e-4
-        self.gamma = 0.999
-        self.lambda_ = 0.95
-        self.clip_param = 0.1
-        self.entropy_coeff = 0.001
-        self.vf_loss_coeff = 1.0
-        self.vf_clip_param = None
-        self.grad_clip: float | None = None
-        self.num_epochs = 4
-        self.minibatch_size: int | None = None
         self.use_kl_loss = False
-        # Ours.
-        self.num_minibatches = 4
-        self.extrinsic_coeff = 2.0
-        self.extrinsic_reward = "raw"
-        self.normalize_advantages = "none"
-        self.backbone: Any = {"type": "auto"}
-        self.heads: Any = {}
-        self.intrinsic_reward: Any = None
-        self.auxiliary_loss: Any = None
-        self.pretraining: Any = None
-        self.freeze_backbone = False
-        self.warmup_steps = 0
-        self.max_nonfinite_updates = 20
-        self.torch_threads: int | None = None
-        self.keep_freed_memory = True
-        self.micro_batch_size: int | None = None
-        self.autocast = "none"
-        self.overlap_sampling = False
-        self.optimizer_type = "adam"
-        self.optimizer_epsilon = 1e-8
+        for name, value in defaults().items():
+            setattr(self, name, value)
         # RLlib's default for runners, onnxrt, needs a package of its own.
         self.torch_compile_learner_dynamo_backend = "inductor"
         self.torch_compile_worker_dynamo_backend = "inductor"
 
+    @_with_settings
     @override(PPOConfig)
-    def training(
-        self,
-        *,
-        extrinsic_coeff: float = NotProvided,
-        extrinsic_reward: str = NotProvided,
-        num_minibatches: int = NotProvided,
-        normalize_advantages: str = NotProvided,
-        backbone: Mapping[str, Any] | str = NotProvided,
-        heads: Mapping[str, Any] = NotProvided,
-        intrinsic_reward: Any = NotProvided,
-        auxiliary_loss: Any = NotProvided,
-        pretraining: Mapping[str, Any] | None = NotProvided,
-        freeze_backbone: bool = NotProvided,
-        warmup_steps: int = NotProvided,
-        max_nonfinite_updates: int = NotProvided,
-        torch_threads: int | None = NotProvided,
-        keep_freed_memory: bool = NotProvided,
-        micro_batch_size: int | None = NotProvided,
-        autocast: str = NotProvided,
-        overlap_sampling: bool = NotProvided,
-        optimizer_type: str = NotProvided,
-        optimizer_epsilon: float = NotProvided,
-        **kwargs: Any,
-    ) -> IntrinsicPPOConfig:
-        """Sets training settings; PPO's own (lr, gamma, lambda_, clip_param, ...) are accepted as well.
+    def training(self, **given: Any) -> IntrinsicPPOConfig:
+        """Sets training settings: this package's, and PPO's own (lr, gamma, lambda_, clip_param, ...).
 
-        Args:
-            extrinsic_coeff: weight of the extrinsic advantage (RND: 2; each intrinsic reward has its own ``coeff``).
-            extrinsic_reward: what the learner trains on: "raw", "sign", "positive_sign" (1 for gains,
-                else 0), "clip" (to [-1, 1]) or "none" (zero).
-                Reported returns are always raw.
-            num_minibatches: minibatches per epoch (RND: 4); ``minibatch_size`` (samples), if set, decides instead.
-            normalize_advantages: standardise the mixed advantage over the "rollout" or each "minibatch"; RND: "none".
-            backbone: ``{type: name, **options}``; "auto" picks by observation space.
-            heads: changes to how policy and critics stand on the backbone, see `HeadOptions`.
-            intrinsic_reward: None, one mapping ``{type: rnd, ...}`` or a list of them (one value stream each).
-            auxiliary_loss: None, one mapping or a list.
-            pretraining: None, or options of `PretrainingOptions`: the auxiliary losses train the backbone on random
-                play before the first update, one rollout per iteration.
-            freeze_backbone: train all but the backbone; auxiliary losses then act in pre-training only.
-            warmup_steps: vector steps of random play, in separate environments, for the first statistics.
-            max_nonfinite_updates: skipped non-finite updates in a row after which training stops.
-            torch_threads: threads of the learner; None takes all cores (shared between learners).
-            keep_freed_memory: on the CPU, keep freed blocks for the next step instead of returning them to the kernel.
-            micro_batch_size: samples per forward and backward pass of policy and critics; gradients are summed over a
-                minibatch. None: 1,024 on the CPU, the whole minibatch on a GPU.
-            autocast: "bfloat16" runs policy and critics in that precision; rewards and losses stay float32.
-            overlap_sampling: remote runners play the next rollout while the learner trains on the last one. The acting
-                policy is then one update older; the stored log-probabilities are its own, so ratios stay right.
-            optimizer_type: "adam", or "rmsprop" (alpha 0.99) for the settings of A2C.
-            optimizer_epsilon: the optimizer's epsilon.
-            **kwargs: PPO's and RLlib's own training settings.
+        Raises:
+            ConfigError: no setting of that name; the nearest one is named.
         """
-        super().training(**kwargs)
-        given = {k: v for k, v in locals().items() if k in vars(self) and v is not NotProvided}
+        known = {*OWN, *_parameters_of(PPOConfig.training)}
+        for name in given:
+            if name not in known:
+                raise unknown_name_error("training setting", name, known, name)
+        super().training(**{name: value for name, value in given.items() if name not in OWN})
         for name, value in given.items():
-            setattr(self, name, value)
+            if name in OWN and value is not NotProvided:
+                setattr(self, name, value)
         return self
 
     def intrinsic_reward_specs(self) -> list[dict[str, Any]]:
         """The intrinsic rewards as a list of mappings, one per intrinsic value stream."""
-        return _as_list(self.intrinsic_reward)
+        return [spec for _, spec in plugin_specs("intrinsic_reward", self.intrinsic_reward)]
 
     def auxiliary_loss_specs(self) -> list[dict[str, Any]]:
         """The auxiliary losses as a list of mappings."""
-        return _as_list(self.auxiliary_loss)
+        return [spec for _, spec in plugin_specs("auxiliary_loss", self.auxiliary_loss)]
 
     def pretraining_options(self) -> PretrainingOptions | None:
         """How to pre-train, if at all.
@@ -243,25 +151,24 @@ class IntrinsicPPOConfig(PPOConfig):
             ConfigError: naming the field, the value and what is allowed.
         """
         self._refuse_unsupported()
-        for name, (hint, limits) in (OWN_SETTINGS | LIMITED_SETTINGS).items():
-            setattr(self, name, check_value(getattr(self, name), hint, name, Limits(**limits)))
-        for name in ("lr", "clip_param", "entropy_coeff"):
-            _check_schedule(name, getattr(self, name))
-        if self.rollout_fragment_length != "auto":
-            check_value(self.rollout_fragment_length, int, "rollout_fragment_length", Limits(low=1))
+        for name, setting in SETTINGS.items():
+            setattr(self, name, setting.check(getattr(self, name)))
         sequence_length = self.sequence_length()
-        head_style(HeadStyle(), self.heads)
-        for i, spec in enumerate(self.intrinsic_reward_specs()):
-            INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
-        for i, spec in enumerate(self.auxiliary_loss_specs()):
-            AUXILIARY_LOSSES.parse(spec, f"auxiliary_loss[{i}]")
+        with at("heads"):
+            head_style(HeadStyle(), self.heads)
+        for path, spec in plugin_specs("intrinsic_reward", self.intrinsic_reward):
+            INTRINSIC_REWARDS.parse(spec, path)
+        for path, spec in plugin_specs("auxiliary_loss", self.auxiliary_loss):
+            AUXILIARY_LOSSES.parse(spec, path)
         self._check_pretraining()
         learners, envs = (
             max(1, self.num_learners),
             self.num_envs_per_env_runner * max(1, self.num_env_runners),
         )
         if learners > envs:
-            raise ConfigError(f"num_learners: {learners} learners cannot share {envs} environments; allowed is {envs}.")
+            raise ConfigError(
+                "num_learners", f"{learners} learners cannot share {envs} environments", f"{envs} or less"
+            )
         if not self.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
             self._check_samples(self.samples_per_iteration() // learners, sequence_length)
         # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
@@ -271,13 +178,15 @@ class IntrinsicPPOConfig(PPOConfig):
     def _check_pretraining(self) -> None:
         if self.pretraining_options() is not None and not self.auxiliary_loss_specs():
             raise ConfigError(
-                "pretraining: there is no auxiliary_loss to train with; allowed is one, for example {type: byol}, or "
-                "pretraining: null."
+                "pretraining",
+                "there is no auxiliary_loss to train with",
+                "one, for example {type: byol}, or pretraining: null",
             )
         if self.freeze_backbone and self.auxiliary_loss_specs() and self.pretraining is None:
             raise ConfigError(
-                "freeze_backbone: true leaves auxiliary_loss nothing to train; allowed is pretraining beside it, "
-                "auxiliary_loss: null, or freeze_backbone: false."
+                "freeze_backbone",
+                "true leaves auxiliary_loss nothing to train",
+                "pretraining beside it, auxiliary_loss: null, or freeze_backbone: false",
             )
 
     def _check_samples(self, samples: int, sequence_length: int) -> None:
@@ -287,92 +196,67 @@ class IntrinsicPPOConfig(PPOConfig):
             allowed = [length for length in range(1, steps + 1) if steps % length == 0]
             nearest = min(allowed, key=lambda length: abs(length - sequence_length))
             raise ConfigError(
-                f"backbone.max_seq_len: {sequence_length} does not divide rollout_fragment_length {steps}; allowed are "
-                f"{', '.join(map(str, allowed))}. Nearest: {nearest}."
+                "backbone.max_seq_len",
+                f"{sequence_length} does not divide rollout_fragment_length {steps}",
+                f"one of {', '.join(map(str, allowed))}",
+                nearest,
             )
         if self.minibatch_size is not None and self.minibatch_size > samples:
             raise ConfigError(
-                f"minibatch_size: {self.minibatch_size} is more than an iteration's {samples} samples per learner; "
-                f"allowed is {samples} or less, or null for num_minibatches."
+                "minibatch_size",
+                f"{self.minibatch_size} is more than an iteration's {samples} samples per learner",
+                f"{samples} or less, or null for num_minibatches",
             )
         if self.minibatches_per_epoch() > samples // sequence_length:
             parts = "samples" if sequence_length == 1 else f"sequences of {sequence_length} steps"
             raise ConfigError(
-                f"num_minibatches: {self.minibatches_per_epoch()} is more than an iteration's "
-                f"{samples // sequence_length} {parts}."
+                "num_minibatches",
+                f"{self.minibatches_per_epoch()} is more than an iteration's {samples // sequence_length} {parts}",
             )
         self.train_batch_size_per_learner = samples
 
     def _refuse_unsupported(self) -> None:
         if self.overlap_sampling and self.num_env_runners == 0 and not self.in_evaluation:
             raise ConfigError(
-                "overlap_sampling: True needs runners of their own, and num_env_runners is 0; allowed is False, or "
-                "num_env_runners of 1 or more."
+                "overlap_sampling",
+                "True needs runners of their own, and num_env_runners is 0",
+                "False, or num_env_runners of 1 or more",
             )
         if self.torch_compile_learner and self.torch_compile_learner_what_to_compile != "forward_train":
             raise ConfigError(
-                "torch_compile_learner_what_to_compile: "
-                f"{self.torch_compile_learner_what_to_compile!r} is not supported; allowed is 'forward_train'."
+                "torch_compile_learner_what_to_compile",
+                f"{self.torch_compile_learner_what_to_compile!r} is not supported",
+                "'forward_train'",
             )
         if not (self.enable_rl_module_and_learner and self.enable_env_runner_and_connector_v2):
-            raise ConfigError("enable_rl_module_and_learner: RLlib's old API stack is not supported; leave it True.")
+            raise ConfigError("enable_rl_module_and_learner", "RLlib's old API stack is not supported", "True")
         if self.is_multi_agent:
-            raise ConfigError("multi_agent: multi-agent environments are not supported; use a single-agent one.")
+            raise ConfigError("multi_agent", "multi-agent environments are not supported", "a single-agent one")
         if self.input_ not in (None, "sampler"):
-            raise ConfigError(f"input_: offline data ({self.input_!r}) is not supported; allowed is 'sampler'.")
+            raise ConfigError("input", f"offline data ({self.input_!r}) is not supported", "'sampler'")
         if self.use_kl_loss:
-            raise ConfigError("use_kl_loss: True is not supported (the lineage has no KL term); allowed is False.")
+            raise ConfigError("use_kl_loss", "True is not supported (the lineage has no KL term)", "False")
         if self.torch_skip_nan_gradients:
             raise ConfigError(
-                "torch_skip_nan_gradients: True is not supported; non-finite updates are always skipped "
-                "(see max_nonfinite_updates)."
+                "torch_skip_nan_gradients",
+                "True is not supported (non-finite updates are always skipped, see max_nonfinite_updates)",
+                "False",
             )
 
 
-def _as_list(spec: Any) -> list[dict[str, Any]]:
-    if spec is None:
+def plugin_specs(key: str, value: Any) -> list[tuple[str, Any]]:
+    """The specifications of several plug-ins with their paths: those of a list by number, a single one by its key."""
+    if value is None:
         return []
-    specs = spec if isinstance(spec, (list, tuple)) else [spec]
-    return [{"type": s} if isinstance(s, str) else dict(s) if isinstance(s, Mapping) else s for s in specs]
+    several = isinstance(value, (list, tuple))
+    specs = [
+        {"type": s} if isinstance(s, str) else dict(s) if isinstance(s, Mapping) else s
+        for s in (value if several else [value])
+    ]
+    return [(f"{key}[{i}]" if several else key, spec) for i, spec in enumerate(specs)]
 
 
-def _check_schedule(name: str, value: Any) -> None:
-    """Checks a number >= 0 or a schedule ``[[agent_step, value], ...]`` that starts at step 0."""
-    if not isinstance(value, (list, tuple)):
-        check_value(value, float, name, Limits(low=0.0))
-        return
-    steps = [point[0] for point in value if isinstance(point, (list, tuple)) and len(point) == 2]
-    if len(steps) != len(value) or len(value) < 2 or steps[0] != 0 or steps != sorted(set(steps)):
-        raise ConfigError(
-            f"{name}: {value!r} is no schedule; allowed is a number or [[0, value], [agent_step, value], ...] "
-            "with rising agent steps."
-        )
-    for i, point in enumerate(value):
-        check_value(point[1], float, f"{name}[{i}]", Limits(low=0.0))
-
-
-class RNDConfig(IntrinsicPPOConfig):
-    """IntrinsicPPO with Random Network Distillation (Burda et al. 2018, arXiv 1810.12894)."""
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        from rllib_rnd.algorithm import RND
-
-        super().__init__(algo_class=algo_class or RND)
-        self.intrinsic_reward = {"type": "rnd"}
-        self.warmup_steps = 6400
-
-
-class SNDConfig(IntrinsicPPOConfig):
-    """IntrinsicPPO with Self-supervised Network Distillation, SND-V (Pecháč et al. 2023, arXiv 2302.11563).
-
-    PPO as published there: extrinsic discount 0.998, minibatches of 512 samples, gradients clipped at 0.5.
-    """
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        from rllib_rnd.algorithm import SND
-
-        super().__init__(algo_class=algo_class or SND)
-        self.intrinsic_reward = {"type": "snd_v"}
-        self.gamma = 0.998
-        self.minibatch_size = 512
-        self.grad_clip = 0.5
+def _parameters_of(method: Callable[..., Any]) -> set[str]:
+    """Names of the keyword arguments of RLlib's ``training`` methods, whose ``**kwargs`` go to the base class."""
+    classes = [c for c in PPOConfig.__mro__ if method.__name__ in vars(c)]
+    return {name for c in classes for name in inspect.signature(vars(c)[method.__name__]).parameters}

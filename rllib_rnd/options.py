@@ -129,14 +129,14 @@ def check_value(value: Any, hint: Any, where: str = "", limits: Limits | None = 
     limits = limits or Limits()
     if limits.schedule and isinstance(value, (list, tuple)):
         return _check_schedule(value, where, limits)
-    value = _check_type(value, hint, where)
+    written, value = value, _check_type(value, hint, where)
     if limits.choices is not None and value not in limits.choices:
         if isinstance(value, str):
             raise unknown_name_error("value", value, [c for c in limits.choices if c is not None], where)
         raise ConfigError(where, f"{value!r} is not one of {list(limits.choices)}")
     for number in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(number, (int, float)) and not isinstance(number, bool) and not limits.admit(number):
-            raise ConfigError(where, f"{value!r} is out of range", limits.describe() or "a finite number")
+            raise ConfigError(where, f"{written!r} is out of range", limits.describe() or "a finite number")
     return value
 
 
@@ -193,6 +193,49 @@ def _check_type(value: Any, hint: Any, where: str) -> Any:
     elif isinstance(value, origin or hint):
         return value
     raise wrong
+
+
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """The default of a dataclass field, made anew where it is made."""
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
+
+
+def options_table(cls: type) -> list[tuple[str, str, str, str]]:
+    """Name, default, what is allowed and meaning of every option, as text."""
+    hints = typing.get_type_hints(cls)
+    return [
+        (f.name, as_yaml(default_of(f)), describe_allowed(hints[f.name], f.metadata["limits"]), f.metadata["help"])
+        for f in dataclasses.fields(cls)
+    ]
+
+
+def describe_allowed(hint: Any, limits: Limits) -> str:
+    """What a value may be, in a few words for tables: ``more than 0, schedule``, ``1 or more, null``."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        # An int is allowed where a float is: one word for both.
+        members = [a for a in args if not (a is int and float in args)]
+        return ", ".join(describe_allowed(member, limits) for member in members)
+    if limits.choices is not None or origin is typing.Literal:
+        return ", ".join(map(as_yaml, limits.choices or args))
+    if hint in (int, float):
+        words = limits.describe() or "any number"
+        return f"{words}, schedule" if limits.schedule else words
+    if origin in (list, tuple):
+        return f"a list of {_type_name(args[0])}" if args else "list"
+    return {bool: "true, false", dict: "mapping", str: "name", list: "list", type(None): "null"}.get(hint, "")
+
+
+def as_yaml(value: Any) -> str:
+    """A value as one writes it in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_yaml, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _type_name(hint: Any) -> str:

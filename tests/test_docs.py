@@ -14,10 +14,8 @@ import pytest
 import torch
 import yaml
 
-from rllib_rnd import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.auxiliary.barlow_twins import BarlowTwinsOptions
 from rllib_rnd.auxiliary.byol import BYOLOptions
-from rllib_rnd.config import OWN_SETTINGS
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.catch import CatchOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
@@ -48,6 +46,7 @@ from rllib_rnd.modules.mlp import MLPOptions
 from rllib_rnd.modules.recurrent import FNNOptions, RecurrentOptions
 from rllib_rnd.modules.self_attention import SelfAttentionOptions
 from rllib_rnd.modules.vit import ViTExplorativeOptions
+from rllib_rnd.presets import settings_table
 from rllib_rnd.tracking.metrics import METRICS
 from rllib_rnd.training.pretraining import PretrainingOptions
 
@@ -158,24 +157,10 @@ def test_the_backbone_of_the_configuration_page_is_built(tmp_path: Path, monkeyp
     assert backbone.feature_dim == 512 and features.policy.shape == (3, 512)
 
 
-def test_algorithm_table_has_every_own_setting_and_the_right_defaults() -> None:
-    rows = table(section("configuration.md", "## Algorithm").split("### ")[0])
-    own = {*OWN_SETTINGS, "backbone", "heads", "intrinsic_reward", "auxiliary_loss"}
-    assert own <= set(rows), f"not in the table: {sorted(own - set(rows))}"
-    plain, rnd = IntrinsicPPOConfig(), RNDConfig()
-    for name, written in rows.items():
-        attribute = "lambda_" if name == "lambda" else name
-        default, _, of_rnd = written.partition("; RND: ")
-        assert same(default, getattr(plain, attribute)), f"{name}: the docs say {default}"
-        assert same(of_rnd or default, getattr(rnd, attribute)), f"{name}: the docs say {of_rnd} for RND"
-
-
-def same(written: str, value: Any) -> bool:
-    if isinstance(value, dict):
-        return written == "{" + ", ".join(f"{k}: {v}" for k, v in value.items()) + "}"
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(written) == float(value)
-    return written == as_written(value)
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    text = section("configuration.md", "## Algorithm").split("### ")[0]
+    rows = [f"| `{key}` | {default} | {allowed} | {meaning} |" for key, default, allowed, meaning in settings_table()]
+    assert re.findall(r"^\| `.*$", text, re.MULTILINE) == rows
 
 
 def test_every_metric_is_explained() -> None:

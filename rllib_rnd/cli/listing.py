@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from rllib_rnd.cli.examples import description, example_files, examples_path
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.errors import unknown_name_error
+from rllib_rnd.options import options_table
 
 
 def first_line(thing: Any) -> str:
@@ -27,6 +27,13 @@ def list_algorithms() -> None:
     for name, algorithm in own.items():
         say(f"{name:20} {first_line(algorithm)}")
     say(f"{'':20} RLlib's own run too: {', '.join(n for n in algorithm_names() if n not in own)}")
+
+
+def list_settings() -> None:
+    """Prints the settings of ``config``, with defaults and what is allowed."""
+    from rllib_rnd.presets import settings_table
+
+    _print_options(settings_table(), indent="")
 
 
 def list_backbones() -> None:
@@ -79,18 +86,16 @@ def _print_registry(registry: Any, size: Callable[[str], str] | None = None) -> 
         say(f"{name:20} {first_line(cls)}{source}" + (f"  {size(name)}" if size else ""))
         if getattr(cls, "cost", ""):
             say(f"{'':20} cost: {cls.cost}")
-        _print_options(cls.Options)
+        _print_options(options_table(cls.Options))
 
 
-def _print_options(options_class: Any) -> None:
-    table = Table.grid(padding=(0, 2))
-    for field in dataclasses.fields(options_class):
-        default = field.default
-        if field.default_factory is not dataclasses.MISSING:
-            default = field.default_factory()
-        table.add_row("", field.name, repr(default), str(field.metadata.get("help", "")))
-    if table.row_count:
-        console().print(table)
+def _print_options(rows: Iterable[tuple[str, ...]], indent: str = "  ") -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    for name, *rest in rows:
+        grid.add_row(indent + name, *rest)
+    if grid.row_count:
+        console().print(grid)
 
 
 def list_environments() -> None:
@@ -100,7 +105,7 @@ def list_environments() -> None:
     for family in families():
         say(f"{family.pattern:40} {family.description}")
         if family.options_class is not None:
-            _print_options(family.options_class)
+            _print_options(options_table(family.options_class))
 
 
 def list_examples() -> None:
@@ -111,6 +116,7 @@ def list_examples() -> None:
 
 KINDS: dict[str, Callable[[], None]] = {
     "algorithms": list_algorithms,
+    "settings": list_settings,
     "backbones": list_backbones,
     "rewards": list_rewards,
     "losses": list_losses,

@@ -57,7 +57,7 @@ class MiniGridOptions:
         "null: a new layout in each episode; a number: the layout (and start) of that seed in each",
         low=0,
     )
-    actions: list[int] | None = option(  # noqa: RUF009 - option() is a field maker; ruff sees the list only
+    actions: list[int] | None = option(
         None,
         "what the agent may do: 0 left, 1 right, 2 forward, 3 pick up, 4 drop, 5 toggle, 6 done; null = all",
         low=0,

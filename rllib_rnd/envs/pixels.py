@@ -27,9 +27,7 @@ class PixelsOptions:
     """Options of Pixels (``env_config``)."""
 
     id: str = option("", "gymnasium id of the environment that is seen, for example CartPole-v1; required")
-    kwargs: dict[str, Any] = option(  # noqa: RUF009 - option() is a field maker; ruff sees the dict only
-        {}, "keyword arguments of gymnasium.make for that environment"
-    )
+    kwargs: dict[str, Any] = option({}, "keyword arguments of gymnasium.make for that environment")
     frame_size: int = option(84, "height and width of the observation", low=36, high=512)
     frame_stack: int = option(4, "frames in one observation, newest last", low=1, high=16)
     frame_skip: int = option(

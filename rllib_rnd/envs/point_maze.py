@@ -84,7 +84,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 class PointMazeOptions:
     """Options of PointMaze (``env_config``)."""
 
-    layout: str | list[str] = option(  # noqa: RUF009 - option() is a field maker; ruff sees the list only
+    layout: str | list[str] = option(
         "u_maze",
         f"{', '.join(LAYOUTS)}, or rows of equal length: # wall, . free, S start, G goal; walls all around",
     )

@@ -9,122 +9,70 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted, unknown_name_error
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
-from rllib_rnd.options import Limits, check_value
+from rllib_rnd.options import check_value
+from rllib_rnd.settings import ALIASES, RLLIBS_OWN, SETTINGS, attribute_name
 
-# What users write -> the attribute of AlgorithmConfig that holds it.
-ALIASES = {
-    "lambda": "lambda_",
-    "callbacks": "callbacks_class",
-    "framework": "framework_str",
-    "input": "input_",
-    "train_batch_size_per_learner": "_train_batch_size_per_learner",
-    "model_config": "_model_config",
-}
 # Attributes that are state or belong to parts of RLlib that cannot be set from a file.
 _HIDDEN = {"algo_class", "in_evaluation", "policies", "policy_mapping_fn", "stats_cls_lookup"}
+# What RLlib itself calls otherwise than its users do.
+_INTERNAL = {"callbacks_class", "framework_str", "input_"}
 _RLLIB_DEPRECATED = -1  # ray.rllib.utils.deprecation.DEPRECATED_VALUE
 
 
-@dataclass(frozen=True)
-class Rule:
-    """Allowed values of one key.
+def known_keys(default: AlgorithmConfig) -> list[str]:
+    """Returns the names that a user may write in ``config`` for one algorithm.
 
-    Attributes:
-        hint: type annotation, as :func:`rllib_rnd.options.check_value` reads it.
-        low, high: inclusive limits.
-        above: exclusive lower limit.
-        schedule: a list ``[[agent_step, value], ...]`` is allowed too.
+    Args:
+        default: ``algorithm_class.get_default_config()``.
     """
-
-    hint: Any
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    schedule: bool = False
-
-
-_COUNT = Rule(int, low=1)
-_COUNT_OR_ZERO = Rule(int, low=0)
-_SHARE = Rule(float, low=0.0, high=1.0)
-_NOT_NEGATIVE = Rule(float, low=0.0)
-_POSITIVE_OR_NONE = Rule(float | None, above=0.0)
-
-RULES: dict[str, Rule] = {
-    "env": Rule(str),
-    "env_config": Rule(dict),
-    "lr": Rule(float, above=0.0, schedule=True),
-    "entropy_coeff": Rule(float, low=0.0, schedule=True),
-    "clip_param": Rule(float, above=0.0, schedule=True),
-    "gamma": _SHARE,
-    "lambda_": _SHARE,
-    "vf_loss_coeff": _NOT_NEGATIVE,
-    "vf_clip_param": _POSITIVE_OR_NONE,
-    "grad_clip": _POSITIVE_OR_NONE,
-    "kl_coeff": _NOT_NEGATIVE,
-    "kl_target": Rule(float, above=0.0),
-    "num_epochs": _COUNT,
-    "num_minibatches": _COUNT,
-    "minibatch_size": Rule(int | None, low=1),
-    "_train_batch_size_per_learner": Rule(int | None, low=1),
-    "train_batch_size": _COUNT,
-    "num_env_runners": _COUNT_OR_ZERO,
-    "num_envs_per_env_runner": _COUNT,
-    "num_learners": _COUNT_OR_ZERO,
-    "num_cpus_per_env_runner": _NOT_NEGATIVE,
-    "num_gpus_per_env_runner": _NOT_NEGATIVE,
-    "num_cpus_per_learner": Rule(float | str, low=0.0),
-    "num_gpus_per_learner": _NOT_NEGATIVE,
-    "num_cpus_for_main_process": _NOT_NEGATIVE,
-    "num_gpus": _NOT_NEGATIVE,
-    "rollout_fragment_length": Rule(int | str, low=1),
-    "sample_timeout_s": Rule(float | None, low=0.0),
-    "seed": Rule(int | None, low=0),
-    "extrinsic_coeff": _NOT_NEGATIVE,
-    "warmup_steps": _COUNT_OR_ZERO,
-    # The presets' defaults are single mappings; what they may be besides is known here alone.
-    "intrinsic_reward": Rule(dict | str | list | None),
-    "auxiliary_loss": Rule(dict | str | list | None),
-    "backbone": Rule(dict | str),
-    "pretraining": Rule(dict | None),
-    "max_nonfinite_updates": _COUNT,
-    "torch_threads": Rule(int | None, low=1),
-    "micro_batch_size": Rule(int | None, low=1),
-    "evaluation_interval": Rule(int | None, low=1),
-    "evaluation_duration": Rule(int | str, low=1),
-    "evaluation_num_env_runners": _COUNT_OR_ZERO,
-    "evaluation_config": Rule(dict | None),
-    "callbacks_class": Rule(Any),
-    "_model_config": Rule(dict),
-}
-
-
-def known_keys(default: Any) -> dict[str, str]:
-    """Returns {name a user may write: attribute of the configuration} for one algorithm."""
-    names: dict[str, str] = {}
+    names = [alias for alias, attribute in ALIASES.items() if hasattr(default, attribute)]
     for name, value in vars(default).items():
         deprecated = isinstance(value, int) and not isinstance(value, bool) and value == _RLLIB_DEPRECATED
-        if name.startswith("_") or name in _HIDDEN or deprecated:
-            continue
-        names[name] = name
-    for alias, name in ALIASES.items():
-        if hasattr(default, name):
-            names[alias] = name
-    for internal in ("callbacks_class", "framework_str", "input_"):  # the alias is the public word
-        names.pop(internal, None)
+        if not (name.startswith("_") or name in _HIDDEN or name in _INTERNAL or deprecated):
+            names.append(name)
     return names
 
 
-def check_config(space: SearchSpace, default: Any, path: KeyPath, places: Places) -> None:
-    """Checks every key and every value that any trial can take.
+def with_attribute_names(
+    config: Mapping[str, Any], default: AlgorithmConfig, path: KeyPath, places: Places
+) -> dict[str, Any]:
+    """Returns ``config`` by attribute of the configuration: the one place where aliases are resolved.
 
     Args:
-        space: the ``config`` of one experiment.
+        config: by the names of the file.
+        default: whose names are allowed.
+        path: where it stands in the file.
+        places: the places of its values, renamed likewise.
+
+    Raises:
+        ExperimentError: an unknown key, or a setting under both of its names.
+    """
+    known, result = known_keys(default), {}
+    for key, value in config.items():
+        if key not in known:
+            raise places.located(path, unknown_name_error("key", key, known, key))
+        name = attribute_name(key)
+        if name in result or (name != key and name in config):
+            raise places.error((*path, name), f"is the same setting as {key}; give one of them")
+        if name != key:
+            places.rename((*path, key), name)
+        result[name] = value
+    return result
+
+
+def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, places: Places) -> None:
+    """Checks every value that any trial can take, and takes counts written as ``1e6`` for the integers they are.
+
+    Args:
+        space: the ``config`` of one experiment, by attribute.
         default: ``algorithm_class.get_default_config()``.
         path: where ``config`` stands in the file.
         places: the places of its values.
@@ -132,90 +80,56 @@ def check_config(space: SearchSpace, default: Any, path: KeyPath, places: Places
     Raises:
         ExperimentError: for the first problem found.
     """
-    known = known_keys(default)
-    for key in space.sample:
-        if key not in known:
-            raise places.error((*path, key), str(unknown_name_error("key", key, known)))
-    for key in space.sample.get("evaluation_config") or ():
-        if key not in known:
-            raise places.error((*path, "evaluation_config", key), str(unknown_name_error("key", key, known)))
-    values: list[tuple[KeyPath, Any]] = [((key,), value) for key, value in space.sample.items()]
-    for where, value in [*values, *space.alternatives]:
-        if len(where) == 1:
-            _check_one(str(where[0]), value, known, default, (*path, *where), places)
+    evaluation = space.sample.get("evaluation_config")
+    if isinstance(evaluation, Mapping):
+        with_attribute_names(evaluation, default, (*path, "evaluation_config"), places)
+    with places.at(*path):
+        for name, value in space.sample.items():
+            checked = check_setting(name, value, default)
+            if space.space[name] is value:  # no sampling expression
+                space.space[name] = checked
+            space.sample[name] = checked
+        for where, value in space.alternatives:
+            if len(where) == 1:
+                check_setting(str(where[0]), value, default)
 
 
-def _check_one(key: str, value: Any, known: Mapping[str, str], default: Any, path: KeyPath, places: Places) -> None:
-    attribute = known[key]
-    rule = RULES.get(attribute) or _rule_from(vars(default).get(attribute))
-    try:
-        check_rule(value, rule, "value")
-    except ConfigError as error:
-        raise places.error(path, str(error).partition(": ")[2]) from error
-
-
-def check_rule(value: Any, rule: Rule, where: str) -> None:
-    """Checks one value against one rule.
+def check_setting(name: str, value: Any, default: AlgorithmConfig) -> Any:
+    """Checks one value against the table of settings, or against the type of its default.
 
     Raises:
-        ConfigError: naming ``where``, the value and what is allowed.
+        ConfigError: naming the setting, the value and what is allowed.
     """
-    if rule.schedule and isinstance(value, list):
-        _check_schedule(value, rule, where)
-        return
-    # Counts are often written 1e6, which YAML reads as a float.
-    whole = isinstance(value, float) and value.is_integer() and rule.hint in (int, int | None)
-    check_value(int(value) if whole else value, rule.hint, where, Limits(low=rule.low, high=rule.high))
-    if rule.above is not None and isinstance(value, (int, float)) and value <= rule.above:
-        raise ConfigError(f"{where}: {value!r} is out of range; allowed is more than {rule.above:g}.")
-
-
-def _check_schedule(value: list[Any], rule: Rule, where: str) -> None:
-    steps = []
-    for point in value:
-        if not isinstance(point, list) or len(point) != 2 or isinstance(point[0], bool):
-            raise ConfigError(f"{where}: {point!r} is no point of a schedule; allowed is [agent_step, value].")
-        step, number = point
-        if not isinstance(step, (int, float)) or step < 0:
-            raise ConfigError(f"{where}: {step!r} is not an agent step; allowed is 0 or more.")
-        steps.append(step)
-        # A schedule may end at zero: a learning rate that is annealed away.
-        check_value(number, float, where, Limits(low=0.0, high=rule.high))
-    if not steps or steps[0] != 0 or steps != sorted(set(steps)):
-        raise ConfigError(f"{where}: {value!r}: a schedule starts at agent step 0 and its steps grow.")
-
-
-def _rule_from(default: Any) -> Rule:
+    if name in SETTINGS:
+        return SETTINGS[name].check(value)
+    if name in RLLIBS_OWN:
+        hint, limits = RLLIBS_OWN[name]
+        return check_value(value, hint, name, limits)
+    mine = vars(default).get(name)
     for kind in (bool, int, float, str, dict, list):  # bool first, it is an int too
-        if isinstance(default, kind):
-            return Rule(float | int if kind is float else kind)
-    return Rule(Any)
+        if isinstance(mine, kind):
+            return check_value(value, int | float if kind in (int, float) else kind, name)
+    return value
 
 
-def whole_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the configuration with counts written as ``1e6`` turned into integers."""
-    result = dict(config)
-    for key, value in result.items():
-        rule = RULES.get(ALIASES.get(key, key))
-        if rule and rule.hint in (int, int | None) and isinstance(value, float) and value.is_integer():
-            result[key] = int(value)
-    return result
-
-
-def build_config(algorithm_class: Any, base: Any | None, values: Mapping[str, Any]) -> Any:
+def build_config(
+    algorithm_class: type[Algorithm], base: AlgorithmConfig | None, values: Mapping[str, Any]
+) -> AlgorithmConfig:
     """Returns the configuration object of one trial.
 
     Args:
         algorithm_class: the algorithm.
         base: a configuration object to start from (Python experiment files), or None for the defaults.
-        values: keys to set, without sampling expressions.
+        values: attributes to set, without sampling expressions.
     """
     config = base.copy(copy_frozen=False) if base is not None else algorithm_class.get_default_config()
     config.update_from_dict(copy.deepcopy(dict(values)))
     return config
 
 
-def validate_trials(algorithm_class: Any, base: Any | None, space: SearchSpace, path: KeyPath, places: Places) -> None:
+def validate_trials(
+    algorithm_class: type[Algorithm], base: AlgorithmConfig | None, space: SearchSpace, path: KeyPath, places: Places
+) -> None:
     """Runs the algorithm's own ``validate()`` on one trial and once per other value of each expression.
 
     Raises:
@@ -237,18 +151,25 @@ def replaced(config: Mapping[str, Any], where: KeyPath, value: Any) -> dict[str,
     return result
 
 
-def _validate(algorithm_class: Any, base: Any, values: Mapping[str, Any], path: KeyPath, places: Places) -> None:
+def _validate(
+    algorithm_class: type[Algorithm],
+    base: AlgorithmConfig | None,
+    values: Mapping[str, Any],
+    path: KeyPath,
+    places: Places,
+) -> None:
     try:
-        config = build_config(algorithm_class, base, values)
-        config.validate()
-        check_environment(algorithm_class, config)
-    except ExperimentError:
+        with places.at(*path):
+            config = build_config(algorithm_class, base, values)
+            config.validate()
+            check_environment(config)
+    except ConfigError:
         raise
-    except (ConfigError, ValueError, TypeError, NotImplementedError, ImportError) as error:
-        raise _placed(error, values, path, places) from error
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+        raise _from_rllib(error, values, path, places) from error
 
 
-def check_environment(algorithm_class: Any, config: Any) -> None:
+def check_environment(config: AlgorithmConfig) -> None:
     """Makes the environment once, so that a wrong name or option is found before anything is started.
 
     Only for this package's algorithms; RLlib's own look environments up in a registry of their own.
@@ -256,27 +177,17 @@ def check_environment(algorithm_class: Any, config: Any) -> None:
     Raises:
         ConfigError: unknown name, wrong option, missing package, or spaces that are not supported.
     """
-    from rllib_rnd.algorithm import IntrinsicPPO
+    from rllib_rnd.algorithm import IntrinsicPPOConfig
     from rllib_rnd.envs import make_vector_env
 
-    if issubclass(algorithm_class, IntrinsicPPO):
+    if isinstance(config, IntrinsicPPOConfig):
         make_vector_env(config.env, 1, dict(config.env_config)).close()
 
 
-def _placed(error: Exception, values: Mapping[str, Any], path: KeyPath, places: Places) -> ExperimentError:
-    """Finds the key that an algorithm's message is about: the path it starts with, or the first key named."""
+def _from_rllib(error: Exception, values: Mapping[str, Any], path: KeyPath, places: Places) -> ExperimentError:
+    """RLlib's own errors carry no place: theirs is the line of the first key that the message names."""
     message = " ".join(str(error).partition("\nTo suppress all validation")[0].split())
-    start, colon, rest = message.partition(": ")
-    where = parse_dotted(start.removeprefix("config.")) if colon and " " not in start else ()
-    if len(where) > 1 and isinstance(where[1], int) and isinstance(values.get(str(where[0])), Mapping):
-        where = (where[0], *where[2:])  # a single plug-in counts as a list of one in the algorithm's messages
-    if where and str(where[0]) in values:
-        unknown = re.match(r"unknown \w+ '([^']*)'", rest)
-        if unknown and (*path, *where, unknown.group(1)) in places:
-            where = (*where, unknown.group(1))
-        return places.error((*path, *where), rest)
     named = [key for key in values if re.search(rf"\b{re.escape(key)}\b", message)]
     if named:
-        first = min(named, key=message.index)
-        return places.error((*path, first), message)
-    return ExperimentError(f"{places.of(path)}: {dotted(path)}: {message}")
+        return places.error((*path, min(named, key=message.index)), message)
+    return ExperimentError(places.of(path), dotted(path), message)

@@ -22,25 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
 from rllib_rnd.errors import ConfigError, KeyPath, parse_dotted, unknown_name_error
-from rllib_rnd.experiment.checks import (
-    ALIASES,
-    build_config,
-    check_config,
-    validate_trials,
-    whole_numbers,
-)
+from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
     SCHEDULERS,
     SEARCHES,
     OptunaOptions,
     SearchSpace,
+    SectionOptions,
     read_section,
     read_space,
 )
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
 from rllib_rnd.options import Limits, check_value, import_path, option, parse_options
+from rllib_rnd.settings import ALIASES, PUBLIC_NAMES
 from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
 
 
@@ -81,15 +80,15 @@ class Experiment:
 
     name: str
     source: Path
-    algorithm_class: Any
-    base: Any | None
+    algorithm_class: type[Algorithm]
+    base: AlgorithmConfig | None
     space: SearchSpace
     stop: dict[str, float]
     num_samples: int = 1
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     tune: TuneOptions = field(default_factory=TuneOptions)
-    search: Any = None
-    scheduler: Any = None
+    search: SectionOptions | None = None
+    scheduler: SectionOptions | None = None
     max_failures: int = 0
 
     @property
@@ -102,11 +101,11 @@ class Experiment:
         """Whether there is exactly one trial."""
         return self.num_samples == 1 and not self.space.varies
 
-    def sample_config(self, **overrides: Any) -> Any:
+    def sample_config(self, **overrides: Any) -> AlgorithmConfig:
         """Returns the configuration object of the first trial, with ``overrides`` on top."""
         return build_config(self.algorithm_class, self.base, {**self.space.sample, **overrides})
 
-    def trial_config(self, values: Mapping[str, Any]) -> Any:
+    def trial_config(self, values: Mapping[str, Any]) -> AlgorithmConfig:
         """Returns the configuration object of the trial whose ``config`` mapping is ``values``."""
         return build_config(self.algorithm_class, self.base, values)
 
@@ -162,15 +161,15 @@ def load_experiments(path: str | Path, overrides: Overrides | None = None) -> li
     """
     path = Path(path)
     if not path.is_file():
-        raise ExperimentError(f"{path}: no such file.")
+        raise ExperimentError(str(path), "", "no such file")
     if path.suffix == ".py":
         blocks, places = load_python(path), Places(str(path))
     elif path.suffix in (".yaml", ".yml"):
         blocks, places = load_yaml(path)
     else:
-        raise ExperimentError(f"{path}: an experiment file ends in .yaml, .yml or .py.")
+        raise ExperimentError(str(path), "", "an experiment file ends in .yaml, .yml or .py")
     if not isinstance(blocks, Mapping) or not blocks:
-        raise ExperimentError(f"{path}: expected at least one `name: {{run: ..., env: ..., ...}}`.")
+        raise ExperimentError(str(path), "", "expected at least one `name: {run: ..., env: ..., ...}`")
     return [_read_block(str(name), block, path, places, overrides or Overrides()) for name, block in blocks.items()]
 
 
@@ -182,74 +181,72 @@ def _read_block(name: str, block: Any, source: Path, places: Places, overrides: 
     block = {key: copy.deepcopy(value) for key, value in block.items() if key != "_base"}
     for key in block:
         if key not in TOP_LEVEL_KEYS:
-            raise places.error((*top, str(key)), str(unknown_name_error("key", str(key), TOP_LEVEL_KEYS)))
-    algorithm_class = resolve_algorithm(block.get("run"), (*top, "run"), places)
-    config = _read_config(block, top, places, has_base=base is not None)
-    _apply_overrides(config, (*top, "config"), places, overrides, base)
-    space = read_space(whole_numbers(config), (*top, "config"), places)
+            raise places.located(top, unknown_name_error("key", str(key), TOP_LEVEL_KEYS, str(key)))
+    with places.at(*top):
+        algorithm_class = resolve_algorithm(block.get("run"))
     default = base if base is not None else algorithm_class.get_default_config()
+    config = _read_config(block, top, places)
+    _apply_overrides(config, (*top, "config"), places, overrides, base)
+    config = with_attribute_names(config, default, (*top, "config"), places)
+    space = read_space(config, (*top, "config"), places)
     check_config(space, default, (*top, "config"), places)
     if space.sample.get("env", getattr(base, "env", None)) is None:
-        raise places.error(top, "env is missing; name an environment (`rllib list environments`).")
-    search = read_section(block.get("search"), SEARCHES, (*top, "search"), places)
-    scheduler = read_section(block.get("scheduler"), SCHEDULERS, (*top, "scheduler"), places)
-    if isinstance(search, OptunaOptions) and space.grids > 1:
-        raise places.error((*top, "search"), "optuna does not take grid_search; use {tune: choice, args: [...]}.")
-    _validate_space(algorithm_class, base, space, top, places)
-    return Experiment(
-        name=name,
-        source=source,
-        algorithm_class=algorithm_class,
-        base=base,
-        space=space,
-        stop=_read_stop(block.get("stop"), top, places, overrides, closed=source.suffix != ".py"),
-        num_samples=_number(block, "num_samples", 1, top, places, low=1),
-        checkpoint=_read_options(CheckpointOptions, block, "checkpoint_config", top, places),
-        tune=_read_options(TuneOptions, block, "tune_config", top, places),
-        search=_with_full_metric(search, (*top, "search"), places),
-        scheduler=_with_full_metric(scheduler, (*top, "scheduler"), places),
-        max_failures=_number(block, "max_failures", 0, top, places, low=-1),
-    )
-
-
-def _validate_space(algorithm_class: Any, base: Any, space: SearchSpace, top: KeyPath, places: Places) -> None:
-    space.sample = {ALIASES.get(key, key): value for key, value in space.sample.items()}
-    space.space = {ALIASES.get(key, key): value for key, value in space.space.items()}
-    space.alternatives = [((ALIASES.get(str(k[0]), k[0]), *k[1:]), value) for k, value in space.alternatives]
-    for alias, name in ALIASES.items():  # an error about lambda_ is an error about lambda in the file
-        if (*top, "config", alias) in places:
-            places.add((*top, "config", name), places.of((*top, "config", alias)))
+        raise places.error(top, "env is missing; name an environment (`rllib list environments`)")
+    search, scheduler = _read_sections(block, space, top, places)
     validate_trials(algorithm_class, base, space, (*top, "config"), places)
+    with places.at(*top):
+        return Experiment(
+            name=name,
+            source=source,
+            algorithm_class=algorithm_class,
+            base=base,
+            space=space,
+            stop=_read_stop(block.get("stop"), top, places, overrides, closed=source.suffix != ".py"),
+            num_samples=check_value(block.get("num_samples", 1), int, "num_samples", Limits(low=1)),
+            checkpoint=parse_options(CheckpointOptions, block.get("checkpoint_config"), "checkpoint_config"),
+            tune=parse_options(TuneOptions, block.get("tune_config"), "tune_config"),
+            search=search,
+            scheduler=scheduler,
+            max_failures=check_value(block.get("max_failures", 0), int, "max_failures", Limits(low=-1)),
+        )
 
 
-def resolve_algorithm(run: Any, path: KeyPath, places: Places) -> Any:
-    """Returns the algorithm class for a registered name or an import path.
+def _read_sections(
+    block: Mapping[str, Any], space: SearchSpace, top: KeyPath, places: Places
+) -> tuple[SectionOptions | None, SectionOptions | None]:
+    """The options of ``search`` and ``scheduler``."""
+    with places.at(*top, "search"):
+        search = _with_full_metric(read_section(block.get("search"), SEARCHES))
+    with places.at(*top, "scheduler"):
+        scheduler = _with_full_metric(read_section(block.get("scheduler"), SCHEDULERS))
+    if isinstance(search, OptunaOptions) and space.grids > 1:
+        raise places.error((*top, "search"), "optuna does not take grid_search; use {tune: choice, args: [...]}")
+    return search, scheduler
+
+
+def resolve_algorithm(run: Any) -> type[Algorithm]:
+    """Returns the algorithm class for a registered name or an import path (Python files: for the class itself).
 
     Raises:
-        ExperimentError: missing, unknown (with the nearest name), or not an RLlib algorithm.
+        ConfigError: missing, unknown (with the nearest name), or not an RLlib algorithm.
     """
-    from ray.rllib.algorithms.algorithm import Algorithm
-
     if run is None:
-        raise places.error(path, f"is missing; name an algorithm: {', '.join(algorithm_names())}.")
+        raise ConfigError("run", "is missing; name an algorithm", algorithm_names())
     found = run
     if isinstance(run, str) and ":" in run:
-        try:
-            found = import_path(run, "run")
-        except ConfigError as error:
-            raise places.error(path, str(error).removeprefix("run: ")) from error
+        found = import_path(run, "run")
     elif isinstance(run, str):
         found = own_algorithms().get(run) or _rllib_algorithm(run)
         if found is None:
-            raise places.error(path, str(unknown_name_error("algorithm", run, algorithm_names())))
+            raise unknown_name_error("algorithm", run, algorithm_names(), "run")
     if not (isinstance(found, type) and issubclass(found, Algorithm)):
-        raise places.error(path, f"{run!r} is not an RLlib Algorithm class.")
+        raise ConfigError("run", f"{run!r} is not an RLlib Algorithm class")
     return found
 
 
-def own_algorithms() -> dict[str, Any]:
+def own_algorithms() -> dict[str, type[Algorithm]]:
     """Returns this package's algorithms by their registered names."""
-    from rllib_rnd.algorithm import ALGORITHMS
+    from rllib_rnd.presets import ALGORITHMS
 
     return dict(ALGORITHMS)
 
@@ -261,44 +258,48 @@ def algorithm_names() -> list[str]:
     return sorted({*own_algorithms(), *ALGORITHMS})
 
 
-def _rllib_algorithm(name: str) -> Any | None:
+def _rllib_algorithm(name: str) -> type[Algorithm] | None:
     from ray.rllib.algorithms.registry import ALGORITHMS
 
     return ALGORITHMS[name]()[0] if name in ALGORITHMS else None  # (class, default configuration)
 
 
-def _read_config(block: Mapping[str, Any], top: KeyPath, places: Places, has_base: bool) -> dict[str, Any]:
+def _read_config(block: Mapping[str, Any], top: KeyPath, places: Places) -> dict[str, Any]:
     config = block.get("config") or {}
     if not isinstance(config, Mapping):
-        raise places.error((*top, "config"), f"{config!r} is not a mapping.")
+        raise places.error((*top, "config"), f"{config!r} is not a mapping")
     config = {str(key): value for key, value in config.items()}
     for key in ("env", "env_config"):  # classic files write them beside `config`
         if block.get(key) is None:
             continue
         if key in config and config[key] != block[key]:
-            raise places.error((*top, "config", key), f"{config[key]!r} differs from {block[key]!r} beside config.")
+            raise places.error((*top, "config", key), f"{config[key]!r} differs from {block[key]!r} beside config")
         config[key] = block[key]
         places.add((*top, "config", key), places.of((*top, key)))
-    for alias, name in ALIASES.items():
-        if alias in config and name in config:
-            raise places.error((*top, "config", name), f"is the same setting as {alias}; give one of them.")
     return config
 
 
-def _apply_overrides(config: dict[str, Any], path: KeyPath, places: Places, overrides: Overrides, base: Any) -> None:
+def _apply_overrides(
+    config: dict[str, Any], path: KeyPath, places: Places, overrides: Overrides, base: AlgorithmConfig | None
+) -> None:
     for text in overrides.settings:
         key, equals, value = text.partition("=")
-        place = Places(f"--set {text}")
-        if not equals or not parse_dotted(key.strip()):
-            raise ExperimentError(f"--set {text}: expected key.path=value.")
+        place = f"--set {text}"
         parts = parse_dotted(key.strip().removeprefix("config."))
-        parts = (ALIASES.get(str(parts[0]), parts[0]), *parts[1:])
-        public = {name: alias for alias, name in ALIASES.items()}
-        parts = (public.get(str(parts[0]), parts[0]), *parts[1:])
-        if parts[0] not in config and len(parts) > 1:
-            config[str(parts[0])] = copy.deepcopy(getattr(base, str(parts[0]), None)) or {}
-        _put(config, parts, parse_scalar(value), place)
-        places.set((*path, *parts), place.default)
+        if not equals or not parts:
+            raise ExperimentError(place, "", "expected key.path=value")
+        first = str(parts[0])
+        # Whichever of its two names the setting has in the file, the override changes that one.
+        other = ALIASES.get(first, PUBLIC_NAMES.get(first, first))
+        if first not in config and other in config:
+            first = other
+        if first not in config and len(parts) > 1:
+            config[first] = copy.deepcopy(getattr(base, first, None)) or {}
+        option_of = Places(place)
+        with option_of.at():
+            parsed = parse_scalar(value)
+        _put(config, (first, *parts[1:]), parsed, option_of)
+        places.set((*path, first, *parts[1:]), place)
     if overrides.seed is not None:
         config["seed"] = overrides.seed
         places.set((*path, "seed"), f"--seed {overrides.seed}")
@@ -309,7 +310,7 @@ def _put(target: Any, parts: KeyPath, value: Any, place: Places) -> None:
     for position, part in enumerate(parts):
         in_list = isinstance(target, list) and isinstance(part, int) and part < len(target)
         if not in_list and not (isinstance(target, dict) and isinstance(part, str)):
-            raise place.error(parts[: position + 1], f"there is no such place in {target!r}.")
+            raise place.error(parts[: position + 1], f"there is no such place in {target!r}")
         if position == len(parts) - 1:
             target[part] = value
         elif not in_list and target.get(part) is None:
@@ -320,55 +321,37 @@ def _put(target: Any, parts: KeyPath, value: Any, place: Places) -> None:
 def _read_stop(stop: Any, top: KeyPath, places: Places, overrides: Overrides, closed: bool) -> dict[str, float]:
     path = (*top, "stop")
     if stop is not None and not isinstance(stop, Mapping):
-        raise places.error(path, f"{stop!r} is not a mapping of metric to value.")
-    merged = dict(stop or {})
+        raise places.error(path, f"{stop!r} is not a mapping of metric to value")
+    merged = {str(key): value for key, value in (stop or {}).items()}
     for text in overrides.stop:
-        key, equals, value = text.partition("=")
+        key, equals, value = (part.strip() for part in text.partition("="))
         if not equals:
-            raise ExperimentError(f"--stop {text}: expected key=value.")
-        same = [known for known in merged if full_path(str(known)) == full_path(key.strip())]
-        for known in same:
-            del merged[known]
-        merged[key.strip()] = parse_scalar(value)
-        places.set((*path, key.strip()), f"--stop {text}")
+            raise ExperimentError(f"--stop {text}", "", "expected key=value")
+        for same in [known for known in merged if full_path(known) == full_path(key)]:
+            del merged[same]
+        with Places(f"--stop {text}").at():
+            merged[key] = parse_scalar(value)
+        places.set((*path, key), f"--stop {text}")
     result: dict[str, float] = {}
     for key, value in merged.items():
-        if closed and not is_known(str(key)):
-            raise places.error((*path, str(key)), str(unknown_name_error("metric", str(key), known_stop_keys())))
+        if closed and not is_known(key):
+            error = unknown_name_error("metric", key, known_stop_keys())
+            raise places.error((*path, key), error.problem, error.allowed, error.nearest)
         try:
-            result[full_path(str(key))] = check_value(value, float, "value")
-        except ConfigError as error:
-            raise places.error((*path, str(key)), str(error).partition(": ")[2]) from error
+            result[full_path(key)] = check_value(value, float)
+        except ConfigError as error:  # whose path cannot be looked up: names of metrics hold dots
+            raise places.error((*path, key), error.problem, error.allowed) from error
     return result
 
 
-def _with_full_metric(options: Any, path: KeyPath, places: Places) -> Any:
+def _with_full_metric(options: SectionOptions | None) -> SectionOptions | None:
     """Resolves short metric names in a search or scheduler section and checks that the metric exists."""
-    changes: dict[str, str] = {}
+    changes: dict[str, Any] = {}
     for name in ("metric", "time_attr"):
         value = getattr(options, name, None)
         if value is None:
             continue
         if not is_known(value):
-            raise places.error((*path, name), str(unknown_name_error("metric", value, known_stop_keys())))
+            raise unknown_name_error("metric", value, known_stop_keys(), name)
         changes[name] = full_path(value)
-    return dataclasses.replace(options, **changes) if changes else options
-
-
-def _number(block: Mapping[str, Any], key: str, default: int, top: KeyPath, places: Places, low: int) -> int:
-    try:
-        return int(check_value(block.get(key, default), int, "value", Limits(low=low)))
-    except ConfigError as error:
-        raise places.error((*top, key), str(error).partition(": ")[2]) from error
-
-
-def _read_options(cls: Any, block: Mapping[str, Any], key: str, top: KeyPath, places: Places) -> Any:
-    section = block.get(key) or {}
-    if not isinstance(section, Mapping):
-        raise places.error((*top, key), f"{section!r} is not a mapping.")
-    for name, value in section.items():
-        try:
-            parse_options(cls, {name: value}, "value")
-        except ConfigError as error:
-            raise places.error((*top, key, str(name)), str(error).partition(": ")[2]) from error
-    return parse_options(cls, section, key)
+    return dataclasses.replace(options, **changes) if options is not None and changes else options

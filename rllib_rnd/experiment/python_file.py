@@ -25,11 +25,11 @@ def load_python(path: Path) -> dict[str, Any]:
     experiments = getattr(module, "experiments", None)
     if experiments is not None:
         if not isinstance(experiments, Mapping):
-            raise ExperimentError(f"{path}: experiments: {experiments!r} is not a dict of experiments.")
+            raise ExperimentError(str(path), "experiments", f"{experiments!r} is not a dict of experiments")
         return {name: _expand_object(path, str(name), block) for name, block in experiments.items()}
     config = getattr(module, "config", None)
     if config is None:
-        raise ExperimentError(f"{path}: defines neither `config` nor `experiments`.")
+        raise ExperimentError(str(path), "", "defines neither `config` nor `experiments`")
     block = {"config": config, "stop": getattr(module, "stop", {})}
     return {path.stem: _expand_object(path, path.stem, block)}
 
@@ -43,7 +43,7 @@ def _expand_object(path: Path, name: str, block: Any) -> Any:
     config = block["config"]
     if config.algo_class is None:
         kind = type(config).__name__
-        raise ExperimentError(f"{path}: {name}.config: {kind} names no algorithm; use PPOConfig() or so.")
+        raise ExperimentError(str(path), f"{name}.config", f"{kind} names no algorithm; use PPOConfig() or so")
     return {**block, "run": config.algo_class, "config": {}, "_base": config}
 
 
@@ -55,14 +55,14 @@ def _import_file(path: Path) -> ModuleType:
     name = f"rllib_experiment_{path.stem}_{digest}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ExperimentError(f"{path}: cannot be imported.")
+        raise ExperimentError(str(path), "", "cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises is the user's to read, in one line
         line = _line_in_file(error, path)
-        raise ExperimentError(f"{path}{line}: {type(error).__name__}: {error}") from error
+        raise ExperimentError(f"{path}{line}", type(error).__name__, str(error)) from error
     cloudpickle.register_pickle_by_value(module)  # Ray's workers cannot import the file
     return module
 

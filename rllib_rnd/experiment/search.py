@@ -13,7 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rllib_rnd.errors import ConfigError, KeyPath, dotted, unknown_name_error
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import SearchAlgorithm, Searcher
+
+from rllib_rnd.errors import ConfigError, KeyPath, unknown_name_error
 from rllib_rnd.experiment.yaml_file import Places, walk
 from rllib_rnd.options import option, parse_options
 
@@ -43,7 +46,12 @@ SAMPLERS: dict[str, Sampler] = {
 
 
 @dataclass(frozen=True)
-class AshaOptions:
+class SectionOptions:
+    """Base of the options of ``search`` and ``scheduler``."""
+
+
+@dataclass(frozen=True)
+class AshaOptions(SectionOptions):
     """Asynchronous successive halving (Li et al. 2018): stops the worse trials early."""
 
     metric: str = option("env_runners/episode_return_mean", "result that ranks the trials")
@@ -55,7 +63,7 @@ class AshaOptions:
 
 
 @dataclass(frozen=True)
-class MedianOptions:
+class MedianOptions(SectionOptions):
     """Median stopping rule: stops trials below the median of the others."""
 
     metric: str = option("env_runners/episode_return_mean", "result that ranks the trials")
@@ -66,28 +74,28 @@ class MedianOptions:
 
 
 @dataclass(frozen=True)
-class FifoOptions:
+class FifoOptions(SectionOptions):
     """No early stopping."""
 
 
 @dataclass(frozen=True)
-class RandomOptions:
+class RandomOptions(SectionOptions):
     """Grid and random search."""
 
     seed: int | None = option(None, "seed of the draws", low=0)
 
 
 @dataclass(frozen=True)
-class OptunaOptions:
-    """Optuna's tree-structured Parzen estimator; needs the extra ``tune``."""
+class OptunaOptions(SectionOptions):
+    """Optuna's tree-structured Parzen estimator."""
 
     metric: str = option("env_runners/episode_return_mean", "result to improve")
     mode: str = option("max", "whether more or less of the metric is better", choices=["max", "min"])
     seed: int | None = option(None, "seed of the sampler", low=0)
 
 
-SCHEDULERS: dict[str, type] = {"asha": AshaOptions, "median": MedianOptions, "fifo": FifoOptions}
-SEARCHES: dict[str, type] = {"random": RandomOptions, "optuna": OptunaOptions}
+SCHEDULERS: dict[str, type[SectionOptions]] = {"asha": AshaOptions, "median": MedianOptions, "fifo": FifoOptions}
+SEARCHES: dict[str, type[SectionOptions]] = {"random": RandomOptions, "optuna": OptunaOptions}
 
 
 @dataclass
@@ -174,9 +182,9 @@ def _read_sampler(
     name, args = value["tune"], value.get("args")
     for other in value:
         if other not in ("tune", "args"):
-            raise places.error((*path, str(other)), str(unknown_name_error("key", other, ("tune", "args"))))
+            raise places.located(path, unknown_name_error("key", str(other), ("tune", "args"), str(other)))
     if name not in SAMPLERS:
-        raise places.error((*path, "tune"), str(unknown_name_error("sampler", str(name), SAMPLERS)))
+        raise places.located(path, unknown_name_error("sampler", str(name), SAMPLERS, "tune"))
     sampler = SAMPLERS[name]
     if name == "choice":
         if not isinstance(args, list) or not args:
@@ -222,42 +230,28 @@ def _domain_sample(domain: Any) -> Any:
 
 
 def read_section(
-    section: Mapping[str, Any] | str | None, kinds: Mapping[str, type], path: KeyPath, places: Places
-) -> Any:
+    section: Mapping[str, Any] | str | None, kinds: Mapping[str, type[SectionOptions]]
+) -> SectionOptions | None:
     """Reads ``search:`` or ``scheduler:``, a type name or ``{type: name, ...options}``.
 
     Returns:
         The options object, or None when the section is absent.
 
     Raises:
-        ExperimentError: unknown type or options that it does not take.
+        ConfigError: unknown type or options that it does not take, with the path below the section.
     """
     if section is None:
         return None
     if isinstance(section, str):
         section = {"type": section}
     if not isinstance(section, Mapping) or "type" not in section:
-        raise places.error(path, f"expected a mapping with a 'type' key. Types: {', '.join(sorted(kinds))}.")
+        raise ConfigError("", "expected a mapping with a 'type' key", f"type: {' or '.join(sorted(kinds))}")
     if section["type"] not in kinds:
-        problem = unknown_name_error("type", str(section["type"]), kinds)
-        raise places.error((*path, "type"), str(problem))
-    options = {k: v for k, v in section.items() if k != "type"}
-    known = {f.name for f in dataclasses.fields(kinds[section["type"]])}
-    for key, value in options.items():  # one at a time, so that the error names the line of the key
-        if key not in known:
-            raise places.error((*path, key), str(unknown_name_error("key", key, known)))
-        try:
-            parse_options(kinds[section["type"]], {key: value}, dotted(path))
-        except ConfigError as error:
-            raise places.error((*path, key), _without_place(error)) from error
-    return parse_options(kinds[section["type"]], options, dotted(path))
+        raise unknown_name_error("type", str(section["type"]), kinds, "type")
+    return parse_options(kinds[section["type"]], {k: v for k, v in section.items() if k != "type"})
 
 
-def _without_place(error: ConfigError) -> str:
-    return str(error).partition(": ")[2]
-
-
-def build_scheduler(options: Any) -> Any:
+def build_scheduler(options: SectionOptions | None) -> TrialScheduler | None:
     """Returns Ray Tune's scheduler for the options that :func:`read_section` gave, or None."""
     from ray.tune import schedulers
 
@@ -268,7 +262,7 @@ def build_scheduler(options: Any) -> Any:
     return None
 
 
-def build_search(options: Any) -> Any:
+def build_search(options: SectionOptions | None) -> Searcher | SearchAlgorithm | None:
     """Returns Ray Tune's search algorithm for the options, or None for grid and random search.
 
     Raises:
@@ -280,7 +274,7 @@ def build_search(options: Any) -> Any:
         try:
             return OptunaSearch(metric=options.metric, mode=options.mode, seed=options.seed)
         except (AssertionError, ImportError) as error:
-            raise ConfigError("search.type: 'optuna' needs a package; pip install optuna.") from error
+            raise ConfigError("search.type", "'optuna' needs a package; pip install optuna") from error
     if isinstance(options, RandomOptions) and options.seed is not None:
         from ray.tune.search.basic_variant import BasicVariantGenerator
 

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rllib_rnd.errors import ConfigError, KeyPath, dotted
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 
 
 class ExperimentError(ConfigError):
-    """A mistake in an experiment file or in an override; ``str()`` is the one line a user reads."""
+    """A mistake in an experiment file or in an override; ``str()`` is the one line a user reads.
+
+    Args:
+        place: file and line, or the option of the command line.
+        path, problem, allowed, nearest: as of `ConfigError`; the path begins with the experiment's name.
+    """
+
+    def __init__(
+        self, place: str, path: str, problem: str, allowed: str | Sequence[Any] = "", nearest: object = None
+    ) -> None:
+        super().__init__(path, problem, allowed, nearest)
+        self.args = (place, path, problem, allowed, nearest)  # what unpickling calls the class with
+        self.place = place
+
+    def __str__(self) -> str:
+        return f"{self.place}: {super().__str__()}"
 
 
 class Places:
-    """Remembers where each value came from: ``file.yaml:12`` or the command-line option that set it."""
+    """Remembers where each value came from: ``file.yaml:12`` or the command-line option that set it.
+
+    Args:
+        default: the place of what has none of its own: the file.
+    """
 
     def __init__(self, default: str) -> None:
         self.default = default
         self._places: dict[KeyPath, str] = {}
+        self._written: dict[KeyPath, str] = {}
 
     def set(self, path: KeyPath, place: str) -> None:
         """Records the place of the value at ``path``; what lay under it before is forgotten."""
@@ -33,6 +54,13 @@ class Places:
         """Records the place of one value without touching the values under it."""
         self._places[path] = place
 
+    def rename(self, path: KeyPath, name: str) -> None:
+        """The value at ``path``, and all under it, is called ``name`` from now on; errors say what was written."""
+        renamed = (*path[:-1], name)
+        for known in [p for p in self._places if p[: len(path)] == path]:
+            self._places[renamed + known[len(path) :]] = self._places.pop(known)
+        self._written[renamed] = str(path[-1])
+
     def of(self, path: KeyPath) -> str:
         """Returns the place of ``path`` or of its nearest recorded parent."""
         for length in range(len(path), 0, -1):
@@ -40,12 +68,30 @@ class Places:
                 return self._places[path[:length]]
         return self.default
 
-    def __contains__(self, path: KeyPath) -> bool:
-        return path in self._places
+    def as_written(self, path: KeyPath) -> KeyPath:
+        """The path in the words of the file."""
+        return tuple(self._written.get(path[: i + 1], part) for i, part in enumerate(path))
 
-    def error(self, path: KeyPath, problem: str) -> ExperimentError:
-        """Builds ``place: dotted.key: problem``; the leading experiment name is kept, it names the block."""
-        return ExperimentError(f"{self.of(path)}: {dotted(path)}: {problem}")
+    def error(
+        self, path: KeyPath, problem: str, allowed: str | Sequence[Any] = "", nearest: object = None
+    ) -> ExperimentError:
+        """Builds the error about the value at ``path``, whose first part is the experiment's name."""
+        return ExperimentError(self.of(path), dotted(self.as_written(path)), problem, allowed, nearest)
+
+    def located(self, path: KeyPath, error: ConfigError) -> ExperimentError:
+        """Gives an error about something under ``path`` its place."""
+        inner = parse_dotted(error.path)
+        return self.error((*path, *inner), error.problem, error.allowed, error.nearest)
+
+    @contextmanager
+    def at(self, *path: str | int) -> Iterator[None]:
+        """Gives a `ConfigError` that comes out of the block its place under ``path``."""
+        try:
+            yield
+        except ExperimentError:
+            raise
+        except ConfigError as error:
+            raise self.located(path, error) from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -63,12 +109,12 @@ def parse_scalar(text: str) -> Any:
     """Reads one YAML value, as ``--set key=value`` needs it.
 
     Raises:
-        ExperimentError: if the text is not YAML.
+        ConfigError: if the text is not YAML.
     """
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
-        raise ExperimentError(f"{text!r} is not a YAML value ({_reason(error)}).") from error
+        raise ConfigError("", f"{text!r} is not a YAML value ({_reason(error)})") from error
 
 
 def load_yaml(path: Path) -> tuple[Any, Places]:
@@ -84,7 +130,7 @@ def load_yaml(path: Path) -> tuple[Any, Places]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{path}: cannot be read ({error}).") from error
+        raise ExperimentError(str(path), "", f"cannot be read ({error})") from error
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -92,7 +138,7 @@ def load_yaml(path: Path) -> tuple[Any, Places]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise ExperimentError(f"{path}{line}: not valid YAML ({_reason(error)}).") from error
+        raise ExperimentError(f"{path}{line}", "", f"not valid YAML ({_reason(error)})") from error
     finally:
         loader.dispose()
     return data, places
@@ -117,7 +163,7 @@ def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, places: Places) 
             key = loader.construct_object(key_node, deep=True)
             if not isinstance(key, (str, int, float, bool)):
                 where = f"{places.default}:{key_node.start_mark.line + 1}"
-                raise ExperimentError(f"{where}: {key!r} cannot be a key.")
+                raise ExperimentError(where, "", f"{key!r} cannot be a key")
             child = (*path, str(key))
             places.add(child, f"{places.default}:{key_node.start_mark.line + 1}")
             mapping[key] = _construct(loader, value_node, child, places)
@@ -136,8 +182,8 @@ def _refuse_duplicates(node: yaml.MappingNode, path: KeyPath, places: Places) ->
     for key_node, _ in node.value:
         name, line = str(key_node.value), key_node.start_mark.line + 1
         if name in seen and name != "<<":
-            where = f"{places.default}:{line}: {dotted((*path, name))}"
-            raise ExperimentError(f"{where}: written twice; the first is in line {seen[name]}.")
+            problem = f"written twice; the first is in line {seen[name]}"
+            raise ExperimentError(f"{places.default}:{line}", dotted((*path, name)), problem)
         seen[name] = line
 
 

@@ -39,9 +39,7 @@ class IAMOptions(MemoryOptions):
     d_set_size: int = option(32, "linear: numbers that the map leaves", low=1)
     attention_size: int = option(128, "attention: width of the scoring layer of each head", low=1)
     num_heads: int = option(1, "attention: heads, each with weights of its own", low=1)
-    cell: CellType = option(  # noqa: RUF009 - option() is a field maker
-        "gru", "gru (PyTorch reproductions) or lstm (the paper)"
-    )
+    cell: CellType = option("gru", "gru (PyTorch reproductions) or lstm (the paper)")
 
 
 class DSet(nn.Module, abc.ABC):

@@ -11,42 +11,9 @@ from typing import Any
 
 from ray.tune.logger import LoggerCallback
 
+from rllib_rnd.settings import SETTINGS
 from rllib_rnd.tracking.metrics import curated, read
 
-# Settings worth comparing between runs, whether or not the file names them.
-_SETTINGS = (
-    "env",
-    "seed",
-    "lr",
-    "gamma",
-    "lambda_",
-    "clip_param",
-    "entropy_coeff",
-    "vf_loss_coeff",
-    "grad_clip",
-    "num_epochs",
-    "num_minibatches",
-    "minibatch_size",
-    "vf_clip_param",
-    "optimizer_type",
-    "optimizer_epsilon",
-    "autocast",
-    "overlap_sampling",
-    "num_env_runners",
-    "num_envs_per_env_runner",
-    "rollout_fragment_length",
-    "num_learners",
-    "extrinsic_coeff",
-    "extrinsic_reward",
-    "normalize_advantages",
-    "heads",
-    "backbone",
-    "intrinsic_reward",
-    "auxiliary_loss",
-    "pretraining",
-    "freeze_backbone",
-    "warmup_steps",
-)
 _MAX_VALUE_LENGTH = 500  # MLflow's databases limit a parameter's text
 
 
@@ -66,9 +33,9 @@ def store_uri(storage: str) -> str | None:
 def parameters(config: Any) -> dict[str, str]:
     """Returns the curated settings of one configuration object; nested ones dotted."""
     flat: dict[str, str] = {}
-    for name in _SETTINGS:
-        if hasattr(config, name):
-            _flatten(name.removesuffix("_"), getattr(config, name), flat)
+    for setting in SETTINGS.values():
+        if setting.logged and setting.name in vars(config):
+            _flatten(setting.key, getattr(config, setting.name), flat)
     _flatten("env_config", dict(getattr(config, "env_config", None) or {}), flat)
     return flat
 

@@ -6,6 +6,7 @@ import pytest
 from ray.tune.search.sample import Categorical, Float, Integer
 from ray.tune.search.variant_generator import generate_variants
 
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.search import (
     SCHEDULERS,
     SEARCHES,
@@ -83,7 +84,7 @@ def test_wrong_expressions_are_refused(value: dict[str, Any], message: str) -> N
 
 def test_scheduler_section() -> None:
     section = {"type": "asha", "metric": "return_mean", "max_t": 50}
-    options = read_section(section, SCHEDULERS, ("scheduler",), PLACES)
+    options = read_section(section, SCHEDULERS)
     assert options == AshaOptions(metric="return_mean", max_t=50)
     assert type(build_scheduler(options)).__name__ == "AsyncHyperBandScheduler"
     assert build_scheduler(None) is None
@@ -100,14 +101,14 @@ def test_scheduler_section() -> None:
     ],
 )
 def test_wrong_sections_are_refused(section: dict[str, Any], message: str) -> None:
-    with pytest.raises(ExperimentError, match=message):
-        read_section(section, SCHEDULERS, ("scheduler",), PLACES)
+    with pytest.raises(ConfigError, match=message):
+        read_section(section, SCHEDULERS)
 
 
 def test_search_section() -> None:
-    optuna = build_search(read_section({"type": "optuna", "seed": 1}, SEARCHES, ("search",), PLACES))
+    optuna = build_search(read_section({"type": "optuna", "seed": 1}, SEARCHES))
     assert type(optuna).__name__ == "OptunaSearch"
-    assert type(build_search(read_section({"type": "random", "seed": 1}, SEARCHES, ("search",), PLACES))).__name__ == (
+    assert type(build_search(read_section({"type": "random", "seed": 1}, SEARCHES))).__name__ == (
         "BasicVariantGenerator"
     )
-    assert build_search(read_section("random", SEARCHES, ("search",), PLACES)) is None
+    assert build_search(read_section("random", SEARCHES)) is None

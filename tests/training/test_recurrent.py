@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.algorithm import RND
+from rllib_rnd import RND
 from rllib_rnd.cli.evaluate import EvaluateOptions, evaluate
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.distributed import standardize

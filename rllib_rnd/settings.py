@@ -1,0 +1,221 @@
+"""Every setting of the algorithms, once: type, default, limits, meaning, and whether runs are compared by it.
+
+Python's ``training()``, experiment files, Tune, MLflow, ``rllib list settings`` and the table in
+docs/configuration.md read this file and nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rllib_rnd.options import Limits, as_yaml, check_value, describe_allowed, option
+
+#: The default is RLlib's.
+RLLIB = object()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `IntrinsicPPOConfig` has besides RLlib's settings."""
+
+    extrinsic_coeff: float = option(2.0, "weight of the extrinsic advantage; RND: 2", low=0.0)
+    extrinsic_reward: Literal["raw", "sign", "positive_sign", "clip", "none"] = option(
+        "raw",
+        "what the learner trains on; positive_sign is 1 where something is gained, else 0; clip is to -1..1; none is "
+        "0. Reported returns are always raw",
+    )
+    num_minibatches: int = option(4, "minibatches per epoch; RND: 4", low=1)
+    normalize_advantages: Literal["none", "rollout", "minibatch"] = option(
+        "none", "standardise the mixed advantage over all samples of the iteration, or of each minibatch; RND: none"
+    )
+    backbone: dict | str = option({"type": "auto"}, "the network below policy and critics; auto picks by observation")
+    heads: dict = option({}, "changes to how policy and critics stand on the backbone")
+    intrinsic_reward: dict | str | list | None = option(None, "one intrinsic reward or several, a value stream each")
+    auxiliary_loss: dict | str | list | None = option(None, "one representation loss on the backbone or several")
+    pretraining: dict | None = option(None, "auxiliary losses train the backbone on random play first")
+    freeze_backbone: bool = option(
+        False, "train everything but the backbone; auxiliary losses act in pre-training only"
+    )
+    warmup_steps: int = option(
+        0, "vector steps of random play, in separate environments, for the first statistics", low=0
+    )
+    max_nonfinite_updates: int = option(20, "skipped updates in a row that end the training", low=1, logged=False)
+    torch_threads: int | None = option(
+        None,
+        "threads of each learner; null: all cores, shared, less those of runners that play meanwhile",
+        low=1,
+        logged=False,
+    )
+    keep_freed_memory: bool = option(
+        True,
+        "on the CPU: the process keeps freed memory for its next step (glibc), instead of having the kernel clear it "
+        "anew",
+        logged=False,
+    )
+    micro_batch_size: int | None = option(
+        None,
+        "samples per pass of policy and critics, gradients summed over the minibatch; null: 1,024 on the CPU, the "
+        "whole minibatch on a GPU",
+        low=1,
+        logged=False,
+    )
+    autocast: Literal["none", "bfloat16"] = option(
+        "none", "precision that policy and critics are run in; weights, rewards and losses stay float32"
+    )
+    overlap_sampling: bool = option(
+        False,
+        "remote runners play the next rollout while the learner trains, with a policy one update older; needs "
+        "num_env_runners of 1 or more",
+    )
+    optimizer_type: Literal["adam", "rmsprop"] = option("adam", "rmsprop (alpha 0.99) is for the settings of A2C")
+    optimizer_epsilon: float = option(1e-8, "epsilon of the optimizer", low=0.0)
+
+
+@dataclass(frozen=True)
+class RLlibSettings:
+    """RLlib's settings that have another default here, limits that RLlib does not check, or a place in MLflow."""
+
+    env: str | None = option(RLLIB, "name of the environment")
+    env_config: dict = option(RLLIB, "its options", logged=False)
+    num_env_runners: int = option(0, "processes that play; 0 plays in the main process", low=0)
+    num_envs_per_env_runner: int = option(8, "environments of each", low=1)
+    rollout_fragment_length: int | Literal["auto"] = option(
+        128, "T, agent steps per environment and iteration; auto: 128", low=1
+    )
+    num_learners: int = option(
+        0, "learner processes; 0 learns in the main process; at most the number of environments", low=0
+    )
+    lr: float = option(1e-4, "step size of the optimizer", above=0.0, schedule=True)
+    gamma: float = option(0.999, "discount of the extrinsic stream", low=0.0, high=1.0)
+    lambda_: float = option(0.95, "GAE's lambda, all streams (lambda_ in Python)", low=0.0, high=1.0)
+    clip_param: float = option(0.1, "PPO's clip range", above=0.0, schedule=True)
+    entropy_coeff: float = option(0.001, "weight of the entropy", low=0.0, schedule=True)
+    vf_loss_coeff: float = option(1.0, "weight of the sum of value losses, each 0.5 (v - target)^2", low=0.0)
+    vf_clip_param: float | None = option(None, "value clipping; null: off", above=0.0)
+    grad_clip: float | None = option(None, "largest norm of the whole gradient; null: off", above=0.0)
+    num_epochs: int = option(4, "passes over the rollout", low=1)
+    minibatch_size: int | None = option(
+        None, "samples per minibatch and learner; decides instead of num_minibatches", low=1
+    )
+    seed: int | None = option(
+        RLLIB, "of everything; runners and environments get different ones derived from it", low=0
+    )
+    # Longer than RLlib's 60 s: a long rollout of many environments takes more on a small machine.
+    sample_timeout_s: float | None = option(
+        600.0, "seconds that a rollout may take before its runner is started anew; null: any", low=0.0, logged=False
+    )
+    num_cpus_per_env_runner: int | float = option(RLLIB, "CPUs that Ray reserves for each", low=0, logged=False)
+    num_gpus_per_env_runner: int | float = option(RLLIB, "GPUs, likewise", low=0, logged=False)
+    num_cpus_per_learner: int | float | Literal["auto"] = option(RLLIB, "CPUs of each learner", low=0, logged=False)
+    num_gpus_per_learner: int | float = option(RLLIB, "GPUs of each learner, 0 or 1", low=0, logged=False)
+    num_cpus_for_main_process: int | float = option(RLLIB, "CPUs of the main process", low=0, logged=False)
+    evaluation_interval: int | None = option(RLLIB, "iterations between evaluations; null: none", low=1, logged=False)
+    evaluation_duration: int | Literal["auto"] = option(RLLIB, "episodes of each evaluation", low=1, logged=False)
+    evaluation_num_env_runners: int = option(RLLIB, "processes that evaluate", low=0, logged=False)
+    evaluation_config: dict | None = option(RLLIB, "settings that differ in evaluation", logged=False)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+        name: attribute of the configuration.
+        hint: type annotation, as `check_value` reads it.
+        default: of `IntrinsicPPOConfig`; `RLLIB` where RLlib's stands.
+        help: meaning.
+        limits: what the value may be besides its type.
+        logged: MLflow keeps it among a run's parameters.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    help: str
+    limits: Limits
+    logged: bool
+
+    @property
+    def key(self) -> str:
+        """The name in experiment files."""
+        return PUBLIC_NAMES.get(self.name, self.name)
+
+    def check(self, value: Any) -> Any:
+        """Returns the value, normalised.
+
+        Raises:
+            ConfigError: it has a wrong type, or is out of range.
+        """
+        return check_value(value, self.hint, self.name, self.limits)
+
+
+def _collect(cls: type) -> dict[str, Setting]:
+    hints = typing.get_type_hints(cls)
+    found = {}
+    for field in dataclasses.fields(cls):
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        meta = field.metadata
+        found[field.name] = Setting(
+            field.name, hints[field.name], default, meta["help"], meta["limits"], meta["logged"]
+        )
+    return found
+
+
+#: What experiment files call a setting -> the attribute of RLlib's configuration that holds it.
+ALIASES = {
+    "lambda": "lambda_",
+    "callbacks": "callbacks_class",
+    "framework": "framework_str",
+    "input": "input_",
+    "train_batch_size_per_learner": "_train_batch_size_per_learner",
+    "model_config": "_model_config",
+}
+PUBLIC_NAMES = {attribute: alias for alias, attribute in ALIASES.items()}
+
+#: This package's own settings, and with them RLlib's that it limits, changes or logs; by attribute.
+OWN: dict[str, Setting] = _collect(Settings)
+SETTINGS: dict[str, Setting] = _collect(RLlibSettings) | OWN
+
+
+#: Limits of settings that only RLlib's own algorithms read.
+RLLIBS_OWN: dict[str, tuple[Any, Limits]] = {
+    "kl_coeff": (float, Limits(low=0.0)),
+    "kl_target": (float, Limits(above=0.0)),
+    "num_gpus": (int | float, Limits(low=0)),
+    "train_batch_size": (int, Limits(low=1)),
+    "_train_batch_size_per_learner": (int | None, Limits(low=1)),
+}
+
+
+def attribute_name(key: str) -> str:
+    """The attribute of the configuration that a key of an experiment file stands for."""
+    return ALIASES.get(key, key)
+
+
+def defaults() -> dict[str, Any]:
+    """The values that `IntrinsicPPOConfig` starts with, by attribute, as far as they are not RLlib's."""
+    own = _collect(Settings)  # anew: defaults that are mappings belong to one configuration each
+    chosen = {setting.name: setting.default for setting in (SETTINGS | own).values()}
+    return {name: value for name, value in chosen.items() if value is not RLLIB}
+
+
+def table(differing: Mapping[str, Mapping[str, Any]], rllib: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Key, default, what is allowed and meaning of every setting, as text.
+
+    Args:
+        differing: the defaults of presets, where they differ: preset -> {attribute: value}.
+        rllib: RLlib's defaults by attribute, for settings that have no other.
+    """
+    rows = []
+    for setting in SETTINGS.values():
+        default = as_yaml(rllib[setting.name] if setting.default is RLLIB else setting.default)
+        for preset, values in differing.items():
+            if setting.name in values:
+                default += f"; {preset}: {as_yaml(values[setting.name])}"
+        rows.append((setting.key, default, describe_allowed(setting.hint, setting.limits), setting.help))
+    return rows

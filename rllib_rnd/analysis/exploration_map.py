@@ -104,7 +104,9 @@ def exploration_figure(runs: Sequence[RunPlaces], env_id: str, grid: CellGrid | 
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigError(f'Drawing needs an extra ({error}). Install it: pip install "rllib_rnd[plots]"') from error
+        raise ConfigError(
+            "", f'drawing needs an extra ({error}). Install it: pip install "rllib_rnd[plots]"'
+        ) from error
 
     kinds = kinds_of(runs)
     figure = Figure(figsize=(14.0, 5.0 * len(kinds)), layout="constrained")

@@ -295,7 +295,8 @@ def import_ffmpeg() -> Any:
         imageio_ffmpeg.get_ffmpeg_version()  # runs it
     except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
         raise ConfigError(
-            f'videos need an extra ({str(error).splitlines()[0]}). Install it: pip install "rllib_rnd[video]"'
+            "",
+            f'videos need an extra ({str(error).splitlines()[0]}). Install it: pip install "rllib_rnd[video]"',
         ) from error
     return imageio_ffmpeg
 
@@ -347,7 +348,7 @@ def video_file(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callab
 
 
 def _unwritable(path: Path, reason: str) -> ConfigError:
-    return ConfigError(f"video {path}: cannot be written ({reason}).")
+    return ConfigError(f"video {path}", f"cannot be written ({reason})")
 
 
 def write_video(path: Path, recordings: Iterator[Recording], height: int, fps: float) -> tuple[tuple[int, int], int]:

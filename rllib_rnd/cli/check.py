@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
@@ -47,18 +48,17 @@ def tiny_settings(experiment: Experiment) -> dict[str, Any]:
     config = experiment.sample_config()
     settings: dict[str, Any] = {key: value for key, value in _TINY.items() if hasattr(config, key)}
     settings["num_envs_per_env_runner"] = min(4, config.num_envs_per_env_runner)
-    if not hasattr(config, "num_minibatches"):  # RLlib's own PPO counts samples instead
+    if not isinstance(config, IntrinsicPPOConfig):  # RLlib's own algorithms count samples instead
         samples = settings["num_envs_per_env_runner"] * _TINY["rollout_fragment_length"]
-        settings["_train_batch_size_per_learner"] = samples
-        settings["rollout_fragment_length"] = "auto"
+        settings |= {"_train_batch_size_per_learner": samples, "rollout_fragment_length": "auto"}
         if hasattr(config, "minibatch_size"):
             settings["minibatch_size"] = samples
-    elif config.minibatch_size is not None:
+        return settings
+    if config.minibatch_size is not None:
         settings["minibatch_size"] = min(config.minibatch_size, 32)
-    if hasattr(config, "sequence_length"):  # rollouts hold whole sequences of a recurrent policy
-        length = config.sequence_length()
-        settings["rollout_fragment_length"] = length * math.ceil(_TINY["rollout_fragment_length"] / length)
-    if getattr(config, "pretraining", None):
+    length = config.sequence_length()  # rollouts hold whole sequences of a recurrent policy
+    settings["rollout_fragment_length"] = length * math.ceil(_TINY["rollout_fragment_length"] / length)
+    if config.pretraining is not None:
         settings["pretraining"] = {**config.pretraining, "max_rollouts": 1}
     return settings
 
@@ -82,7 +82,7 @@ def _check_experiment(experiment: Experiment) -> None:
         note = backend_note(algorithm.config.env, dict(algorithm.config.env_config))
         if note:
             say(f"backend       {note}")
-        if hasattr(algorithm.config, "overlap_sampling"):
+        if isinstance(algorithm.config, IntrinsicPPOConfig):
             say(f"processes     {describe_processes(experiment.sample_config())}")
         print_parameters(learner_module)
         print_memory(experiment, module.observation_space, module.action_space)
@@ -155,7 +155,7 @@ def rollout_bytes(config: Any, observation_space: Any, action_space: Any) -> int
     stack = frame_stack(config.env, dict(config.env_config)).size
     shape = observation_space.shape[1:] if stack > 1 else observation_space.shape
     frame = math.prod(shape) * np.dtype(observation_space.dtype).itemsize
-    rewards = config.intrinsic_reward_specs() if hasattr(config, "intrinsic_reward_specs") else []
+    rewards = config.intrinsic_reward_specs()
     action = math.prod(action_space.shape) * np.dtype(action_space.dtype).itemsize
     # is_first, terminated and truncated are bytes; logp, reward and the values are float32.
     per_step = action + 3 + 4 * (2 + 1 + len(rewards))
@@ -165,7 +165,7 @@ def rollout_bytes(config: Any, observation_space: Any, action_space: Any) -> int
 def print_memory(experiment: Experiment, observation_space: Any, action_space: Any) -> None:
     """Prints the size of one rollout as the file asks for it."""
     config = experiment.sample_config()
-    if not hasattr(config, "num_minibatches"):
+    if not isinstance(config, IntrinsicPPOConfig):
         return  # RLlib's own algorithms collect episodes, not rollouts
     size = rollout_bytes(config, observation_space, action_space)
     say(f"one rollout at full size: {config.samples_per_iteration():,} agent steps, {size / 2**20:,.1f} MiB")

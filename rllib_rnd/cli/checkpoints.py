@@ -60,14 +60,14 @@ def find_checkpoint(path: str | Path) -> Path:
     """
     folder = Path(path).expanduser().resolve()
     if not folder.is_dir():
-        raise ConfigError(f"checkpoint {path}: there is no such folder.")
+        raise ConfigError(f"checkpoint {path}", "there is no such folder")
     if (folder / "rllib_checkpoint.json").is_file():
         if is_complete(folder):
             return folder
-        raise ConfigError(f"checkpoint {path}: is not complete; the run was stopped while it was written.")
+        raise ConfigError(f"checkpoint {path}", "is not complete; the run was stopped while it was written")
     found = checkpoints_in(folder)
     if not found:
-        raise ConfigError(f"checkpoint {path}: holds no complete checkpoint (a folder with rllib_checkpoint.json).")
+        raise ConfigError(f"checkpoint {path}", "holds no complete checkpoint (a folder with rllib_checkpoint.json)")
     return found[-1]
 
 

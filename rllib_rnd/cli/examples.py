@@ -19,7 +19,7 @@ def examples_path() -> Path:
     for folder in (package / "tuned_examples", package.parent / "tuned_examples"):
         if folder.is_dir():
             return folder
-    raise ConfigError(f"the tuned examples are not installed (looked in {package} and beside it).")
+    raise ConfigError("", f"the tuned examples are not installed (looked in {package} and beside it)")
 
 
 def example_files() -> list[Path]:
@@ -68,4 +68,4 @@ def _examples_named(argument: str) -> list[Path]:
     nearest = nearest_name(name, names)
     hint = f" Did you mean the example {nearest!r}?" if nearest else ""
     problem = "matches no file" if _is_glob(argument) else "no such file"
-    raise ConfigError(f"{argument}: {problem}.{hint} `rllib list examples` shows all.")
+    raise ConfigError(argument, f"{problem}.{hint} `rllib list examples` shows all")

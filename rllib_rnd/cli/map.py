@@ -36,7 +36,7 @@ def draw_map(paths: Sequence[str], out: str | None = None, csv_file: str | None 
             a file that cannot be written, or matplotlib is not installed.
     """
     if out is not None and Path(out).suffix.lower() not in SUFFIXES:
-        raise ConfigError(f"--out {out}: suffix {Path(out).suffix!r}; allowed are {', '.join(SUFFIXES)}.")
+        raise ConfigError(f"--out {out}", f"suffix {Path(out).suffix!r}", f"one of {', '.join(SUFFIXES)}")
     be_quiet(verbose=False)
     checkpoints = [find_checkpoint(path) for path in paths]
     names = run_names(checkpoints)
@@ -46,8 +46,9 @@ def draw_map(paths: Sequence[str], out: str | None = None, csv_file: str | None 
     for run, checkpoint in zip(runs, checkpoints, strict=True):
         if not kinds_of([run]):
             raise ConfigError(
-                f"checkpoint {checkpoint}: holds no places visited. The run is older than their recording, or "
-                f"{env_id} tells none: its info needs whole numbers of 0 or more under {' or '.join(PLACES)}."
+                f"checkpoint {checkpoint}",
+                f"holds no places visited. The run is older than their recording, or "
+                f"{env_id} tells none: its info needs whole numbers of 0 or more under {' or '.join(PLACES)}",
             )
     grid = common_grid(names, configs) if "position" in kinds_of(runs) else None
 
@@ -60,7 +61,7 @@ def draw_map(paths: Sequence[str], out: str | None = None, csv_file: str | None 
         picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture, dpi=120)
     except OSError as error:
-        raise ConfigError(f"--out {picture}: cannot be written ({error}).") from error
+        raise ConfigError(f"--out {picture}", f"cannot be written ({error})") from error
     say(f"written to {picture}")
     return picture
 
@@ -73,7 +74,7 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
     """
     if len(set(checkpoints)) < len(checkpoints):
         twice = next(c for c in checkpoints if list(checkpoints).count(c) > 1)
-        raise ConfigError(f"checkpoint {twice}: is asked for twice; give each run once.")
+        raise ConfigError(f"checkpoint {twice}", "is asked for twice; give each run once")
     # Tune's folders are run/trial/checkpoint; a checkpoint copied elsewhere has only its own name.
     parts = [c.parts[-3:] if (c.parent / "result.json").is_file() else (c.name,) for c in checkpoints]
     for depth in (1, 2, 3):
@@ -105,7 +106,7 @@ def load_run(checkpoint: Path, name: str) -> RunPlaces:
         metrics = MetricsLogger(root=True)
         metrics.set_state(state["metrics_logger"])
     except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, EOFError) as error:
-        raise ConfigError(f"checkpoint {checkpoint}: its state cannot be read ({error}).") from error
+        raise ConfigError(f"checkpoint {checkpoint}", f"its state cannot be read ({error})") from error
     agent_steps = int(metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
     return RunPlaces(name, agent_steps, {kind: PlaceHistory(**history) for kind, history in places.items()})
 
@@ -120,7 +121,7 @@ def common_environment(names: Sequence[str], configs: Sequence[Any]) -> str:
     for name, config in zip(names, configs, strict=True):
         if str(config.env) != env_id:
             raise ConfigError(
-                f"run {name}: its environment is {config.env}, that of {names[0]} is {env_id}; one map shows one."
+                f"run {name}", f"its environment is {config.env}, that of {names[0]} is {env_id}; one map shows one"
             )
     return env_id
 
@@ -138,7 +139,7 @@ def common_grid(names: Sequence[str], configs: Sequence[Any]) -> CellGrid | None
     for name, grid in zip(names, grids, strict=True):
         if grid is None or not first.same(grid):
             raise ConfigError(
-                f"run {name}: its grid of cells is not that of {names[0]} (see env_config); one map shows one."
+                f"run {name}", f"its grid of cells is not that of {names[0]} (see env_config); one map shows one"
             )
     return first
 
@@ -209,5 +210,5 @@ def write_csv(runs: Sequence[RunPlaces], path: Path) -> None:
                         row = [kind, place, steps, history.first_visit[place]]
                         writer.writerow([run.name, *row] if several else row)
     except OSError as error:
-        raise ConfigError(f"--csv {path}: cannot be written ({error}).") from error
+        raise ConfigError(f"--csv {path}", f"cannot be written ({error})") from error
     say(f"written to {path}")

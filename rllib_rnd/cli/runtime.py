@@ -104,7 +104,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
         ray.init(**options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         target = f"the cluster at {address}" if address else "Ray on this machine"
-        raise ConfigError(f"--address: cannot start {target} ({str(error).splitlines()[0]}).") from error
+        raise ConfigError("--address", f"cannot start {target} ({str(error).splitlines()[0]})") from error
     be_quiet(verbose)  # ray.init() sets its loggers up again
     try:
         yield

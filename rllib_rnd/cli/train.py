@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
@@ -77,7 +78,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         ConfigError: any mistake in any file or option; nothing has been started then.
     """
     if options.resume and options.checkpoint:
-        raise ConfigError("--resume and --checkpoint exclude each other: one continues a run, one starts a new one.")
+        raise ConfigError("", "--resume and --checkpoint exclude each other: one continues a run, one starts a new one")
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     if options.checkpoint:
@@ -145,7 +146,7 @@ def newest_folder(storage: str, base: str) -> Path | None:
 def _resumed(experiment: Experiment, base: str, options: TrainOptions, only: bool) -> Job | None:
     """Returns the job that continues the newest run, or None if it (one of several) has not started yet."""
     if "://" in options.storage:
-        raise ConfigError("--resume: needs --storage to be a folder; use --checkpoint with a remote store.")
+        raise ConfigError("--resume", "needs --storage to be a folder; use --checkpoint with a remote store")
     folder = newest_folder(options.storage_path, base)
     if folder is None:
         if only:
@@ -161,7 +162,7 @@ def _resumed(experiment: Experiment, base: str, options: TrainOptions, only: boo
 def _refuse_resume(base: str, options: TrainOptions) -> None:
     storage = Path(options.storage_path)
     runs = sorted(p.name for p in storage.iterdir() if p.is_dir()) if storage.is_dir() else []
-    raise ConfigError(f"--resume: no run {base!r} in {storage}. Runs there: {', '.join(runs) or 'none'}.")
+    raise ConfigError("--resume", f"no run {base!r} in {storage}. Runs there: {', '.join(runs) or 'none'}")
 
 
 def _already_done(job: Job, options: TrainOptions) -> bool:
@@ -191,7 +192,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     callbacks = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
     tuner = _tuner(job, options, stopper, callbacks)
     config = experiment.sample_config()
-    if not (sweep or options.quiet) and hasattr(config, "overlap_sampling"):  # RLlib's own algorithms have other rules
+    if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
         say(f"Processes: {describe_processes(config)}.")
     display.start()
     results, crash = None, None

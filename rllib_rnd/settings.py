@@ -80,7 +80,7 @@ class RLlibSettings:
     """RLlib's settings that have another default here, limits that RLlib does not check, or a place in MLflow."""
 
     env: str | None = option(RLLIB, "name of the environment")
-    env_config: dict = option(RLLIB, "its options", logged=False)
+    env_config: dict = option(RLLIB, "its options")
     num_env_runners: int = option(0, "processes that play; 0 plays in the main process", low=0)
     num_envs_per_env_runner: int = option(8, "environments of each", low=1)
     rollout_fragment_length: int | Literal["auto"] = option(

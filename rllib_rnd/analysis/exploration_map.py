@@ -20,6 +20,7 @@ from rllib_rnd.sampling.episodes import PLACES, PlaceHistory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.typing import ColorType
 
 MONTEZUMA = ("ALE/MontezumaRevenge-v5", "MontezumaRevengeNoFrameskip-v4")
 PYRAMID = (range(0, 3), range(3, 8), range(8, 15), range(15, 24))  # the rooms of level 1, from the top
@@ -165,7 +166,7 @@ def draw_timeline(axes: Axes, runs: Sequence[RunPlaces], kind: str) -> None:
         axes.legend(loc="lower right", fontsize=8)
 
 
-def _label_new_rooms(axes: Axes, groups: Sequence[tuple[int, list[int]]], colour: Any) -> None:
+def _label_new_rooms(axes: Axes, groups: Sequence[tuple[int, list[int]]], colour: ColorType) -> None:
     count = 0
     for agent_steps, ids in groups:
         count += len(ids)
@@ -297,7 +298,7 @@ def _colours(visits: Mapping[int, int]) -> Any:
     return ScalarMappable(LogNorm(1, max([10, *visits.values()])), colours)
 
 
-def _colour_bar(axes: Axes, colours: Any, orientation: str) -> None:
+def _colour_bar(axes: Axes, colours: object, orientation: str) -> None:
     figure: Any = axes.get_figure()
     figure.colorbar(colours, ax=axes, orientation=orientation, label="agent steps spent there", shrink=0.8)
 

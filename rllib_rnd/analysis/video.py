@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -284,7 +284,7 @@ def _policy_title(policy: DiscretePolicy | ContinuousPolicy) -> str:
 # --- files ------------------------------------------------------------------------------------------------------
 
 
-def import_ffmpeg() -> Any:
+def import_ffmpeg() -> ModuleType:
     """Imports the package that brings ffmpeg.
 
     Raises:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
+from torch import nn
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
@@ -101,7 +102,7 @@ def _check_experiment(experiment: Experiment) -> None:
     say(f"process memory {resident_bytes() / 2**20:,.0f} MiB\n")
 
 
-def parameter_counts(module: Any) -> list[tuple[str, int, int]]:
+def parameter_counts(module: nn.Module) -> list[tuple[str, int, int]]:
     """Returns (part, trainable parameters, frozen parameters) for every direct part of a module.
 
     Lists of plug-ins are opened one level further, so that predictor and target stand apart.
@@ -115,11 +116,9 @@ def parameter_counts(module: Any) -> list[tuple[str, int, int]]:
     return rows
 
 
-def _parts(module: Any, prefix: str, depth: int) -> list[tuple[str, Any]]:
+def _parts(module: nn.Module, prefix: str, depth: int) -> list[tuple[str, nn.Module]]:
     """Names the parts that hold parameters; only lists, and what is in them, are opened."""
-    from torch import nn
-
-    parts: list[tuple[str, Any]] = []
+    parts: list[tuple[str, nn.Module]] = []
     for name, child in module.named_children():
         full = f"{prefix}{name}"
         is_list = isinstance(child, nn.ModuleList)
@@ -130,7 +129,7 @@ def _parts(module: Any, prefix: str, depth: int) -> list[tuple[str, Any]]:
     return parts
 
 
-def print_parameters(module: Any) -> None:
+def print_parameters(module: nn.Module) -> None:
     """Prints the parameter counts of each part."""
     table = Table(box=None)
     table.add_column("part")
@@ -143,7 +142,7 @@ def print_parameters(module: Any) -> None:
     console().print(table)
 
 
-def rollout_bytes(config: Any, observation_space: Any, action_space: Any) -> int:
+def rollout_bytes(config: IntrinsicPPOConfig, observation_space: Any, action_space: Any) -> int:
     """Returns the bytes of one iteration's rollouts at the file's own size (all runners).
 
     Images are stored once: ``T + K`` frames per environment for a stack of K.

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
 from rllib_rnd.errors import ConfigError
 
 # Parts without which a checkpoint cannot be restored.
@@ -71,13 +74,12 @@ def find_checkpoint(path: str | Path) -> Path:
     return found[-1]
 
 
-def checkpoint_config(folder: Path) -> Any:
+def checkpoint_config(folder: Path) -> AlgorithmConfig:
     """Returns the ``AlgorithmConfig`` that a checkpoint was trained with.
 
     Raises:
         ConfigError: the file is not what RLlib writes, or names code that is not installed here.
     """
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
     try:
         with (folder / "class_and_ctor_args.pkl").open("rb") as file:
@@ -125,7 +127,7 @@ class StartFrom:
     counters: dict[str, Any] = field(default_factory=dict)
     before: Callable[..., Any] | None = None
 
-    def __call__(self, algorithm: Any, **kwargs: Any) -> None:
+    def __call__(self, algorithm: Algorithm, **kwargs: object) -> None:
         """Restores weights, optimizer, statistics, counters and the iteration number."""
         if self.before is not None:
             self.before(algorithm=algorithm, **kwargs)

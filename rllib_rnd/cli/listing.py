@@ -11,10 +11,10 @@ from rich.table import Table
 from rllib_rnd.cli.examples import description, example_files, examples_path
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.errors import unknown_name_error
-from rllib_rnd.options import options_table
+from rllib_rnd.options import Registry, options_table
 
 
-def first_line(thing: Any) -> str:
+def first_line(thing: object) -> str:
     """Returns the first line of a docstring."""
     return (inspect.getdoc(thing) or "").split("\n")[0].replace("``", "")
 
@@ -78,7 +78,7 @@ def list_losses() -> None:
     _print_registry(AUXILIARY_LOSSES)
 
 
-def _print_registry(registry: Any, size: Callable[[str], str] | None = None) -> None:
+def _print_registry(registry: Registry[Any], size: Callable[[str], str] | None = None) -> None:
     if not registry.names():
         say("none yet; your own is named by its import path, package.module:Class")
     for name, cls in registry.items():

@@ -9,14 +9,15 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
 
 from rllib_rnd.errors import ConfigError
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 USAGE_ERROR = 2  # a mistake in a command, file or option
 RUN_ERROR = 1  # the training itself failed
@@ -49,17 +50,17 @@ def fail(message: str, code: int = USAGE_ERROR) -> typer.Exit:
     return typer.Exit(code)
 
 
-def reports_errors(command: F) -> F:
+def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Makes a `ConfigError` one line and exit code 2 instead of a traceback."""
 
     @functools.wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
         except ConfigError as error:
             raise fail(str(error)) from None
 
-    return wrapper  # type: ignore[return-value]
+    return wrapper
 
 
 def be_quiet(verbose: bool) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ray.tune import Result, ResultGrid
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
@@ -54,7 +55,7 @@ class Report:
     stop: Mapping[str, float]
 
 
-def print_report(report: Report, results: Any, crash: Exception | None) -> None:
+def print_report(report: Report, results: ResultGrid | None, crash: Exception | None) -> None:
     """Prints returns, rooms, intrinsic reward, speed, the checkpoint and the next commands.
 
     Args:
@@ -81,7 +82,7 @@ def print_report(report: Report, results: Any, crash: Exception | None) -> None:
     _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
 
 
-def _print_one(report: Report, trial: Any) -> None:
+def _print_one(report: Report, trial: Result) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for label, name in _ROWS:
@@ -92,10 +93,10 @@ def _print_one(report: Report, trial: Any) -> None:
     console().print(table)
 
 
-def _print_several(report: Report, trials: list[Any]) -> str | None:
+def _print_several(report: Report, trials: list[Result]) -> str | None:
     """Prints the trials, best return first; returns the best one's checkpoint."""
 
-    def score(trial: Any) -> float:
+    def score(trial: Result) -> float:
         value = read(trial.metrics or {}, "return_mean")
         return float("-inf") if value is None else value
 
@@ -123,14 +124,14 @@ def _print_several(report: Report, trials: list[Any]) -> str | None:
     return next((path for path in map(checkpoint_path, ranked) if path), None)
 
 
-def trial_label(trial: Any) -> str:
+def trial_label(trial: Result) -> str:
     """Returns what tells a trial from the others: its draws, out of the name of its folder; else that name."""
     name = Path(trial.path).name
     draws = re.search(r"_\d{5}_\d+_(.+)_\d{4}-\d{2}-\d{2}_", name)
     return draws[1].replace(",", ", ") if draws else name
 
 
-def checkpoint_path(trial: Any) -> str | None:
+def checkpoint_path(trial: Result) -> str | None:
     """Returns the newest checkpoint of a trial."""
     return None if trial.checkpoint is None else str(trial.checkpoint.path)
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray import tune
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
@@ -247,9 +250,7 @@ def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogg
     return logger
 
 
-def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[Any]) -> Any:
-    from ray import tune
-
+def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback]) -> tune.Tuner:
     experiment = job.experiment
     checkpoint = experiment.checkpoint
     if job.tuner_folder is not None:
@@ -292,10 +293,14 @@ def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list
     )
 
 
+def _shares_cores(config: AlgorithmConfig) -> bool:
+    return isinstance(config, IntrinsicPPOConfig) and config.torch_threads is None
+
+
 def _param_space(job: Job) -> dict[str, Any]:
     experiment = job.experiment
     extra: dict[str, Any] = {}
-    if not experiment.single and getattr(experiment.sample_config(), "torch_threads", 1) is None:
+    if not experiment.single and _shares_cores(experiment.sample_config()):
         # Several trials at a time: if each took all cores, they would mostly wait for each other.
         extra["torch_threads"] = 1
     if job.start is not None:

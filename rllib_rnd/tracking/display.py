@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune import Callback
+from ray.tune.experiment import Trial
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -78,7 +79,7 @@ class TrialView:
         return ", ".join(draws) or self.name
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -143,7 +144,7 @@ class RunDisplay(Callback):
             live, self._live = self._live, None
             live.stop()
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Shows that a trial is being set up."""
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
         view.values = dict(getattr(trial, "evaluated_params", None) or {})
@@ -151,7 +152,7 @@ class RunDisplay(Callback):
         self._refresh()
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
         """Shows a trial's new result."""
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
@@ -162,15 +163,15 @@ class RunDisplay(Callback):
         self._refresh()
         self._print_line(trial.trial_id, view)
 
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Marks a trial as done."""
         self._end(trial, "done")
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         """Marks a trial as failed."""
         self._end(trial, "failed")
 
-    def _end(self, trial: Any, status: str) -> None:
+    def _end(self, trial: Trial, status: str) -> None:
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
         view.status = status
         self._refresh()

@@ -190,8 +190,8 @@ def lookup(result: Mapping[str, Any], path: str) -> float | None:
     return _number(value)
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not hasattr(value, "__float__"):  # numbers, arrays and tensors of one
         return None
     try:
         number = float(value)

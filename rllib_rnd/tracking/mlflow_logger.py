@@ -7,12 +7,17 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
 from rllib_rnd.settings import SETTINGS
 from rllib_rnd.tracking.metrics import curated, read
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 _MAX_VALUE_LENGTH = 500  # MLflow's databases limit a parameter's text
 
@@ -30,17 +35,16 @@ def store_uri(storage: str) -> str | None:
     return f"sqlite:///{Path(storage).expanduser().resolve() / 'mlruns.db'}"
 
 
-def parameters(config: Any) -> dict[str, str]:
+def parameters(config: AlgorithmConfig) -> dict[str, str]:
     """Returns the curated settings of one configuration object; nested ones dotted."""
     flat: dict[str, str] = {}
     for setting in SETTINGS.values():
         if setting.logged and setting.name in vars(config):
             _flatten(setting.key, getattr(config, setting.name), flat)
-    _flatten("env_config", dict(getattr(config, "env_config", None) or {}), flat)
     return flat
 
 
-def _flatten(name: str, value: Any, flat: dict[str, str]) -> None:
+def _flatten(name: str, value: object, flat: dict[str, str]) -> None:
     if isinstance(value, Mapping):
         for key, child in value.items():
             _flatten(f"{name}.{key}", child, flat)
@@ -119,7 +123,7 @@ class MLflowLogger(LoggerCallback):
             reason = str(error).splitlines()[0][:160]
             self._tell(f"MLflow store {self.uri} cannot be used ({reason}); training goes on without it.")
 
-    def _create(self, client: Any) -> str:
+    def _create(self, client: MlflowClient) -> str:
         location = None
         if self.uri.startswith("sqlite:///"):
             folder = Path(self.uri.removeprefix("sqlite:///")).parent
@@ -130,7 +134,7 @@ class MLflowLogger(LoggerCallback):
         if self._say is not None:
             self._say(line)
 
-    def log_trial_start(self, trial: Any) -> None:
+    def log_trial_start(self, trial: Trial) -> None:
         """Opens a run with the trial's settings."""
         if self._client is None or trial.trial_id in self.run_ids:
             return
@@ -145,7 +149,7 @@ class MLflowLogger(LoggerCallback):
             for start in range(0, len(params), 100):  # MLflow's limit for one request
                 self._client.log_batch(run.info.run_id, params=params[start : start + 100])
 
-    def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
+    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Logs the curated metrics of one result; the step is the number of agent steps."""
         run_id = self.run_ids.get(trial.trial_id)
         if self._client is None or run_id is None:
@@ -156,7 +160,7 @@ class MLflowLogger(LoggerCallback):
             step, now = int(read(result, "agent_steps") or 0), int(time.time() * 1000)
             self._client.log_batch(run_id, [Metric(k, v, now, step) for k, v in curated(result).items()])
 
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
+    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Closes the trial's run as FINISHED, FAILED or KILLED."""
         stopped = self._interrupted is not None and self._interrupted()
         self._terminate(trial.trial_id, "FAILED" if failed else "KILLED" if stopped else "FINISHED")

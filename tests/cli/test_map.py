@@ -105,7 +105,7 @@ def test_several_runs(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [
         (["/no/such/folder"], "there is no such folder"),
         (["."], "holds no complete checkpoint"),
-        (["sea", "--out", "map.jpg"], "suffix '.jpg'; allowed are .png, .svg, .pdf"),
+        (["sea", "--out", "map.jpg"], "suffix '.jpg'; allowed is one of .png, .svg, .pdf"),
         (["sea", "--out", "map"], "suffix ''; allowed"),
         (["nowhere"], "CartPole-v1 tells none: its info needs whole numbers of 0 or more under room or position"),
         (["old"], "The run is older"),

@@ -244,16 +244,17 @@ class IntrinsicPPOConfig(PPOConfig):
             )
 
 
-def plugin_specs(key: str, value: Any) -> list[tuple[str, Any]]:
+def plugin_specs(key: str, value: object) -> list[tuple[str, Any]]:
     """The specifications of several plug-ins with their paths: those of a list by number, a single one by its key."""
     if value is None:
         return []
-    several = isinstance(value, (list, tuple))
-    specs = [
-        {"type": s} if isinstance(s, str) else dict(s) if isinstance(s, Mapping) else s
-        for s in (value if several else [value])
-    ]
-    return [(f"{key}[{i}]" if several else key, spec) for i, spec in enumerate(specs)]
+    if isinstance(value, (list, tuple)):
+        return [(f"{key}[{i}]", _as_mapping(spec)) for i, spec in enumerate(value)]
+    return [(key, _as_mapping(value))]
+
+
+def _as_mapping(spec: object) -> object:
+    return {"type": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else spec
 
 
 def _parameters_of(method: Callable[..., Any]) -> set[str]:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def option(
-    default: Any,
+    default: object,
     help: str,
     *,
     low: float | None = None,
@@ -111,7 +111,7 @@ def parse_options(cls: type[T], mapping: Mapping[str, Any] | None, where: str = 
     return cls(**values)
 
 
-def check_value(value: Any, hint: Any, where: str = "", limits: Limits | None = None) -> Any:
+def check_value(value: object, hint: object, where: str = "", limits: Limits | None = None) -> Any:
     """Checks one value against a type annotation and limits.
 
     Args:
@@ -159,7 +159,7 @@ def _check_schedule(points: Sequence[Any], where: str, limits: Limits) -> list[l
     return [[step, float(point[1])] for step, point in zip(steps, points, strict=True)]
 
 
-def _check_type(value: Any, hint: Any, where: str) -> Any:
+def _check_type(value: object, hint: object, where: str) -> object:
     origin = typing.get_origin(hint)
     wrong = ConfigError(where, f"{value!r} has the wrong type", _type_name(hint))
     if hint is Any:
@@ -190,12 +190,12 @@ def _check_type(value: Any, hint: Any, where: str) -> Any:
                 return float(value)
             if isinstance(value, int) or value.is_integer():
                 return int(value)
-    elif isinstance(value, origin or hint):
+    elif isinstance(value, typing.cast(type, origin or hint)):
         return value
     raise wrong
 
 
-def default_of(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[Any]) -> object:
     """The default of a dataclass field, made anew where it is made."""
     made = field.default_factory
     return field.default if made is dataclasses.MISSING else made()
@@ -210,7 +210,7 @@ def options_table(cls: type) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def describe_allowed(hint: Any, limits: Limits) -> str:
+def describe_allowed(hint: object, limits: Limits) -> str:
     """What a value may be, in a few words for tables: ``more than 0, schedule``, ``1 or more, null``."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -224,10 +224,11 @@ def describe_allowed(hint: Any, limits: Limits) -> str:
         return f"{words}, schedule" if limits.schedule else words
     if origin in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "list"
-    return {bool: "true, false", dict: "mapping", str: "name", list: "list", type(None): "null"}.get(hint, "")
+    words_of: dict[object, str] = {bool: "true, false", dict: "mapping", str: "name", list: "list", type(None): "null"}
+    return words_of.get(hint, "")
 
 
-def as_yaml(value: Any) -> str:
+def as_yaml(value: object) -> str:
     """A value as one writes it in YAML."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
@@ -238,7 +239,7 @@ def as_yaml(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _type_name(hint: Any) -> str:
+def _type_name(hint: object) -> str:
     args = typing.get_args(hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return " or ".join(_type_name(a) for a in args)

@@ -144,7 +144,7 @@ class Setting:
         """The name in experiment files."""
         return PUBLIC_NAMES.get(self.name, self.name)
 
-    def check(self, value: Any) -> Any:
+    def check(self, value: object) -> Any:
         """Returns the value, normalised.
 
         Raises:

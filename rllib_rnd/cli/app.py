@@ -119,7 +119,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     items = [item.strip() for item in text.split(",")]
     if not all(item.isdigit() for item in items):
-        raise ConfigError("--seeds", f"{text!r} is no list of seeds", "whole numbers of 0 or more, comma separated")
+        raise ConfigError(
+            "--seeds", f"{text!r} is no list of seeds", "a comma separated list of whole numbers of 0 or more"
+        )
     return tuple(int(item) for item in items)
 
 

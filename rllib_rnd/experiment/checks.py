@@ -94,7 +94,7 @@ def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, pl
                 check_setting(str(where[0]), value, default)
 
 
-def check_setting(name: str, value: Any, default: AlgorithmConfig) -> Any:
+def check_setting(name: str, value: object, default: AlgorithmConfig) -> Any:
     """Checks one value against the table of settings, or against the type of its default.
 
     Raises:
@@ -141,7 +141,7 @@ def validate_trials(
         _validate(algorithm_class, base, replaced(space.sample, where, value), path, places)
 
 
-def replaced(config: Mapping[str, Any], where: KeyPath, value: Any) -> dict[str, Any]:
+def replaced(config: Mapping[str, Any], where: KeyPath, value: object) -> dict[str, Any]:
     """Returns a copy of ``config`` with the value at ``where`` replaced."""
     result = copy.deepcopy(dict(config))
     target: Any = result

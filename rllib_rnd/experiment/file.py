@@ -101,7 +101,7 @@ class Experiment:
         """Whether there is exactly one trial."""
         return self.num_samples == 1 and not self.space.varies
 
-    def sample_config(self, **overrides: Any) -> AlgorithmConfig:
+    def sample_config(self, **overrides: object) -> AlgorithmConfig:
         """Returns the configuration object of the first trial, with ``overrides`` on top."""
         return build_config(self.algorithm_class, self.base, {**self.space.sample, **overrides})
 
@@ -109,7 +109,7 @@ class Experiment:
         """Returns the configuration object of the trial whose ``config`` mapping is ``values``."""
         return build_config(self.algorithm_class, self.base, values)
 
-    def param_space(self, **extra: Any) -> dict[str, Any]:
+    def param_space(self, **extra: object) -> dict[str, Any]:
         """Returns what ``tune.Tuner(param_space=...)`` takes."""
         values = {**self.space.space, **extra}
         if self.base is None:
@@ -173,7 +173,7 @@ def load_experiments(path: str | Path, overrides: Overrides | None = None) -> li
     return [_read_block(str(name), block, path, places, overrides or Overrides()) for name, block in blocks.items()]
 
 
-def _read_block(name: str, block: Any, source: Path, places: Places, overrides: Overrides) -> Experiment:
+def _read_block(name: str, block: object, source: Path, places: Places, overrides: Overrides) -> Experiment:
     top: KeyPath = (name,)
     if not isinstance(block, Mapping):
         raise places.error(top, f"{block!r} is not an experiment; expected `{{run: ..., env: ..., ...}}`.")
@@ -224,7 +224,7 @@ def _read_sections(
     return search, scheduler
 
 
-def resolve_algorithm(run: Any) -> type[Algorithm]:
+def resolve_algorithm(run: object) -> type[Algorithm]:
     """Returns the algorithm class for a registered name or an import path (Python files: for the class itself).
 
     Raises:
@@ -305,7 +305,7 @@ def _apply_overrides(
         places.set((*path, "seed"), f"--seed {overrides.seed}")
 
 
-def _put(target: Any, parts: KeyPath, value: Any, place: Places) -> None:
+def _put(target: Any, parts: KeyPath, value: object, place: Places) -> None:
     """Sets ``target[a][b]... = value``; mappings on the way are made, list items must exist."""
     for position, part in enumerate(parts):
         in_list = isinstance(target, list) and isinstance(part, int) and part < len(target)
@@ -318,7 +318,7 @@ def _put(target: Any, parts: KeyPath, value: Any, place: Places) -> None:
         target = target[part]
 
 
-def _read_stop(stop: Any, top: KeyPath, places: Places, overrides: Overrides, closed: bool) -> dict[str, float]:
+def _read_stop(stop: object, top: KeyPath, places: Places, overrides: Overrides, closed: bool) -> dict[str, float]:
     path = (*top, "stop")
     if stop is not None and not isinstance(stop, Mapping):
         raise places.error(path, f"{stop!r} is not a mapping of metric to value")

@@ -34,7 +34,7 @@ def load_python(path: Path) -> dict[str, Any]:
     return {path.stem: _expand_object(path, path.stem, block)}
 
 
-def _expand_object(path: Path, name: str, block: Any) -> Any:
+def _expand_object(path: Path, name: str, block: object) -> object:
     """Splits an AlgorithmConfig in ``config`` into ``run`` and the object that the trial starts from."""
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 

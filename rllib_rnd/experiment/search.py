@@ -15,6 +15,7 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import SearchAlgorithm, Searcher
+from ray.tune.search.sample import Domain
 
 from rllib_rnd.errors import ConfigError, KeyPath, unknown_name_error
 from rllib_rnd.experiment.yaml_file import Places, walk
@@ -139,7 +140,7 @@ def read_space(config: Mapping[str, Any], path: KeyPath, places: Places) -> Sear
     return result
 
 
-def _read(value: Any, path: KeyPath, key: KeyPath, places: Places, result: SearchSpace) -> tuple[Any, Any]:
+def _read(value: object, path: KeyPath, key: KeyPath, places: Places, result: SearchSpace) -> tuple[Any, Any]:
     """Returns (value for Tune, value for one trial)."""
     if isinstance(value, Mapping):
         if "grid_search" in value:
@@ -153,7 +154,7 @@ def _read(value: Any, path: KeyPath, key: KeyPath, places: Places, result: Searc
     if isinstance(value, list):
         items = [_read(v, (*path, i), (*key, i), places, result) for i, v in enumerate(value)]
         return [p[0] for p in items], [p[1] for p in items]
-    if _is_domain(value):  # a Python file may hold Ray Tune's own objects
+    if isinstance(value, Domain):  # a Python file may hold Ray Tune's own objects
         result.sampled = True
         return value, _domain_sample(value)
     return value, value
@@ -214,17 +215,11 @@ def _refuse_nested(values: list[Any], path: KeyPath, places: Places) -> None:
             raise places.error(inner, "sampling expressions cannot stand inside each other.")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_domain(value: Any) -> bool:
-    from ray.tune.search.sample import Domain
-
-    return isinstance(value, Domain)
-
-
-def _domain_sample(domain: Any) -> Any:
+def _domain_sample(domain: Domain) -> object:
     categories = getattr(domain, "categories", None)
     return categories[0] if isinstance(categories, Sequence) else domain.sample()
 

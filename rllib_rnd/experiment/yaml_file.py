@@ -187,7 +187,7 @@ def _refuse_duplicates(node: yaml.MappingNode, path: KeyPath, places: Places) ->
         seen[name] = line
 
 
-def walk(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def walk(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """Yields every (path, value) below ``value``, itself included, parents first."""
     yield path, value
     if isinstance(value, Mapping):

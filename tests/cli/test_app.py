@@ -39,7 +39,7 @@ def test_a_typing_error_exits_2_and_names_what_was_meant(arguments: list[str], n
         (["train", "file", "deep_sea_rnd", "--resume", "--checkpoint", "x"], "exclude each other"),
         (["train", "file", "deep_sea_rnd", "--checkpoint", "/no/such/folder"], "there is no such folder"),
         (["evaluate", "/no/such/folder"], "there is no such folder"),
-        (["evaluate", ".", "--seeds", "a"], "allowed are whole numbers"),
+        (["evaluate", ".", "--seeds", "a"], "allowed is whole numbers"),
         (["evaluate", ".", "--episodes", "0"], "--episodes"),
     ],
 )

@@ -1,0 +1,141 @@
+"""The house: imports point one way, in no circle; what a room may know is written down once, here."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import graphlib
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "rllib_rnd"
+
+#: Rooms from the ground up. A room may import from those below it and from itself.
+ROOMS = (
+    "errors",
+    "options",
+    "settings",
+    "threads",
+    "functional",
+    "rollout",
+    "envs",
+    "modules",
+    "plugin",
+    "intrinsic",
+    "auxiliary",
+    "module",
+    "sampling",
+    "training",
+    "algorithm",
+    "presets",
+    "tracking",
+    "experiment",
+    "analysis",
+    "cli",
+)
+#: Rooms that may know less than what is below them: what they import from this package besides themselves.
+ONLY = {
+    "functional": set(),
+    "rollout": set(),
+    "threads": set(),
+    "envs": {"errors", "options"},
+    "settings": {"errors", "options"},
+    "tracking": {"errors", "options", "settings"},
+}
+#: Rooms that nobody but those named may import.
+IMPORTED_BY = {"analysis": {"cli"}, "cli": set(), "experiment": {"cli", "analysis"}, "tracking": {"experiment", "cli"}}
+
+
+def files() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if "tuned_examples" not in path.parts)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@functools.cache
+def imports() -> dict[str, set[str]]:
+    """Module -> modules of this package that it imports anywhere, also inside functions and for types alone."""
+    names = {module_name(path) for path in files()}
+    found: dict[str, set[str]] = {}
+    for path in files():
+        targets: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                assert node.level == 0, f"{path}: imports are absolute"
+                targets |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            elif isinstance(node, ast.Import):
+                targets |= {alias.name for alias in node.names}
+        # `from package import submodule` needs the submodule, not all that the package's __init__ offers.
+        inner = {target for target in targets if target in names}
+        packages = {target for target in inner if any(other.startswith(f"{target}.") for other in inner)}
+        found[module_name(path)] = inner - packages - {module_name(path)}
+    return found
+
+
+def pairs() -> list[tuple[str, str]]:
+    return [(module, target) for module, targets in imports().items() for target in targets]
+
+
+def test_every_file_is_in_a_room() -> None:
+    assert {room(module) for module in imports()} - {""} == set(ROOMS)
+
+
+def test_no_import_points_upwards() -> None:
+    upward = [
+        f"{module} -> {target}"
+        for module, target in pairs()
+        if room(module) and (not room(target) or ROOMS.index(room(target)) > ROOMS.index(room(module)))
+    ]
+    assert not upward
+
+
+def test_no_circle_of_files() -> None:
+    """Neither at import time nor hidden in functions."""
+    graph = {module: targets for module, targets in imports().items() if module != "rllib_rnd"}
+    list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError with the circle
+
+
+@pytest.mark.parametrize("name", ONLY)
+def test_a_room_knows_no_more_than_it_may(name: str) -> None:
+    more = {target for module, target in pairs() if room(module) == name and room(target) not in {name, *ONLY[name]}}
+    assert not more
+
+
+@pytest.mark.parametrize("name", IMPORTED_BY)
+def test_a_room_is_known_by_no_more_than_may(name: str) -> None:
+    more = {m for m, target in pairs() if room(target) == name and room(m) not in {name, *IMPORTED_BY[name]}}
+    assert not more
+
+
+def test_pure_functions_import_only_torch() -> None:
+    allowed = {"torch", "math", "typing", "__future__", "rllib_rnd"}
+    for path in (PACKAGE / "functional").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] in {*allowed, "collections", "dataclasses"}, path
+            elif isinstance(node, ast.Import):
+                assert {alias.name.split(".")[0] for alias in node.names} <= allowed, path
+
+
+#: Findings of ruff that are not errors, because contracts of others force some of them: they may only become fewer.
+RATCHET = json.loads(Path(__file__).with_name("ratchet.json").read_text())
+
+
+def test_untyped_and_unused_arguments_only_become_fewer() -> None:
+    """``Any`` in signatures (ANN401) and unused arguments (ARG). Found fewer? Then lower tests/ratchet.json."""
+    command = [sys.executable, "-m", "ruff", "check", "--select", "ANN401,ARG", "--output-format", "json", "rllib_rnd"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert dict(Counter(finding["code"] for finding in json.loads(found.stdout))) == RATCHET

@@ -119,9 +119,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     items = [item.strip() for item in text.split(",")]
     if not all(item.isdigit() for item in items):
-        raise ConfigError(
-            "--seeds", f"{text!r} is no list of seeds", "a comma separated list of whole numbers of 0 or more"
-        )
+        raise ConfigError("--seeds", f"{text!r} is no list of seeds", "whole numbers of 0 or more, as in 0,1,2")
     return tuple(int(item) for item in items)
 
 

@@ -20,9 +20,11 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_rnd.config import IntrinsicPPOConfig
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
+from rllib_rnd.training.learner import IntrinsicPPOLearner
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +207,28 @@ class IntrinsicPPO(PPO):
             self.metrics.log_value(("timers", name), value, window=1)
         rate = self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
         self.metrics.log_value(("throughput", "agent_steps_per_s"), rate, window=1)
+
+    def local_learner(self) -> IntrinsicPPOLearner:
+        """The learner that is in this process.
+
+        Raises:
+            RuntimeError: ``num_learners`` is 1 or more, and so all learners are in processes of their own.
+        """
+        if self.learner_group.is_remote:
+            raise RuntimeError(
+                f"With num_learners = {self.config.num_learners} no learner is in this process: take num_learners = 0, "
+                "or reach the learners with learner_group.foreach_learner."
+            )
+        (learner,) = self.learner_group.foreach_learner(lambda learner: learner)
+        return learner.get()
+
+    def learner_module(self) -> IntrinsicPPOModule:
+        """The module that the learner of this process trains, with all its plug-ins.
+
+        Raises:
+            RuntimeError: as of `local_learner`.
+        """
+        return self.local_learner().trained_module
 
     @override(PPO)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

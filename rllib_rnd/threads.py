@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Threads:
     runner: int
 
 
-def plan_threads(config: Any, cores: int | None = None) -> Threads:
+def plan_threads(config: AlgorithmConfig, cores: int | None = None) -> Threads:
     """Shares the cores.
 
     Playing and learning take turns, so each may have all cores, unless they overlap. Remote runners have the CPUs
@@ -37,7 +40,7 @@ def plan_threads(config: Any, cores: int | None = None) -> Threads:
     return Threads(learner=config.torch_threads or max(1, left // learners), runner=runner)
 
 
-def describe_processes(config: Any, cores: int | None = None) -> str:
+def describe_processes(config: AlgorithmConfig, cores: int | None = None) -> str:
     """One line for people: which processes there are, and with how many threads."""
     cores = cores or os.cpu_count() or 1
     threads, runners, learners = plan_threads(config, cores), config.num_env_runners, config.num_learners

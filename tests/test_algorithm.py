@@ -166,6 +166,8 @@ def test_a_reward_that_compares_samples_refuses_minibatches_without_any(reward: 
 def test_learners_one_remote() -> None:
     algorithm = small_config().learners(num_learners=1).build_algo()
     assert np.isfinite(algorithm.train()["learners"]["default_policy"]["total_loss"])
+    with pytest.raises(RuntimeError, match="num_learners = 1 no learner is in this process"):
+        algorithm.learner_module()
     algorithm.stop()
 
 
@@ -237,10 +239,10 @@ def test_schedules_follow_agent_steps() -> None:
     config = small_config(lr=[[0, 1e-3], [128, 0.0]], clip_param=[[0, 0.2], [128, 0.1]])
     algorithm = config.build_algo()
     rates = [algorithm.train()["learners"]["default_policy"]["learning_rate"] for _ in range(3)]
-    clip = algorithm.learner_group._learner._schedules["clip_param"].get_current_value()
+    clip = algorithm.local_learner().ppo_update.clip_param
     algorithm.stop()
     assert rates[0] > rates[1] > rates[2]
-    assert float(clip) == pytest.approx(0.1, abs=0.03)
+    assert clip == pytest.approx(0.1, abs=0.03)
 
 
 def test_frozen_networks_never_move_and_the_rest_does() -> None:

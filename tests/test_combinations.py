@@ -50,9 +50,9 @@ def test_every_backbone_is_tried() -> None:
 def test_an_iteration_trains_policy_and_critics(name: str, env: str, env_config: dict[str, Any]) -> None:
     config = small_config(env=env, backbone={"type": name, **SMALL[name]}, lr=1e-2)
     algorithm = config.environment(env, env_config=env_config).build_algo()
-    learner: Any = algorithm.learner_group._learner
-    batch = learner._prepare(algorithm.env_runner.sample().to_torch())
-    _, first = learner._ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))
+    learner = algorithm.local_learner()
+    batch = learner.prepare(algorithm.env_runner.sample().to_torch())
+    _, first = learner.ppo_update.ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))
     # As acted, so trained: PPO's ratio is 1 at the first minibatch.
     assert float(first["approx_kl"]) == pytest.approx(0.0, abs=1e-6) and float(first["clip_fraction"]) == 0.0
     before = weights(algorithm)

@@ -94,7 +94,7 @@ def watch_tv(run: Run) -> list[dict[str, Any]]:
         runners = algorithm.train()["env_runners"]
         steps = int(runners["num_env_steps_sampled_lifetime"])
     share, ratio = [], float("nan")
-    rewards = algorithm.learner_group._learner.trained_module.rewards() if run.variant != NONE else []
+    rewards = algorithm.learner_module().rewards() if run.variant != NONE else []
     for _ in range(4):
         rollout = algorithm.env_runner.sample().to_torch()
         shown = rollout.valid & ~rollout.terminated

@@ -77,7 +77,8 @@ def _check_experiment(experiment: Experiment) -> None:
 
     try:
         module = algorithm.get_module()
-        learner_module = algorithm.learner_group._learner.module["default_policy"]
+        # Not `learner_module()`, which RLlib's own algorithms lack.
+        (learner_module,) = algorithm.learner_group.foreach_learner(lambda learner: learner.module["default_policy"])
         say(f"observations  {module.observation_space}")
         say(f"actions       {module.action_space}")
         note = backend_note(algorithm.config.env, dict(algorithm.config.env_config))
@@ -85,7 +86,7 @@ def _check_experiment(experiment: Experiment) -> None:
             say(f"backend       {note}")
         if isinstance(algorithm.config, IntrinsicPPOConfig):
             say(f"processes     {describe_processes(experiment.sample_config())}")
-        print_parameters(learner_module)
+        print_parameters(learner_module.get())
         print_memory(experiment, module.observation_space, module.action_space)
         if getattr(algorithm.config, "pretraining", None):
             algorithm.train()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,25 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.distributed import standardize
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
+
+
+@dataclass(frozen=True)
+class AdvantageSettings:
+    """How rewards become advantages. Each intrinsic reward has a discount and a weight of its own.
+
+    Attributes:
+        gamma: discount of the extrinsic stream.
+        lambda_: of generalized advantage estimation, for all streams.
+        extrinsic_coeff: weight of the extrinsic advantage.
+        extrinsic_reward: what the learner trains on, see `extrinsic_reward`.
+        standardize: whether the mixed advantage is standardised over the rollout.
+    """
+
+    gamma: float
+    lambda_: float
+    extrinsic_coeff: float = 1.0
+    extrinsic_reward: str = "raw"
+    standardize: bool = False
 
 
 @dataclass
@@ -39,21 +57,21 @@ class TrainingBatch:
 
 @torch.no_grad()
 def prepare_training(
-    module: IntrinsicPPOModule, rollout: Rollout, config: Any
+    module: IntrinsicPPOModule, rollout: Rollout, settings: AdvantageSettings
 ) -> tuple[TrainingBatch, dict[str, Tensor]]:
     """Intrinsic rewards, the GAE of every stream and the mixed advantage of one rollout.
 
     Args:
         module: whose intrinsic rewards are paid; their scales move forward.
         rollout: on the learner's device.
-        config: the algorithm's configuration.
+        settings: see `AdvantageSettings`.
 
     Returns:
         The batch, and metrics by name, ``[]`` each.
     """
     valid, device = rollout.valid, rollout.reward.device
-    rewards = [extrinsic_reward(rollout, config.extrinsic_reward)]
-    gammas, episodic, coeffs = [config.gamma], [True], [config.extrinsic_coeff]
+    rewards = [extrinsic_reward(rollout, settings.extrinsic_reward)]
+    gammas, episodic, coeffs = [settings.gamma], [True], [settings.extrinsic_coeff]
     features, metrics = [], {"advantage_samples": valid.sum()}
     for i, reward in enumerate(module.rewards()):
         raw, cached = reward.reward(rollout)
@@ -71,13 +89,13 @@ def prepare_training(
         rollout.truncated,
         rollout.is_first[1:],
         torch.tensor(gammas, device=device),
-        config.lambda_,
+        settings.lambda_,
         torch.tensor(episodic, device=device),
     )
     metrics |= _value_metrics(rollout.value[:-1], target, valid)
     mixed = (advantage * torch.tensor(coeffs, device=device)).sum(dim=-1).flatten()
     index = torch.nonzero(valid.flatten())[:, 0]
-    if config.normalize_advantages == "rollout":
+    if settings.standardize:
         mixed = standardize(mixed, index)
     sequences = rollout.sequences() if module.is_stateful() else index[:, None]
     return TrainingBatch(rollout, sequences, mixed, target.flatten(0, 1), features), metrics

@@ -23,6 +23,10 @@ class NonFiniteUpdates:
     total: int = 0
     in_a_row: int = 0
 
+    def applied(self) -> None:
+        """An update was finite: the row of skipped ones, if any, is at its end."""
+        self.in_a_row = 0
+
     def skipped(self, cause: str) -> None:
         """Counts one more.
 

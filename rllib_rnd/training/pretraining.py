@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.modules.distributed import all_reduce_sum, sum_gradients
+from rllib_rnd.modules.distributed import all_reduce_sum
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.training.nonfinite import NonFiniteUpdates
 from rllib_rnd.training.plugin_losses import auxiliary_terms, weighted_sum
+from rllib_rnd.training.update import GuardedStep
 
 # The draws of augmentations on the held-out rollout are the same every time, so that losses can be compared.
 _HELD_OUT_SEED = 0
@@ -63,12 +64,14 @@ class Pretraining:
     def __init__(
         self, module: IntrinsicPPOModule, options: PretrainingOptions, num_minibatches: int, nonfinite: NonFiniteUpdates
     ) -> None:
-        self.module, self.options, self.num_minibatches, self.nonfinite = module, options, num_minibatches, nonfinite
+        self.module, self.options, self.num_minibatches = module, options, num_minibatches
         self.rollouts, self._since_best = 0, 0
         self.best_loss: float | None = None
         self._held_out: Rollout | None = None
         self._best_weights: dict[str, Tensor] = {}
-        self.optimizer = torch.optim.Adam(self._parameters(), lr=options.lr)
+        trained = [p for part in self._parts() for p in part.parameters() if p.requires_grad]
+        self._optimizer = torch.optim.Adam(trained, lr=options.lr)
+        self._guarded = GuardedStep(self._optimizer, module.auxiliaries(), module.backbone, nonfinite)
 
     @property
     def finished(self) -> bool:
@@ -134,7 +137,7 @@ class Pretraining:
                 "best_loss": self.best_loss,
                 "since_best": self._since_best,
                 "best_weights": self._best_weights,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
             }
         )
 
@@ -143,13 +146,10 @@ class Pretraining:
         state = copy.deepcopy(state)
         self.rollouts, self.best_loss, self._since_best = state["rollouts"], state["best_loss"], state["since_best"]
         self._best_weights = state["best_weights"]
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
     def _parts(self) -> list[nn.Module]:
         return [self.module.backbone, *self.module.auxiliaries()]
-
-    def _parameters(self) -> list[nn.Parameter]:
-        return [p for part in self._parts() for p in part.parameters() if p.requires_grad]
 
     def _minibatches(self, rollout: Rollout, generator: torch.Generator) -> Iterator[Tensor]:
         """Flat indices of valid samples in random order, in equal parts."""
@@ -167,19 +167,10 @@ class Pretraining:
         return plain + projected, parts
 
     def _step(self, rollout: Rollout, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        self.optimizer.zero_grad(set_to_none=True)
+        self._guarded.zero_gradients()
         loss, parts = self._weighted(rollout, index, generator)
         loss.backward()
-        sum_gradients(self._parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in self._parameters() if p.grad is not None])
-        if not bool(torch.isfinite(norm)):
-            bad = [name for name, value in parts.items() if not bool(torch.isfinite(value))]
-            self.nonfinite.skipped(", ".join(bad) or "the gradients")
-            return parts
-        self.optimizer.step()
-        self.nonfinite.in_a_row = 0
-        for auxiliary in self.module.auxiliaries():
-            auxiliary.after_update(self.module.backbone)
+        self._guarded.take(parts)
         return parts
 
     def _note(self, loss: float) -> None:
@@ -203,6 +194,6 @@ class Pretraining:
                 part.load_state_dict(mine)
         for reward in self.module.rewards():
             reward.start_from(self.module.backbone)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer.state.clear()
+        self._guarded.zero_gradients()
+        self._optimizer.state.clear()
         self._best_weights, self._held_out = {}, None

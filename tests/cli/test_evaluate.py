@@ -137,8 +137,7 @@ def test_noisy_layers_are_silent_in_evaluation_and_drawn_anew_in_training(tmp_pa
     algorithm.train()
     noise.append(noisy_layers(algorithm.env_runner.module)[0].eps_in.clone())
     assert not torch.equal(*noise)
-    learner: Any = algorithm.learner_group._learner
-    assert torch.equal(noisy_layers(learner.trained_module)[0].eps_in, noise[1])
+    assert torch.equal(noisy_layers(algorithm.learner_module())[0].eps_in, noise[1])
     path = algorithm.save_to_path(tmp_path / "checkpoint")
     algorithm.stop()
     (layer,) = noisy_layers(load_module(find_checkpoint(path)))

@@ -39,12 +39,12 @@ def test_it_needs_runners_of_their_own() -> None:
 def test_rollouts_are_one_update_old_and_carry_their_own_log_probabilities(runner: type[RolloutEnvRunner]) -> None:
     """Each rollout's log-probabilities must be those of the weights before the previous update."""
     algorithm = build(overlap=True, runner=runner)
-    learner = algorithm.learner_group._learner
+    learner = algorithm.local_learner()
     module, history = learner.trained_module, []
     update = learner.update_from_rollouts
 
     def spy(rollouts: list[Any], timesteps: dict[str, int]) -> Any:
-        history.append(({k: v.clone() for k, v in module.state_dict().items()}, learner._own_share(rollouts)))
+        history.append(({k: v.clone() for k, v in module.state_dict().items()}, learner.own_share(rollouts)))
         return update(rollouts, timesteps)
 
     learner.update_from_rollouts = spy

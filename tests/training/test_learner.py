@@ -24,7 +24,7 @@ STEPS = {"num_env_steps_sampled_lifetime": 0}
 def pair() -> Any:
     """A built algorithm: its local learner, and a rollout of its runner."""
     algorithm = small_config(max_nonfinite_updates=3).build_algo()
-    yield algorithm.learner_group._learner, algorithm.env_runner.sample()
+    yield algorithm.local_learner(), algorithm.env_runner.sample()
     algorithm.stop()
 
 
@@ -44,7 +44,7 @@ def test_extrinsic_reward_transforms(pair: tuple[IntrinsicPPOLearner, Rollout]) 
 
 def test_reset_steps_are_never_trained_on(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
-    batch = learner._prepare(rollout.to_torch())
+    batch = learner.prepare(rollout.to_torch())
     assert not batch.rollout.valid.all()  # DeepSea 5 x 5 ends every 5 steps: there are reset steps here
     assert len(batch.sequences) == int(batch.rollout.valid.sum())
     assert bool(batch.rollout.valid.flatten()[batch.sequences].all())
@@ -52,8 +52,8 @@ def test_reset_steps_are_never_trained_on(pair: tuple[IntrinsicPPOLearner, Rollo
 
 def test_the_first_minibatch_has_ratio_one(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
-    batch = learner._prepare(rollout.to_torch())
-    _, metrics = learner._ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))
+    batch = learner.prepare(rollout.to_torch())
+    _, metrics = learner.ppo_update.ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))
     assert float(metrics["approx_kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["clip_fraction"]) == 0.0
     index = batch.sequences[:, 0]
@@ -63,9 +63,9 @@ def test_the_first_minibatch_has_ratio_one(pair: tuple[IntrinsicPPOLearner, Roll
 
 def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
-    batch = learner._prepare(rollout.to_torch())
-    learner._ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))[0].backward()
-    learner._plugin_loss(batch, batch.sequences[:, 0])[0].backward()
+    batch = learner.prepare(rollout.to_torch())
+    learner.ppo_update.ppo_loss(batch, batch.sequences, torch.tensor(float(len(batch.sequences))))[0].backward()
+    learner.ppo_update.plugin_loss(batch, batch.sequences[:, 0])[0].backward()
     for name, parameter in learner.trained_module.named_parameters():
         has_gradient = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert has_gradient != (".target." in name), name
@@ -73,42 +73,44 @@ def test_gradients_reach_exactly_what_should_learn(pair: tuple[IntrinsicPPOLearn
 
 def test_rnd_gradients_do_not_reach_the_policy(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
     learner, rollout = pair
-    batch = learner._prepare(rollout.to_torch())
-    learner._plugin_loss(batch, batch.sequences[:, 0])[0].backward()
+    batch = learner.prepare(rollout.to_torch())
+    learner.ppo_update.plugin_loss(batch, batch.sequences[:, 0])[0].backward()
     module = learner.trained_module
     for part in (module.backbone, module.policy_head, module.critics):
         assert all(p.grad is None for p in part.parameters())
 
 
-def test_micro_batches_give_the_gradients_of_the_whole_minibatch(
-    pair: tuple[IntrinsicPPOLearner, Rollout], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learner, rollout = pair
-    batch = learner._prepare(rollout.to_torch())
-    generator, results = learner._generator.get_state(), []
-    monkeypatch.setattr(learner, "_apply", lambda metrics: torch.zeros(()))  # no step: the weights stay
-    for size in (None, 7):
-        learner._micro_batch_size = size
-        learner._generator.set_state(generator)  # the same predictor mask
-        metrics = learner._minibatch_step(batch, batch.sequences)
-        grads = {n: p.grad.clone() for n, p in learner.trained_module.named_parameters() if p.grad is not None}
-        results.append((metrics, grads))
-    (metrics, grads), (micro_metrics, micro_grads) = results
-    assert len(batch.sequences) > 14 and grads.keys() == micro_grads.keys()
-    for name in grads:
-        torch.testing.assert_close(micro_grads[name], grads[name], atol=1e-6, rtol=1e-4)
-    for name in metrics:
-        torch.testing.assert_close(micro_metrics[name], metrics[name], atol=1e-6, rtol=1e-4)
+def test_micro_batches_give_the_gradients_of_the_whole_minibatch() -> None:
+    assert_micro_batches_change_nothing(7)
+
+
+def assert_micro_batches_change_nothing(size: int, **training: Any) -> None:
+    """Compares the gradients and losses of one minibatch, which is the whole rollout."""
+    results = []
+    for micro_batch_size in (None, size):
+        algorithm = small_config(micro_batch_size=micro_batch_size, **training).build_algo()
+        learner = algorithm.local_learner()
+        batch = learner.prepare(algorithm.env_runner.sample().to_torch())
+        assert batch.sequences.numel() > 2 * size
+        losses = learner.ppo_update.gradients(batch, batch.sequences)
+        results.append(
+            (losses, {n: p.grad for n, p in learner.trained_module.named_parameters() if p.grad is not None})
+        )
+        algorithm.stop()
+    (losses, grads), (micro_losses, micro_grads) = results
+    assert any(name.startswith("policy_head.") for name in grads)
+    torch.testing.assert_close(micro_grads, grads, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(micro_losses, losses, atol=1e-6, rtol=1e-4)
 
 
 def test_a_plugin_may_have_nothing_to_learn(
     pair: tuple[IntrinsicPPOLearner, Rollout], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learner, rollout = pair
-    batch = learner._prepare(rollout.to_torch())
+    batch = learner.prepare(rollout.to_torch())
     (reward,) = learner.trained_module.rewards()
     monkeypatch.setattr(reward, "loss", lambda *_: {"count_error": (torch.tensor(6.0), torch.tensor(3.0))})
-    metrics = learner._minibatch_step(batch, batch.sequences)
+    metrics = learner.ppo_update.step(batch, batch.sequences)
     assert float(metrics["plugins/count_error"]) == 2.0
     assert float(metrics["grad_norm"]) > 0.0
 
@@ -138,12 +140,12 @@ def test_one_bad_rollout_does_not_poison_what_follows(pair: tuple[IntrinsicPPOLe
     assert float(result["default_policy"]["nonfinite_updates"]) == 1
     rollout.reward[:] = good
     learner.update_from_rollouts([rollout], STEPS)
-    assert learner._nonfinite.in_a_row == 0
+    assert learner.nonfinite.in_a_row == 0
     for name, value in learner.trained_module.state_dict().items():
         assert bool(torch.isfinite(value).all()), name
 
 
-def teststandardize() -> None:
+def test_standardize_takes_mean_and_deviation_of_the_samples_alone() -> None:
     values = torch.tensor([1.0, 100.0, 3.0, 5.0])
     out = standardize(values, torch.tensor([0, 2, 3]))[[0, 2, 3]]
     torch.testing.assert_close(out, torch.tensor([-1.2247, 0.0, 1.2247]), atol=1e-3, rtol=0.0)

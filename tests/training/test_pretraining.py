@@ -32,10 +32,6 @@ def config(**training: Any) -> Any:
     return small_config(env=CATCH, **(settings | training))
 
 
-def learner_of(algorithm: Any) -> Any:
-    return algorithm.learner_group._learner
-
-
 def metrics(algorithm: Any) -> dict[str, Any]:
     return algorithm.train()["learners"]["default_policy"]
 
@@ -50,7 +46,7 @@ def test_random_play_trains_the_backbone_and_its_losses_alone_and_then_the_polic
     for r in results:
         assert np.isfinite(r["pretraining_loss"]) and "policy_loss" not in r
         assert {"byol_loss", "barlow_twins_loss_1", "byol_projection_std"} <= set(r["plugins"])
-    module, after = learner_of(algorithm).trained_module, weights(algorithm)
+    module, after = algorithm.learner_module(), weights(algorithm)
     for name, _ in module.named_parameters():
         moved = not np.array_equal(start[name], after[name])
         assert moved == name.startswith(("backbone.", "auxiliary_losses.")), name
@@ -63,16 +59,15 @@ def test_random_play_trains_the_backbone_and_its_losses_alone_and_then_the_polic
     algorithm.stop()
 
 
-def make(**options: Any) -> tuple[Pretraining, Any, Any]:
+def make(nonfinite: NonFiniteUpdates | None = None, **options: Any) -> tuple[Pretraining, Any, Any]:
     """A learner's pre-training with its held-out rollout, and another rollout."""
     algorithm = config().build_algo()
     runner = algorithm.env_runner
     held_out, other = (runner.random_play(32, call).to_torch() for call in (0, 1))
     runner.end_random_play()
     settings = {"num_epochs": 2, "lr": 1e-3, **options}
-    pretraining = Pretraining(
-        learner_of(algorithm).trained_module, PretrainingOptions(**settings), 2, NonFiniteUpdates(limit=3)
-    )
+    nonfinite = nonfinite or NonFiniteUpdates(limit=3)
+    pretraining = Pretraining(algorithm.learner_module(), PretrainingOptions(**settings), 2, nonfinite)
     pretraining.hold_out(held_out)
     algorithm.stop()
     return pretraining, held_out, other
@@ -105,7 +100,9 @@ def test_it_ends_after_patience_rollouts_without_a_better_loss_with_the_best_wei
     assert all(torch.equal(now[name], snapshots[1][name]) for name in now)
     assert any(not torch.equal(now[name], snapshots[2][name]) for name in now)
     state = pretraining.get_state()  # nothing heavy is carried through the training that follows
-    assert state["best_weights"] == {} and state["optimizer"]["state"] == {} and pretraining._held_out is None
+    assert state["best_weights"] == {} and state["optimizer"]["state"] == {}
+    with pytest.raises(RuntimeError, match="hold_out"):
+        pretraining.train_on(other, generator)
 
 
 def test_what_is_not_finite_is_never_learned_from_and_never_the_best() -> None:
@@ -116,13 +113,14 @@ def test_what_is_not_finite_is_never_learned_from_and_never_the_best() -> None:
     seen = [(pretraining.train_on(other, generator), pretraining.best_loss)[1] for _ in range(4)]
     assert seen == [None, 5.0, 5.0, 5.0] and pretraining.finished
 
-    pretraining, _, other = make(num_epochs=1)
+    nonfinite = NonFiniteUpdates(limit=3)
+    pretraining, _, other = make(nonfinite, num_epochs=1)
     before = {n: t.clone() for n, t in pretraining.module.backbone.named_parameters()}
     (loss,) = pretraining.module.auxiliaries()
     original = loss.loss
     loss.loss = lambda *a: {n: (s * float("nan"), c) for n, (s, c) in original(*a).items()}  # type: ignore[method-assign]
     pretraining.train_on(other, generator)  # two steps
-    assert pretraining.nonfinite.total == 2
+    assert nonfinite.total == 2
     assert all(torch.equal(before[n], p) for n, p in pretraining.module.backbone.named_parameters())
     with pytest.raises(NonFiniteTrainingError, match="barlow_twins_loss"):
         pretraining.train_on(other, generator)
@@ -131,7 +129,7 @@ def test_what_is_not_finite_is_never_learned_from_and_never_the_best() -> None:
 def test_a_moving_average_of_the_backbone_starts_from_what_was_pretrained() -> None:
     reward = {"type": "modified_rnd", "tau": 0.99, "feature_dim": 16}
     algorithm = config(intrinsic_reward=reward, pretraining={"max_rollouts": 1, "num_epochs": 1}).build_algo()
-    module = learner_of(algorithm).trained_module
+    module = algorithm.learner_module()
     drawn = [p.clone() for p in module.backbone.parameters()]
     metrics(algorithm)
     (average,) = (r.average for r in module.rewards())
@@ -169,14 +167,14 @@ def test_a_checkpoint_in_the_middle_goes_on_where_it_was(tmp_path: Path) -> None
     algorithm = config().build_algo()
     metrics(algorithm)
     algorithm.save_to_path(str(tmp_path / "middle"))
-    best = learner_of(algorithm)._pretraining.best_loss
+    best = algorithm.local_learner().pretraining.best_loss
     algorithm.stop()
     resumed = config().build_algo()
     resumed.restore_from_path(str(tmp_path / "middle"))
-    assert learner_of(resumed)._pretraining.best_loss == best
+    assert resumed.local_learner().pretraining.best_loss == best
     assert [metrics(resumed)["pretraining_rollouts"] for _ in range(2)] == [2, 3]
     assert "policy_loss" in metrics(resumed)
-    learner = learner_of(resumed)
+    learner = resumed.local_learner()
     assert set(learner.get_state(components="rl_module")) & {"rl_module", "intrinsic_ppo"} == {"rl_module"}
     resumed.save_to_path(str(tmp_path / "after"))
     resumed.stop()
@@ -204,9 +202,9 @@ def test_a_frozen_backbone_stays_bit_for_bit_while_everything_else_learns(pretra
     assert all(np.array_equal(before[n], after[n]) for n in after if n.startswith(("backbone.", "auxiliary_losses.")))
     assert pretrained == any(not np.array_equal(start[n], before[n]) for n in backbone)
     learned = ("policy_head.", "critics.", "intrinsic_rewards.0.predictor.")
-    parameters = [n for n, _ in learner_of(algorithm).trained_module.named_parameters() if n.startswith(learned)]
+    parameters = [n for n, _ in algorithm.learner_module().named_parameters() if n.startswith(learned)]
     assert len(parameters) > 8 and not [n for n in parameters if np.array_equal(before[n], after[n])]
-    assert all(p.grad is None for p in learner_of(algorithm).trained_module.backbone.parameters())
+    assert all(p.grad is None for p in algorithm.learner_module().backbone.parameters())
     algorithm.stop()
 
 
@@ -214,7 +212,7 @@ def test_a_frozen_backbone_stays_bit_for_bit_while_everything_else_learns(pretra
     ("training", "message"),
     [
         ({"auxiliary_loss": None}, r"pretraining: there is no auxiliary_loss.*byol"),
-        ({"pretraining": {"patiense": 3}}, r"pretraining: unknown key 'patiense'.*'patience'"),
+        ({"pretraining": {"patiense": 3}}, r"pretraining\.patiense: unknown key 'patiense'.*'patience'"),
         ({"pretraining": {"patience": 0}}, r"pretraining\.patience: 0 is out of range; allowed is 1 or more"),
         ({"pretraining": True}, r"pretraining: expected a mapping"),
         ({"pretraining": None, "freeze_backbone": True}, r"freeze_backbone: true leaves auxiliary_loss nothing"),

@@ -18,6 +18,7 @@ from rllib_rnd.rollout import Rollout, select_and_join
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from tests.conftest import small_config
 from tests.test_algorithm import assert_same, weights
+from tests.training.test_learner import assert_micro_batches_change_nothing
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -29,7 +30,7 @@ IAM: dict[str, Any] = {"type": "iam", "hidden_sizes": [8], "memory_size": 5, "ma
 def pair() -> Iterator[tuple[IntrinsicPPOLearner, Any]]:
     """A built algorithm with a memory: its local learner and its runner."""
     algorithm = small_config(backbone=GRU).build_algo()
-    yield algorithm.learner_group._learner, algorithm.env_runner
+    yield algorithm.local_learner(), algorithm.env_runner
     algorithm.stop()
 
 
@@ -41,7 +42,9 @@ def test_a_rollout_is_what_the_policy_says_of_its_sequences(pair: tuple[Intrinsi
         sequences = rollout.sequences()
         assert sequences.shape == (8, 8)
         index = sequences.T.flatten()
-        inputs, values, _ = learner._policy_and_values(rollout.obs(index), *rollout.sequence_starts(sequences))
+        inputs, values, _ = learner.trained_module.policy_and_values(
+            rollout.obs(index), *rollout.sequence_starts(sequences)
+        )
         logp = torch.log_softmax(inputs, dim=1).gather(1, rollout.action.flatten()[index][:, None])[:, 0]
         torch.testing.assert_close(logp, rollout.logp.flatten()[index], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(values, rollout.value[:-1].flatten(0, 1)[index], atol=1e-5, rtol=1e-4)
@@ -69,46 +72,35 @@ def test_sequences_hold_one_environments_steps_in_order() -> None:
 def test_the_first_minibatch_has_ratio_one_and_no_reset_step(pair: tuple[IntrinsicPPOLearner, Any]) -> None:
     learner, runner = pair
     runner.sample()
-    batch = learner._prepare(runner.sample().to_torch())
+    batch = learner.prepare(runner.sample().to_torch())
     some = batch.sequences[[1, 4, 6]]
-    index = learner._samples(batch, some)
+    index = learner.ppo_update.samples(batch, some)
     valid = batch.rollout.valid.flatten()
     assert valid[index].all() and len(index) == int(valid[some].sum()) < some.numel()
-    _, metrics = learner._ppo_loss(batch, some, torch.tensor(float(len(index))))
+    _, metrics = learner.ppo_update.ppo_loss(batch, some, torch.tensor(float(len(index))))
     assert float(metrics["approx_kl"]) == pytest.approx(0.0, abs=1e-6)
     assert float(metrics["clip_fraction"]) == 0.0
     assert float(metrics["entropy"]) > 0.5  # over samples, not over padded steps: near log 2
 
 
-def test_micro_batches_give_the_gradients_of_the_whole_minibatch(
-    pair: tuple[IntrinsicPPOLearner, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learner, runner = pair
-    batch = learner._prepare(runner.sample().to_torch())
-    generator, results = learner._generator.get_state(), []
-    monkeypatch.setattr(learner, "_apply", lambda metrics: torch.zeros(()))  # no step: the weights stay
-    for size in (None, 20):  # two sequences of eight
-        learner._micro_batch_size = size
-        learner._generator.set_state(generator)
-        learner._minibatch_step(batch, batch.sequences)
-        results.append({n: p.grad.clone() for n, p in learner.trained_module.named_parameters() if p.grad is not None})
-    for name in results[0]:
-        torch.testing.assert_close(results[1][name], results[0][name], atol=1e-6, rtol=1e-4)
+def test_micro_batches_give_the_gradients_of_the_whole_minibatch() -> None:
+    assert_micro_batches_change_nothing(20, backbone=GRU)  # two sequences of eight
 
 
 def test_advantages_are_standardised_over_each_minibatch(monkeypatch: pytest.MonkeyPatch) -> None:
     algorithm = small_config("IntrinsicPPO", normalize_advantages="minibatch", backbone=GRU).build_algo()
-    learner: Any = algorithm.learner_group._learner
-    batch = learner._prepare(algorithm.env_runner.sample().to_torch())
-    some, seen, ppo_loss = batch.sequences[:3], [], learner._ppo_loss
+    learner = algorithm.local_learner()
+    update = learner.ppo_update
+    batch = learner.prepare(algorithm.env_runner.sample().to_torch())
+    some, seen, ppo_loss = batch.sequences[:3], [], update.ppo_loss
 
     def watched(batch: Any, sequences: Any, count: Any) -> Any:
         seen.append(batch.advantage)
         return ppo_loss(batch, sequences, count)
 
-    monkeypatch.setattr(learner, "_ppo_loss", watched)
-    learner._minibatch_step(batch, some)
-    index = learner._samples(batch, some)
+    monkeypatch.setattr(update, "ppo_loss", watched)
+    update.step(batch, some)
+    index = update.samples(batch, some)
     assert seen[0][index].mean().abs() < 1e-5
     torch.testing.assert_close(seen[0][index], standardize(batch.advantage, index)[index])
     assert not torch.allclose(seen[0][index], batch.advantage[index])

@@ -67,7 +67,7 @@ class IntrinsicPPOLearner(TorchLearner):
             self.trained_module.policy_and_values,
             self._device,
             self.config.autocast,
-            learner_compile_options(self.config),
+            learner_compile_options(self.config, self._device),
         )
         if self.config.keep_freed_memory and self._device.type == "cpu":
             keep_freed_memory()

@@ -14,7 +14,7 @@ from ray.util import log_once
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.envs import frame_stack
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
@@ -193,7 +193,9 @@ class IntrinsicPPOConfig(PPOConfig):
         """
         if self.backbone_spec().get("type") == "auto":
             return 1
-        return int(getattr(parse_backbone(self.backbone_spec(), "backbone")[1], "max_seq_len", 1))
+        with at("backbone"):
+            _, options = parse_backbone(self.backbone_spec())
+        return int(getattr(options, "max_seq_len", 1))
 
     def samples_per_iteration(self) -> int:
         """Agent steps per training iteration (all runners)."""
@@ -250,7 +252,8 @@ class IntrinsicPPOConfig(PPOConfig):
         if self.rollout_fragment_length != "auto":
             check_value(self.rollout_fragment_length, int, "rollout_fragment_length", Limits(low=1))
         sequence_length = self.sequence_length()
-        head_style(HeadStyle(), self.heads)
+        with at("heads"):
+            head_style(HeadStyle(), self.heads)
         for i, spec in enumerate(self.intrinsic_reward_specs()):
             INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
         for i, spec in enumerate(self.auxiliary_loss_specs()):

@@ -101,7 +101,9 @@ class IntrinsicPPOConfig(PPOConfig):
         """
         if self.backbone_spec().get("type") == "auto":
             return 1
-        return int(getattr(parse_backbone(self.backbone_spec(), "backbone")[1], "max_seq_len", 1))
+        with at("backbone"):
+            _, options = parse_backbone(self.backbone_spec())
+        return int(getattr(options, "max_seq_len", 1))
 
     def samples_per_iteration(self) -> int:
         """Agent steps per training iteration (all runners)."""

@@ -17,10 +17,11 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss
+from rllib_rnd.errors import at
 from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
-from rllib_rnd.modules.backbone import Backbone, build_backbone
+from rllib_rnd.modules.backbone import Backbone, box_space, build_backbone
 from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
 
 MEMORY = "memory"
@@ -41,14 +42,19 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             ConfigError: a plug-in is unknown, has wrong options or does not fit the spaces.
         """
         config = self.model_config
-        self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space, "backbone")
+        with at("env"):
+            box_space(self.observation_space)
+            self.distribution: ActionDistribution = distribution_for_space(self.action_space)
+        with at("backbone"):
+            self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space)
         # RLlib's evaluation asks for it, though with one step at a time it never cuts a sequence.
         config["max_seq_len"] = self.backbone.max_seq_len
         num_streams = 1 + len(config["intrinsic_rewards"])
-        self.distribution: ActionDistribution = distribution_for_space(self.action_space)
         continuous = isinstance(self.distribution, DiagonalGaussian)
         num_outputs = self.distribution.num_inputs // (2 if continuous else 1)
-        dim, style = self.backbone.feature_dim, head_style(self.backbone.heads, config.get("heads", {}))
+        with at("heads"):
+            style = head_style(self.backbone.heads, config.get("heads", {}))
+        dim = self.backbone.feature_dim
         self.policy_head = PolicyHead(dim, num_outputs, style)
         # Continuous actions: standard deviations that do not depend on the observation (Schulman et al. 2017, 6.1).
         self.log_std = nn.Parameter(torch.zeros(num_outputs)) if continuous else None

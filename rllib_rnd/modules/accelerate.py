@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from torch import Tensor
 
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, at
 
 AutocastType = Literal["none", "bfloat16"]
 # (observations, memory, is_first) -> (inputs of the action distribution, values, memory), see `IntrinsicPPOModule`.
@@ -32,7 +33,6 @@ def accelerate(
         compile_options: arguments of ``torch.compile``, or None to run as written.
     """
     if compile_options is not None:
-        check_compiler(device, str(compile_options.get("backend", "inductor")))
         function = torch.compile(function, **compile_options)
     if autocast == "none":
         return function
@@ -56,32 +56,41 @@ def check_compiler(device: torch.device, backend: str) -> None:
     compiler = os.environ.get("CXX", "g++")
     if device.type == "cpu" and backend == "inductor" and shutil.which(compiler) is None:
         raise ConfigError(
-            f"torch_compile_learner / torch_compile_worker: True needs a C++ compiler on the CPU, and {compiler!r} is "
-            "not installed; allowed is False, or install one (the package g++)."
+            "",
+            f"True needs a C++ compiler on the CPU, and {compiler!r} is not installed",
+            "False, or install one (the package g++)",
         )
 
 
-def learner_compile_options(config: Any) -> dict[str, Any] | None:
+def learner_compile_options(config: AlgorithmConfig, device: torch.device) -> dict[str, Any] | None:
     """``torch.compile`` arguments of RLlib's settings ``torch_compile_learner*``; None if off.
 
     Minibatches differ in size from rollout to rollout (reset steps are no samples), so shapes are dynamic.
+
+    Raises:
+        ConfigError: there is no compiler.
     """
     if not config.torch_compile_learner:
         return None
-    return {
-        "backend": config.torch_compile_learner_dynamo_backend,
-        "mode": config.torch_compile_learner_dynamo_mode,
-        "dynamic": True,
-    }
+    backend, mode = config.torch_compile_learner_dynamo_backend, config.torch_compile_learner_dynamo_mode
+    with at("torch_compile_learner"):
+        check_compiler(device, backend)
+    return {"backend": backend, "mode": mode, "dynamic": True}
 
 
-def worker_compile_options(config: Any, device: torch.device) -> dict[str, Any] | None:
+def worker_compile_options(config: AlgorithmConfig, device: torch.device) -> dict[str, Any] | None:
     """``torch.compile`` arguments of RLlib's settings ``torch_compile_worker*``; None if off.
 
     A runner's batches all have one size, so on a GPU the default mode records CUDA graphs: at that size launching
     kernels one by one takes longer than running them.
+
+    Raises:
+        ConfigError: there is no compiler.
     """
     if not config.torch_compile_worker:
         return None
+    backend = config.torch_compile_worker_dynamo_backend
+    with at("torch_compile_worker"):
+        check_compiler(device, backend)
     mode = config.torch_compile_worker_dynamo_mode or ("reduce-overhead" if device.type == "cuda" else None)
-    return {"backend": config.torch_compile_worker_dynamo_backend, "mode": mode, "dynamic": False}
+    return {"backend": backend, "mode": mode, "dynamic": False}

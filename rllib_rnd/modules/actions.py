@@ -23,8 +23,10 @@ def distribution_for_space(space: gym.Space | None) -> ActionDistribution:
     if isinstance(space, spaces.Box) and len(space.shape) == 1 and np.issubdtype(space.dtype, np.floating):
         return DiagonalGaussian(space.shape[0])
     raise ConfigError(
-        f"action space {space} is not supported; allowed is Discrete(n) or a Box of floats of shape [A] "
-        "(gymnasium.wrappers.FlattenAction makes one of a MultiDiscrete, Dict or larger Box)."
+        "",
+        f"action space {space} is not supported",
+        "Discrete(n) or a Box of floats of shape [A] "
+        "(gymnasium.wrappers.FlattenAction makes one of a MultiDiscrete, Dict or larger Box)",
     )
 
 

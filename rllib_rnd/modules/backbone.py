@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -14,13 +15,16 @@ from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.heads import HeadStyle
-from rllib_rnd.modules.image import is_image
+from rllib_rnd.modules.image import ImageInput, image_layout, is_image
 from rllib_rnd.options import Registry, import_path
 
 
 @dataclass(frozen=True)
 class BackboneOptions:
     """Options that every backbone has: none so far."""
+
+
+OptionsT = TypeVar("OptionsT")
 
 
 class BackboneOutput(NamedTuple):
@@ -44,11 +48,12 @@ class BackboneOutput(NamedTuple):
         return cls(features, features, features, state)
 
 
-class Backbone(nn.Module, abc.ABC):
-    """Base of all backbones.
+class Backbone(nn.Module, abc.ABC, Generic[OptionsT]):
+    """Base of all backbones: ``class Mine(Backbone[MyOptions])``.
 
-    Subclasses set ``Options`` (their dataclass), ``feature_dim`` and the two documentation strings, and
-    scale raw observations themselves (uint8 images by 1/255).
+    Subclasses set ``Options`` (their dataclass, the same one), ``feature_dim`` and the two documentation strings, those
+    of `BACKBONES` also ``name``, and scale raw observations themselves (uint8 images by 1/255). Without a memory they
+    derive from `StatelessBackbone`, or from `ImageBackbone` if they read nothing but images.
 
     A recurrent backbone also sets ``state_size`` (F) and ``max_seq_len`` (L). It reads sequences: ``obs`` holds L
     steps of N environments in time-major order, ``[L * N, ...]``, ``state [N, F]`` is the memory before the first of
@@ -65,7 +70,8 @@ class Backbone(nn.Module, abc.ABC):
         heads: what stands on the features unless the configuration says otherwise.
     """
 
-    Options: ClassVar[type[Any]] = BackboneOptions
+    Options: ClassVar[type[BackboneOptions]] = BackboneOptions
+    name: ClassVar[str] = ""
     source: ClassVar[str] = ""
     cost: ClassVar[str] = ""
     heads: HeadStyle = HeadStyle()
@@ -73,7 +79,7 @@ class Backbone(nn.Module, abc.ABC):
     state_size: int = 0
     max_seq_len: int = 1
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: OptionsT) -> None:
         super().__init__()
         self.observation_space = box_space(observation_space)
         self.options = options
@@ -111,7 +117,53 @@ class Backbone(nn.Module, abc.ABC):
         return {}
 
 
-class TorchBackbone(Backbone):
+class StatelessBackbone(Backbone[OptionsT]):
+    """Base of backbones without a memory, which read the observation alone."""
+
+    @abc.abstractmethod
+    def features(self, obs: Tensor) -> BackboneOutput:
+        """Computes features of raw observations ``[B, *observation_space.shape]``."""
+
+    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+        """`features` of the observations; there is no memory that the rest could change."""
+        return self.features(obs)
+
+    def attention_of(self, obs: Tensor) -> dict[str, Tensor]:
+        """`attention_weights` of raw observations ``[B, *observation_space.shape]``."""
+        return {}
+
+    def attention_weights(
+        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`attention_of` the observations."""
+        return self.attention_of(obs)
+
+
+class ImageBackbone(StatelessBackbone[OptionsT]):
+    """Base of backbones that read nothing but images: gray stacks ``[K, H, W]``, ``[H, W, C]`` and ``[K, H, W, C]``.
+
+    Attributes:
+        image: raw observations -> ``[B, C, H, W]``, and the layout of them.
+
+    Raises:
+        ConfigError: the observation is no image.
+    """
+
+    def __init__(self, observation_space: gym.Space, options: OptionsT) -> None:
+        super().__init__(observation_space, options)
+        layout = image_layout(self.observation_space.shape)
+        if layout is None:
+            raise ConfigError(
+                "type",
+                f"{self.name or type(self).__name__!r} reads images, the observation has shape "
+                f"{self.observation_space.shape}",
+                "H x W with channels or a stack",
+                "mlp",
+            )
+        self.image = ImageInput(layout)
+
+
+class TorchBackbone(StatelessBackbone[dict[str, Any]]):
     """Any torch module as a stateless backbone: ``cls(observation_space, **options)``, raw ``[B, ...]`` -> ``[B, D]``.
 
     Args:
@@ -125,33 +177,44 @@ class TorchBackbone(Backbone):
 
     def __init__(self, observation_space: gym.Space, options: dict[str, Any], module_class: type[nn.Module]) -> None:
         super().__init__(observation_space, options)
-        where, space = f"config.backbone ({module_class.__name__})", self.observation_space
+        space, name = self.observation_space, module_class.__name__
         try:
             self.net = module_class(space, **options)
         except TypeError as error:
-            raise ConfigError(f"{where}: cannot be made from (observation_space, **{options}): {error}.") from error
-        example = torch.from_numpy(np.zeros((2, *space.shape), dtype=space.dtype))
-        with torch.no_grad():
-            features = self.net.eval()(example)
-        self.net.train()
+            problem = f"{name} cannot be made from (observation_space, **{options}): {error}"
+            raise ConfigError("", problem) from error
+        with _evaluating(self.net):
+            features = self.net(_zeros(space, 2))
         if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != 2:
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ConfigError(f"{where}: returned {shape} for 2 observations; allowed is one tensor [2, features].")
+            raise ConfigError("", f"{name} returned {shape} for 2 observations", "one tensor [2, features]")
         self.feature_dim = int(features.shape[1])
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
         return BackboneOutput.shared(self.net(obs))
 
 
 def representation_shape(backbone: Backbone) -> tuple[int, ...]:
     """Shape of ``backbone.representation`` without the batch axis, found by asking it about zeros."""
-    space, training = backbone.observation_space, backbone.training
-    zeros = torch.from_numpy(np.zeros((1, *space.shape), dtype=space.dtype))
-    with torch.no_grad():
-        shape = backbone.eval().representation(zeros).shape[1:]
-    backbone.train(training)
-    return tuple(shape)
+    with _evaluating(backbone):
+        return tuple(backbone.representation(_zeros(backbone.observation_space, 1)).shape[1:])
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode and without gradients; its mode comes back at the end."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
+def _zeros(space: gym.spaces.Box, batch: int) -> Tensor:
+    return torch.from_numpy(np.zeros((batch, *space.shape), dtype=space.dtype))
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
@@ -165,8 +228,10 @@ def box_space(observation_space: gym.Space) -> gym.spaces.Box:
     """
     if not isinstance(observation_space, gym.spaces.Box) or len(observation_space.shape) == 0:
         raise ConfigError(
-            f"env: the observation space {observation_space} is not supported; allowed is an array (Box) of "
-            "one axis or more. Wrap the environment, for example with gymnasium.wrappers.FlattenObservation."
+            "",
+            f"the observation space {observation_space} is not supported",
+            "an array (Box) of one axis or more. Wrap the environment, for example with "
+            "gymnasium.wrappers.FlattenObservation",
         )
     return observation_space
 
@@ -182,7 +247,7 @@ def backbone_for_space(observation_space: gym.Space) -> str:
     return "nature_cnn" if is_image(box_space(observation_space).shape) else "mlp"
 
 
-def parse_backbone(spec: Mapping[str, Any] | str, where: str = "config.backbone") -> tuple[type[nn.Module], Any]:
+def parse_backbone(spec: Mapping[str, Any] | str) -> tuple[type[nn.Module], Any]:
     """Splits ``{type: name, ...options}`` into a class and its checked options (of a plain torch module: a dict).
 
     Raises:
@@ -190,17 +255,15 @@ def parse_backbone(spec: Mapping[str, Any] | str, where: str = "config.backbone"
     """
     spec = {"type": spec} if isinstance(spec, str) else spec
     if isinstance(spec, Mapping) and ":" in str(spec.get("type")):
-        cls = import_path(spec["type"], f"{where}.type")
+        cls = import_path(spec["type"], "type")
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-            raise ConfigError(f"{where}.type: {spec['type']!r} is no class of torch.nn.Module; allowed is one.")
+            raise ConfigError("type", f"{spec['type']!r} is no class of torch.nn.Module", "one")
         if not issubclass(cls, Backbone):
             return cls, {name: value for name, value in spec.items() if name != "type"}
-    return BACKBONES.parse(spec, where)
+    return BACKBONES.parse(spec)
 
 
-def build_backbone(
-    spec: Mapping[str, Any] | str, observation_space: gym.Space, where: str = "config.backbone"
-) -> Backbone:
+def build_backbone(spec: Mapping[str, Any] | str, observation_space: gym.Space) -> Backbone:
     """Builds the backbone that ``{type: name, ...options}`` describes; ``auto`` picks one by the space.
 
     Raises:
@@ -209,7 +272,7 @@ def build_backbone(
     spec = {"type": spec} if isinstance(spec, str) else dict(spec)
     if spec.get("type") == "auto":
         spec["type"] = backbone_for_space(observation_space)
-    cls, options = parse_backbone(spec, where)
+    cls, options = parse_backbone(spec)
     if issubclass(cls, Backbone):
         return cls(observation_space, options)
     return TorchBackbone(observation_space, options, cls)

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import gymnasium as gym
 from torch import Tensor, nn
 
-from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
+from rllib_rnd.modules.backbone import BACKBONES, BackboneOptions, BackboneOutput, ImageBackbone
 from rllib_rnd.modules.heads import HeadStyle
-from rllib_rnd.modules.image import (
-    MIN_IMAGE_SIDE,
-    NATURE_CONVS,
-    ConvSpec,
-    ImageInput,
-    conv_output_shape,
-    conv_stack,
-)
-from rllib_rnd.modules.layers import NoisyLinear, linear_stack
+from rllib_rnd.modules.image import MIN_IMAGE_SIDE, NATURE_CONVS, ConvSpec, conv_output_shape, conv_stack
+from rllib_rnd.modules.layers import NoisyLinear, check_hidden_sizes, linear_stack
 from rllib_rnd.options import option
 
 HIDDEN_SIZES_HELP = "widths of the linear layers after the convolutions; the last is the feature size"
@@ -34,6 +26,9 @@ class ConvOptions(BackboneOptions):
     noisy: bool = option(False, "noisy linear layers (Fortunato et al. 2018), about twice their parameters")
 
 
+ConvOptionsT = TypeVar("ConvOptionsT", bound=ConvOptions)
+
+
 @dataclass(frozen=True)
 class NatureCNNOptions(ConvOptions):
     """Options of ``nature_cnn``."""
@@ -45,40 +40,26 @@ class NatureCNNOptions(ConvOptions):
     )
 
 
-class ConvBackbone(Backbone):
+class ConvBackbone(ImageBackbone[ConvOptionsT]):
     """Convolutions and linear layers, ReLU after each, orthogonal with gain sqrt(2), zero bias.
 
-    Reads gray stacks ``[K, H, W]``, ``[H, W, C]`` and ``[K, H, W, C]``, uint8 or float. Subclasses set the three class
-    attributes below.
-
     Attributes:
-        name: as in ``backbone: {type: name}``.
-        convolutions: the convolutions, first to last.
-        min_side: pixels of the smallest image it reads.
+        convolutions: of the class, first to last.
         map_shape: ``(C, H, W)`` of the last convolution's output.
 
     Raises:
-        ConfigError: the space is no image, or one with too short a side; no linear layer.
+        ConfigError: the space is no image, or one with a side under 36 pixels or too short for the convolutions; no
+            linear layer.
     """
 
     Options = ConvOptions
-    name: ClassVar[str]
     convolutions: ClassVar[tuple[ConvSpec, ...]]
-    min_side: ClassVar[int] = MIN_IMAGE_SIDE
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: ConvOptionsT) -> None:
         super().__init__(observation_space, options)
-        self.image = ImageInput(self.observation_space, self.name)
-        layout, where = self.image.layout, f"config.backbone ({self.name})"
-        if min(layout.height, layout.width) < self.min_side:
-            raise ConfigError(
-                f"{where}: images of {layout.height} x {layout.width} pixels are too small to be convolved; allowed is "
-                f"{self.min_side} x {self.min_side} or more, or a backbone for vectors (mlp)."
-            )
-        if not options.hidden_sizes:
-            raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
-        self.map_shape = conv_output_shape(self.convolutions, layout, where)
-        self.convs = conv_stack(layout.channels, self.convolutions, nn.ReLU)
+        check_hidden_sizes(options.hidden_sizes)
+        self.map_shape = conv_output_shape(self.convolutions, self.image.layout, min_side=MIN_IMAGE_SIDE)
+        self.convs = conv_stack(self.image.layout.channels, self.convolutions, nn.ReLU)
         linear = NoisyLinear if options.noisy else nn.Linear
         self.fc = linear_stack(math.prod(self.map_shape), options.hidden_sizes, nn.ReLU, linear)
         self.feature_dim = options.hidden_sizes[-1]
@@ -87,7 +68,7 @@ class ConvBackbone(Backbone):
         """What the linear layers read, ``[B, *observation_space.shape]`` raw -> ``[B, C, H, W]``."""
         return self.convs(self.image(obs))
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
         return BackboneOutput.shared(self.fc(self.maps(obs).flatten(1)))
 
@@ -96,7 +77,8 @@ class ConvBackbone(Backbone):
         return [f"convs.{i}" for i in range(1, len(self.convs), 2)]
 
 
-class NatureCNN(ConvBackbone):
+@BACKBONES.register
+class NatureCNN(ConvBackbone[NatureCNNOptions]):
     """Three convolutions and two linear layers: the policy trunk of the PyTorch reproductions of RND.
 
     conv 32 8x8/4, 64 4x4/2, 64 3x3/1, linear 256, linear 448. Burda et al. 2018 has a 4x4 kernel in the third
@@ -124,7 +106,8 @@ class NatureCNN(ConvBackbone):
         return self.maps(obs) if self.options.shared_output == "conv" else super().representation(obs)
 
 
-class OpenAICNN(ConvBackbone):
+@BACKBONES.register
+class OpenAICNN(ConvBackbone[ConvOptions]):
     """The network of the authors of RND: `NatureCNN` with a 4x4 kernel in the third convolution, residual heads.
 
     conv 32 8x8/4, 64 4x4/2, 64 4x4/1, linear 256, linear 448; policy and critics each read ``x + relu(FC 448(x))``,
@@ -142,8 +125,3 @@ class OpenAICNN(ConvBackbone):
     )
     name = "openai_cnn"
     convolutions = (*NATURE_CONVS[:2], (64, 4, 1, 0))
-    min_side = 44  # the third convolution needs 4 x 4 pixels: 10 x 10 before the second, 44 x 44 before the first
-
-
-BACKBONES.register("nature_cnn", NatureCNN)
-BACKBONES.register("openai_cnn", OpenAICNN)

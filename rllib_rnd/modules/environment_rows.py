@@ -51,13 +51,13 @@ class EnvironmentRows(nn.Module):
             rows = self.get_buffer(name)
             rows[where] = new_row.to(rows.device)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: object) -> None:
         # Saved rows are as many as the environments of the run that saved them: take their number before copying.
         for name in self._new_rows:
             saved, rows = state_dict.get(f"{prefix}{name}"), self.get_buffer(name)
             if saved is not None and saved.shape != rows.shape:
                 setattr(self, name, rows.new_empty(saved.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict[str, Tensor]:

@@ -66,13 +66,13 @@ class HeadOptions:
     critic_gain: float | None = option(None, "gain of the value outputs", low=0.0)
 
 
-def head_style(own: HeadStyle, changes: Mapping[str, Any], where: str = "heads") -> HeadStyle:
+def head_style(own: HeadStyle, changes: Mapping[str, Any]) -> HeadStyle:
     """A backbone's own style with the changes of the configuration.
 
     Raises:
         ConfigError: an unknown key, or a value out of range.
     """
-    options = parse_options(HeadOptions, changes, where)
+    options = parse_options(HeadOptions, changes)
     given = {name: value for name, value in vars(options).items() if value is not None}
     return dataclasses.replace(own, **given)
 

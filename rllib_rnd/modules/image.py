@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gymnasium as gym
 import torch
 from torch import nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.layers import orthogonal_init
+from rllib_rnd.modules.layers import ModuleT, orthogonal_init
 
 # The smallest side that three unpadded convolutions 8/4, 4/2, 3/1 leave a pixel of.
 MIN_IMAGE_SIDE = 36
@@ -77,25 +76,15 @@ class ImageInput(nn.Module):
     Bytes are scaled by 1/255, floats enter as they are; memory is channels-last.
 
     Args:
-        space: space of one observation.
-        name: the backbone's name, for the error.
-
-    Raises:
-        ConfigError: the observation is no image.
+        layout: of the observations.
     """
 
-    def __init__(self, space: gym.spaces.Box, name: str) -> None:
+    def __init__(self, layout: ImageLayout) -> None:
         super().__init__()
-        layout = image_layout(space.shape)
-        if layout is None:
-            raise ConfigError(
-                f"config.backbone.type: {name!r} reads images, the observation has shape {space.shape}; allowed is "
-                "H x W with channels or a stack. Nearest: 'mlp'."
-            )
         self.layout = layout
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
-        """``[B, *space.shape]`` -> ``[B, C, H, W]``."""
+        """Raw ``[B, ...]`` -> ``[B, C, H, W]``."""
         image = to_channels_last_float(self.layout.to_channels_first(obs))
         return image.div_(255.0) if obs.dtype == torch.uint8 else image
 
@@ -112,29 +101,42 @@ def conv_stack(
     return channels_last(nn.Sequential(*layers))
 
 
-def channels_last(module: nn.Module) -> Any:
+def channels_last(module: ModuleT) -> ModuleT:
     """Lays the module's convolutions out as cuDNN and oneDNN compute them, else they are transposed in every call."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def conv_output_shape(convs: Sequence[ConvSpec], layout: ImageLayout, where: str) -> tuple[int, int, int]:
+def smallest_side(convs: Sequence[ConvSpec]) -> int:
+    """Pixels of the smallest square image of which every convolution leaves something: 36 for `NATURE_CONVS`."""
+    side = 1
+    for _, kernel, stride, padding in reversed(convs):
+        side = max(1, (side - 1) * stride + kernel - 2 * padding)
+    return side
+
+
+def conv_output_shape(
+    convs: Sequence[ConvSpec], layout: ImageLayout, where: str = "", min_side: int = 1
+) -> tuple[int, int, int]:
     """``(channels, height, width)`` that the convolutions leave of one image.
 
     Args:
         convs: the convolutions.
         layout: of the image.
-        where: names the place in the configuration for the error.
+        where: path of what has the convolutions, for the error.
+        min_side: pixels below which an image is refused, whatever the convolutions would leave of it.
 
     Raises:
         ConfigError: the image is too small for the convolutions.
     """
+    least = max(min_side, smallest_side(convs))
+    if min(layout.height, layout.width) < least:
+        raise ConfigError(
+            where,
+            f"images of {layout.height} x {layout.width} pixels are too small to be convolved",
+            f"{least} x {least} or more, or a backbone for vectors (mlp)",
+        )
     rows, columns = layout.height, layout.width
     for _, kernel, stride, padding in convs:
         rows = (rows + 2 * padding - kernel) // stride + 1
         columns = (columns + 2 * padding - kernel) // stride + 1
-        if rows < 1 or columns < 1:
-            raise ConfigError(
-                f"{where}: images of {layout.height} x {layout.width} pixels are too small to be "
-                f"convolved; allowed is {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} or more, or a backbone for vectors (mlp)."
-            )
     return convs[-1][0], rows, columns

@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import gymnasium as gym
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOutput
 from rllib_rnd.modules.heads import HeadStyle
-from rllib_rnd.modules.layers import orthogonal_init
+from rllib_rnd.modules.layers import check_hidden_sizes, orthogonal_init
 from rllib_rnd.modules.recurrent import CellType, Encoder, Memory, MemoryOptions, encoder_maps
 from rllib_rnd.options import option
 
@@ -51,13 +51,16 @@ class DSet(nn.Module, abc.ABC):
 
     out_features: int
 
+    @abc.abstractmethod
     def prepare(self, entries: Tensor) -> Tensor:
         """What does not depend on the memory, for all steps at once: ``[L * N, P, C]`` -> ``[L * N, ...]``."""
-        return entries
 
-    @abc.abstractmethod
     def read(self, prepared_t: Tensor, h_tm1: Tensor) -> Tensor:
-        """One step's input of the memory ``[N, out_features]``, given its output before ``[N, H]``."""
+        """One step's input of the memory ``[N, out_features]``, given its output before ``[N, H]``.
+
+        By default what was prepared, whatever the memory holds.
+        """
+        return prepared_t
 
 
 class StaticDSet(DSet):
@@ -74,8 +77,9 @@ class StaticDSet(DSet):
         chosen = tuple(range(encoder.num_entries)) if indices is None else indices
         if not chosen or max(chosen) >= encoder.num_entries:
             raise ConfigError(
-                f"config.backbone.d_set_indices: {list(chosen)} does not fit; allowed are one or more of 0 to "
-                f"{encoder.num_entries - 1}, the entries of this observation."
+                "d_set_indices",
+                f"{list(chosen)} does not fit",
+                f"one or more of 0 to {encoder.num_entries - 1}, the entries of this observation",
             )
         self.register_buffer("index", torch.tensor(chosen), persistent=False)
         self.out_features = len(chosen) * encoder.entry_size
@@ -83,10 +87,6 @@ class StaticDSet(DSet):
     def prepare(self, entries: Tensor) -> Tensor:
         """``[B, P, C]`` -> ``[B, chosen * C]``."""
         return entries[:, self.index].flatten(1)
-
-    def read(self, prepared_t: Tensor, h_tm1: Tensor) -> Tensor:
-        """The chosen entries, whatever the memory holds."""
-        return prepared_t
 
 
 class LinearDSet(DSet):
@@ -100,10 +100,6 @@ class LinearDSet(DSet):
     def prepare(self, entries: Tensor) -> Tensor:
         """``[B, P, C]`` -> ``[B, d_set_size]``."""
         return self.map(entries.flatten(1))
-
-    def read(self, prepared_t: Tensor, h_tm1: Tensor) -> Tensor:
-        """The map's result, whatever the memory holds."""
-        return prepared_t
 
 
 class AttentionDSet(DSet):
@@ -155,7 +151,8 @@ class AttentionDSet(DSet):
         return torch.cat([alpha @ entries, alpha], dim=2).flatten(1)
 
 
-class IAM(Backbone):
+@BACKBONES.register
+class IAM(Backbone[IAMOptions]):
     """Influence-aware memory: a feed-forward network beside a memory that sees the d-set alone.
 
     Features are ``[h_t, FNN(o_t)]``, ``memory_size + hidden_sizes[-1]`` wide. Policy: one linear layer of the memory's
@@ -167,15 +164,15 @@ class IAM(Backbone):
     """
 
     Options = IAMOptions
+    name = "iam"
     source = "Suau et al. 2022 (arXiv:1911.07643)"
     cost = "max_seq_len steps of the memory, with attention of the d-set too, one after the other"
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: IAMOptions) -> None:
         super().__init__(observation_space, options)
-        if not options.hidden_sizes:
-            raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
+        check_hidden_sizes(options.hidden_sizes)
         size = options.memory_size
-        self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation, "iam")
+        self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation)
         self.d_set: DSet
         if options.d_set == "static":
             self.d_set = StaticDSet(self.encoder, options.d_set_indices)
@@ -183,8 +180,10 @@ class IAM(Backbone):
             self.d_set = LinearDSet(self.encoder, options.d_set_size)
         elif self.encoder.num_entries == 1:
             raise ConfigError(
-                "config.backbone.d_set: 'attention' has one entry to attend to, the only position that the "
-                "convolutions leave of so small an image; allowed are 'static', 'linear', or 44 pixels or more."
+                "d_set",
+                "'attention' has one entry to attend to, the only position that the convolutions leave of so small an "
+                "image",
+                "'static', 'linear', or 44 pixels or more",
             )
         else:
             self.d_set = AttentionDSet(self.encoder, size, options.attention_size, options.num_heads)
@@ -223,6 +222,3 @@ class IAM(Backbone):
     def feature_maps(self) -> list[str]:
         """The convolutions' activations, or the linear layers'."""
         return encoder_maps(self.encoder)
-
-
-BACKBONES.register("iam", IAM)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
 
+from rllib_rnd.errors import ConfigError
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
-def orthogonal_init(layer: nn.Module, gain: float = math.sqrt(2.0)) -> Any:
+def orthogonal_init(layer: ModuleT, gain: float = math.sqrt(2.0)) -> ModuleT:
     """Orthogonal weight with the given gain and zero bias (Saxe et al. 2013, arXiv:1312.6120); same layer."""
     nn.init.orthogonal_(layer.get_parameter("weight"), gain)
     if getattr(layer, "bias", None) is not None:
@@ -38,6 +42,16 @@ def linear_stack(
         layers += [orthogonal_init(linear(in_features, size)), activation()]
         in_features = size
     return nn.Sequential(*layers)
+
+
+def check_hidden_sizes(sizes: Sequence[int]) -> None:
+    """Refuses a backbone whose features would be no layer's.
+
+    Raises:
+        ConfigError: no layer.
+    """
+    if not sizes:
+        raise ConfigError("hidden_sizes", "[] is empty", "one size or more")
 
 
 class VectorInput(nn.Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import gymnasium as gym
 import torch
@@ -53,7 +53,8 @@ class MichalnandDOptions(ConvOptions):
     position: bool = option(True, "add a learned position to every token, without which attention knows no places")
 
 
-class MichalnandA(ConvBackbone):
+@BACKBONES.register
+class MichalnandA(ConvBackbone[MichalnandAOptions]):
     """Model A: conv 32 8x8/4, 64 3x3/2, 64 3x3/1 (padding 2, 1, 1), linear 448, linear 448.
 
     Critics read ``relu(h) + h`` with h = FC 448, the policy ``relu(FC 448)``. 4,394,016 parameters at 4 x 96 x 96,
@@ -71,7 +72,8 @@ class MichalnandA(ConvBackbone):
     convolutions = ((32, 8, 4, 2), (64, 3, 2, 1), (64, 3, 1, 1))
 
 
-class MichalnandB(ConvBackbone):
+@BACKBONES.register
+class MichalnandB(ConvBackbone[MichalnandBOptions]):
     """Model B: conv 64 8x8/4, 64 3x3/2, 128 3x3/1, linear 800.
 
     Critics read ``relu(FC 800)``, the policy's output stands straight on the features. Only the diagram is left, which
@@ -90,7 +92,8 @@ class MichalnandB(ConvBackbone):
     convolutions = ((64, 8, 4, 2), (64, 3, 2, 1), (128, 3, 1, 1))
 
 
-class MichalnandC(ConvBackbone):
+@BACKBONES.register
+class MichalnandC(ConvBackbone[MichalnandCOptions]):
     """Model C: conv 32 3x3/2, 64 3x3/2, 64 3x3/2, 128 3x3/1 (padding 1), linear 512.
 
     Critics and policy read ``relu(FC 512)``, each its own. The SND paper's policy is this one, but its critics read the
@@ -141,7 +144,8 @@ class AttentionBlock(nn.Module):
         return scores.softmax(dim=2).unsqueeze(1)
 
 
-class MichalnandD(ConvBackbone):
+@BACKBONES.register
+class MichalnandD(ConvBackbone[MichalnandDOptions]):
     """Model D: conv 128 8x8/8 cuts the image into tokens, two attention blocks of one head, linear 512.
 
     Policy and critics stand straight on the features. 12 x 12 tokens at 96 x 96, 10 x 10 at 84 x 84, where the last
@@ -163,7 +167,7 @@ class MichalnandD(ConvBackbone):
     convolutions = ((128, 8, 8, 0),)
     position: nn.Parameter | None
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: MichalnandDOptions) -> None:
         super().__init__(observation_space, options)
         dim, rows, columns = self.map_shape
         position = nn.Parameter(0.02 * torch.randn(rows * columns, dim)) if options.position else None
@@ -183,22 +187,10 @@ class MichalnandD(ConvBackbone):
         """The convolution's map and the tokens after each block."""
         return [*super().feature_maps(), "blocks.0", "blocks.1"]
 
-    def attention_weights(
-        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Weights of both blocks by their names, ``[B, 1, T, T]``: queries x keys, sums over keys are 1.
-
-        Args:
-            obs, state, is_first: as in ``forward``.
-        """
+    def attention_of(self, obs: Tensor) -> dict[str, Tensor]:
+        """Weights of both blocks by their names, ``[B, 1, T, T]``: queries x keys, sums over keys are 1."""
         x, found = self.tokens(obs), {}
         for name, block in self.blocks.named_children():
             found[f"blocks.{name}"] = cast(AttentionBlock, block).weights(x)
             x = block(x)
         return found
-
-
-BACKBONES.register("michalnand_a", MichalnandA)
-BACKBONES.register("michalnand_b", MichalnandB)
-BACKBONES.register("michalnand_c", MichalnandC)
-BACKBONES.register("michalnand_d", MichalnandD)

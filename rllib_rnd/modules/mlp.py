@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import gymnasium as gym
 from torch import Tensor
 
-from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
-from rllib_rnd.modules.layers import ACTIVATIONS, VectorInput, linear_stack
+from rllib_rnd.modules.backbone import BACKBONES, BackboneOptions, BackboneOutput, StatelessBackbone
+from rllib_rnd.modules.layers import ACTIVATIONS, VectorInput, check_hidden_sizes, linear_stack
 from rllib_rnd.options import option
 
 
@@ -24,7 +23,8 @@ class MLPOptions(BackboneOptions):
     activation: Literal["tanh", "relu"] = option("tanh", "after every layer; tanh is usual for classic control")
 
 
-class MLP(Backbone):
+@BACKBONES.register
+class MLP(StatelessBackbone[MLPOptions]):
     """Linear layers on the flattened observation, orthogonal with gain sqrt(2) and zero bias.
 
     Float observations enter as they are, uint8 ones are divided by the space's upper bound.
@@ -34,24 +34,21 @@ class MLP(Backbone):
     """
 
     Options = MLPOptions
+    name = "mlp"
     source = "Schulman et al. 2017 (arXiv:1707.06347), the network of its control experiments"
     cost = "about 5 thousand parameters for 4 inputs"
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: MLPOptions) -> None:
         super().__init__(observation_space, options)
-        if not options.hidden_sizes:
-            raise ConfigError("config.backbone.hidden_sizes: [] is empty; allowed is one size or more.")
+        check_hidden_sizes(options.hidden_sizes)
         self.vector = VectorInput(self.observation_space)
         self.fc = linear_stack(self.vector.size, options.hidden_sizes, ACTIVATIONS[options.activation])
         self.feature_dim = options.hidden_sizes[-1]
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
         return BackboneOutput.shared(self.fc(self.vector(obs)))
 
     def feature_maps(self) -> list[str]:
         """Every activation, from early to late."""
         return [f"fc.{i}" for i in range(1, len(self.fc), 2)]
-
-
-BACKBONES.register("mlp", MLP)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
+from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput, StatelessBackbone
 from rllib_rnd.modules.heads import HeadStyle
-from rllib_rnd.modules.image import NATURE_CONVS, ImageInput, conv_output_shape, conv_stack, is_image
+from rllib_rnd.modules.image import NATURE_CONVS, ImageInput, conv_output_shape, conv_stack, image_layout, is_image
 from rllib_rnd.modules.layers import ACTIVATIONS, VectorInput, linear_stack
 from rllib_rnd.options import option
 
@@ -67,7 +67,6 @@ class Encoder(nn.Module):
         space: space of one observation.
         hidden_sizes: widths of the linear layers, may be empty.
         activation: after each of them.
-        name: the backbone's, for errors.
 
     Attributes:
         num_entries, entry_size: P and C of `entries`: the variables of a vector (C = 1), or the positions of the last
@@ -75,13 +74,14 @@ class Encoder(nn.Module):
         out_features: width of `forward`'s result.
     """
 
-    def __init__(self, space: gym.spaces.Box, hidden_sizes: tuple[int, ...], activation: str, name: str) -> None:
+    def __init__(self, space: gym.spaces.Box, hidden_sizes: tuple[int, ...], activation: str) -> None:
         super().__init__()
         self.input: nn.Module
-        if is_image(space.shape):
-            self.input = ImageInput(space, name)
-            self.convs: nn.Sequential | None = conv_stack(self.input.layout.channels, NATURE_CONVS, nn.ReLU)
-            channels, rows, columns = conv_output_shape(NATURE_CONVS, self.input.layout, f"config.backbone ({name})")
+        layout = image_layout(space.shape) if is_image(space.shape) else None
+        if layout is not None:
+            self.input = ImageInput(layout)
+            self.convs: nn.Sequential | None = conv_stack(layout.channels, NATURE_CONVS, nn.ReLU)
+            channels, rows, columns = conv_output_shape(NATURE_CONVS, layout)
             self.num_entries, self.entry_size = rows * columns, channels
         else:
             self.input = VectorInput(space)
@@ -172,7 +172,8 @@ class Memory(nn.Module):
         return torch.cat(outputs), state
 
 
-class FNN(Backbone):
+@BACKBONES.register
+class FNN(StatelessBackbone[FNNOptions]):
     """Feed-forward network without memory, the encoder of ``gru``, ``lstm`` and ``iam``.
 
     Vectors: linear layers. Images: convolutions 32 8x8/4, 64 4x4/2, 64 3x3/1, then linear layers. Orthogonal with gain
@@ -181,16 +182,17 @@ class FNN(Backbone):
     """
 
     Options = FNNOptions
+    name = "fnn"
     source = "Suau et al. 2022 (arXiv:1911.07643), the baseline FNN"
     cost = "186 thousand parameters for the 73 inputs of the Warehouse"
     heads = STRAIGHT_HEADS
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: FNNOptions) -> None:
         super().__init__(observation_space, options)
-        self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation, "fnn")
+        self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation)
         self.feature_dim = self.encoder.out_features
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
         return BackboneOutput.shared(self.encoder(self.encoder.entries(obs)))
 
@@ -199,7 +201,7 @@ class FNN(Backbone):
         return encoder_maps(self.encoder)
 
 
-class Recurrent(Backbone):
+class Recurrent(Backbone[RecurrentOptions]):
     """Base of ``gru`` and ``lstm``: the whole (encoded) observation goes through the memory.
 
     Policy and value stand straight on the memory's output.
@@ -209,9 +211,9 @@ class Recurrent(Backbone):
     heads = STRAIGHT_HEADS
     cell: CellType
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: RecurrentOptions) -> None:
         super().__init__(observation_space, options)
-        self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation, self.cell)
+        self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation)
         self.memory = Memory(self.cell, self.encoder.out_features, options.memory_size)
         self.feature_dim, self.state_size = options.memory_size, self.memory.state_size
         self.max_seq_len = options.max_seq_len
@@ -226,17 +228,21 @@ class Recurrent(Backbone):
         return encoder_maps(self.encoder)
 
 
+@BACKBONES.register
 class GRU(Recurrent):
     """Gated recurrent unit over the encoded observation."""
 
+    name = "gru"
     source = "Cho et al. 2014 (arXiv:1406.1078); Suau et al. 2022 (arXiv:1911.07643), the recurrent baseline"
     cost = "27 thousand parameters for the 73 inputs of the Warehouse; max_seq_len steps one after the other"
     cell = "gru"
 
 
+@BACKBONES.register
 class LSTM(Recurrent):
     """Long short-term memory over the encoded observation, forget bias 1."""
 
+    name = "lstm"
     source = "Hochreiter and Schmidhuber 1997; Suau et al. 2022 (arXiv:1911.07643), the recurrent baseline"
     cost = "36 thousand parameters for the 73 inputs of the Warehouse; max_seq_len steps one after the other"
     cell = "lstm"
@@ -246,8 +252,3 @@ def encoder_maps(encoder: Encoder) -> list[str]:
     """Names, in a backbone that calls it ``encoder``, of the activations that analysis may look at."""
     part, layers = ("fc", encoder.fc) if encoder.convs is None else ("convs", encoder.convs)
     return [f"encoder.{part}.{i}" for i in range(1, len(layers), 2)]
-
-
-BACKBONES.register("fnn", FNN)
-BACKBONES.register("gru", GRU)
-BACKBONES.register("lstm", LSTM)

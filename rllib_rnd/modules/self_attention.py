@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
+from rllib_rnd.modules.backbone import BACKBONES, BackboneOptions, BackboneOutput, ImageBackbone
 from rllib_rnd.modules.heads import HeadStyle
-from rllib_rnd.modules.image import ConvSpec, ImageInput, channels_last, conv_output_shape, conv_stack
+from rllib_rnd.modules.image import ConvSpec, channels_last, conv_output_shape, conv_stack
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.options import option
 
@@ -131,7 +131,8 @@ class AttentionBlock(nn.Module):
         return (x if self.beta is None else self.beta * x) + (y if self.alpha is None else self.alpha * y)
 
 
-class SelfAttentionCNN(Backbone):
+@BACKBONES.register
+class SelfAttentionCNN(ImageBackbone[SelfAttentionOptions]):
     """Two convolutions with self-attention along rows or columns between them, and one linear layer.
 
     conv 16 8x8/4, ReLU, attention block (none for "NA"), conv 32 4x4/2, ReLU, linear 256, ReLU; orthogonal with gain
@@ -146,15 +147,15 @@ class SelfAttentionCNN(Backbone):
     """
 
     Options = SelfAttentionOptions
+    name = "self_attention"
     source = "Dimensional self-attention in PPO (github.com/JianxiaoSun/self-attention-rl)"
     cost = "about 0.7 M parameters, 3.0 M (with attention 3.5 to 3.8 M) multiply-adds per observation at 4 x 84 x 84"
     heads = HeadStyle(policy_hidden="none", policy_gain=0.01, critic_hidden="none", critic_gain=1.0)
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: SelfAttentionOptions) -> None:
         super().__init__(observation_space, options)
-        self.image = ImageInput(self.observation_space, "self_attention")
         layout, channels = self.image.layout, CONVS[0][0]
-        flat = math.prod(conv_output_shape(CONVS, layout, "config.backbone (self_attention)"))
+        flat = math.prod(conv_output_shape(CONVS, layout))
         self.conv1 = conv_stack(layout.channels, CONVS[:1], nn.ReLU)
         self.attention: AttentionBlock | None = None
         if options.variant != "NA":
@@ -163,7 +164,7 @@ class SelfAttentionCNN(Backbone):
         self.fc = linear_stack(flat, [options.feature_dim], nn.ReLU)
         self.feature_dim = options.feature_dim
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
         x = self.conv1(self.image(obs))
         if self.attention is not None:
@@ -175,14 +176,9 @@ class SelfAttentionCNN(Backbone):
         attention = [] if self.attention is None else ["attention.operator", "attention"]
         return ["conv1.1", *attention, "conv2.1"]
 
-    def attention_weights(
-        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def attention_of(self, obs: Tensor) -> dict[str, Tensor]:
         """Softmax matrices of the attended axes, see `DimensionalAttention.weights`; empty without softmax.
 
         At 4 x 84 x 84 and batch B: "rows" ``[B, 16, 20, 20]`` (SWA), "rows" and "columns" ``[B, 20, 20, 20]``.
         """
         return {} if self.attention is None else self.attention.operator.weights(self.conv1(self.image(obs)))
-
-
-BACKBONES.register("self_attention", SelfAttentionCNN)

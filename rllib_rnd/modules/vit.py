@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import gymnasium as gym
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput
-from rllib_rnd.modules.image import ImageInput, ImageLayout
+from rllib_rnd.modules.backbone import BACKBONES, BackboneOptions, BackboneOutput, ImageBackbone
+from rllib_rnd.modules.image import ImageLayout
 from rllib_rnd.options import option
 
 #: Rows of `ViTExplorative.tokens`.
@@ -75,8 +75,10 @@ def check_patch_size(size: int, layout: ImageLayout) -> None:
         # Of two equally near ones the larger: it makes fewer patches, so it costs less.
         nearest = min(reversed(allowed), key=lambda divisor: abs(divisor - size))
         raise ConfigError(
-            f"config.backbone.patch_size: {size} does not divide images of {layout.height} x {layout.width} pixels; "
-            f"allowed is one of {', '.join(map(str, allowed))}. Nearest: {nearest}."
+            "patch_size",
+            f"{size} does not divide images of {layout.height} x {layout.width} pixels",
+            f"one of {', '.join(map(str, allowed))}",
+            nearest,
         )
 
 
@@ -150,7 +152,8 @@ class Block(nn.Module):
         return x + self.mlp(x)
 
 
-class ViT(Backbone):
+@BACKBONES.register
+class ViT(ImageBackbone[ViTOptions]):
     """Vision transformer whose class token feeds all three heads.
 
     Patches with all channels, LayerNorm, linear, LayerNorm; learned token and positions, drawn from a standard normal
@@ -168,13 +171,12 @@ class ViT(Backbone):
     Options = ViTOptions
     source = "Dosovitskiy et al. 2021 (arXiv:2010.11929); sizes of ViT with explorative attention's baseline"
     cost = "about 2.5 M parameters, 0.38 G multiply-adds per observation at 4 x 84 x 84"
-    name: ClassVar[str] = "vit"
+    name = "vit"
     num_tokens: ClassVar[int] = 1
     mask: Tensor | None
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: ViTOptions) -> None:
         super().__init__(observation_space, options)
-        self.image = ImageInput(self.observation_space, self.name)
         layout, size, dim = self.image.layout, options.patch_size, options.dim
         check_patch_size(size, layout)
         self.num_patches = (layout.height // size) * (layout.width // size)
@@ -206,7 +208,7 @@ class ViT(Backbone):
             x = block(x, None, self.mask)
         return self.norm(last(x, num_tokens, self.mask))
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, dim]``, one tensor for all three heads."""
         return BackboneOutput.shared(self.read_out(self.sequences(obs), 1)[:, 0])
 
@@ -225,13 +227,12 @@ class ViT(Backbone):
             x = block(x, None, self.mask)
         return weights
 
-    def attention_weights(
-        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def attention_of(self, obs: Tensor) -> dict[str, Tensor]:
         """``blocks.0``, ...: ``[B, heads, 1 + P, 1 + P]``, queries by keys, the token in front."""
         return {f"blocks.{i}": weights for i, weights in enumerate(self.all_weights(obs))}
 
 
+@BACKBONES.register
 class ViTExplorative(ViT):
     """ViT with explorative attention: an exploration and an exploitation token over shared weights and patches.
 
@@ -252,10 +253,11 @@ class ViTExplorative(ViT):
     Options = ViTExplorativeOptions
     source = "ViT with explorative attention; Dosovitskiy et al. 2021 (arXiv:2010.11929)"
     cost = "about 2.5 M parameters, 0.76 G (one pass: 0.39 G) multiply-adds per observation at 4 x 84 x 84"
-    name: ClassVar[str] = "vit_explorative"
+    name = "vit_explorative"
     num_tokens: ClassVar[int] = 2
+    options: ViTExplorativeOptions
 
-    def __init__(self, observation_space: gym.Space, options: Any) -> None:
+    def __init__(self, observation_space: gym.Space, options: ViTExplorativeOptions) -> None:
         super().__init__(observation_space, options)
         self.one_pass = options.passes == "one"
         if self.one_pass:
@@ -273,7 +275,7 @@ class ViTExplorative(ViT):
         x = torch.cat([tokens, patches.expand(2, -1, -1, -1)], dim=2)
         return self.embedding_dropout(x.flatten(0, 1))
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> three different ``[B, dim]``."""
         features = self.read_out(self.sequences(obs), 2 if self.one_pass else 1)
         explore, exploit = features.unbind(1) if self.one_pass else features[:, 0].chunk(2)
@@ -282,9 +284,7 @@ class ViTExplorative(ViT):
             policy = policy / 2
         return BackboneOutput(policy, extrinsic=exploit, intrinsic=explore)
 
-    def attention_weights(
-        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
-    ) -> dict[str, Tensor]:
+    def attention_of(self, obs: Tensor) -> dict[str, Tensor]:
         """``explore.blocks.0``, ..., ``exploit.blocks.0``, ...: ``[B, heads, 1 + P, 1 + P]``, the token in front."""
         named: dict[str, Tensor] = {}
         layers = self.all_weights(obs)
@@ -294,7 +294,3 @@ class ViTExplorative(ViT):
             for i, both in enumerate(layers):
                 named[f"{name}.blocks.{i}"] = both[:, :, keep][..., keep] if self.one_pass else both.chunk(2)[token]
         return named
-
-
-BACKBONES.register("vit", ViT)
-BACKBONES.register("vit_explorative", ViTExplorative)

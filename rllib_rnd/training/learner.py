@@ -58,7 +58,9 @@ class IntrinsicPPOLearner(TorchLearner):
         minibatches = config.minibatches_per_epoch()
         samples = config.samples_per_iteration() // max(1, config.num_learners) // minibatches
         check_minibatches(module.rewards(), module.auxiliaries(), samples)
-        networks = accelerate(module.policy_and_values, self._device, config.autocast, learner_compile_options(config))
+        networks = accelerate(
+            module.policy_and_values, self._device, config.autocast, learner_compile_options(config, self._device)
+        )
         if config.keep_freed_memory and self._device.type == "cpu":
             keep_freed_memory()
         self._generator = torch.Generator(device=self._device)

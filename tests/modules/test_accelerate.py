@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.accelerate import accelerate, check_compiler
+from rllib_rnd.modules.accelerate import accelerate, check_compiler, learner_compile_options, worker_compile_options
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -43,6 +43,17 @@ def test_a_missing_compiler_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigError, match="no-such-compiler"):
         check_compiler(CPU, "inductor")
     check_compiler(CPU, "eager")
+
+
+def test_a_missing_compiler_is_said_of_the_setting_that_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    learner, worker = small_config().framework(torch_compile_learner=True), small_config()
+    worker.framework(torch_compile_worker=True)
+    assert worker_compile_options(learner, CPU) is None and learner_compile_options(worker, CPU) is None
+    with pytest.raises(ConfigError, match=r"^torch_compile_learner: True needs a C\+\+ compiler"):
+        learner_compile_options(learner, CPU)
+    with pytest.raises(ConfigError, match=r"^torch_compile_worker: True needs a C\+\+ compiler"):
+        worker_compile_options(worker, CPU)
 
 
 def losses(**training: Any) -> tuple[list[float], dict[str, Any]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules import BACKBONES, MLP, backbone_for_space, build_backbone
+from rllib_rnd.modules import BACKBONES, MLP, StatelessBackbone, backbone_for_space, build_backbone
+from rllib_rnd.modules.backbone import BackboneOptions, BackboneOutput, TorchBackbone, representation_shape
+from rllib_rnd.options import option
 
 
 def image_space(*shape: int) -> gym.spaces.Box:
@@ -164,3 +168,81 @@ def test_auto_passes_options_on() -> None:
 def test_bad_specs_are_config_errors(spec, space, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_backbone(spec, space)
+
+
+class Plain(nn.Module):
+    """A user's torch module: sums of the observation, as many as ``width`` says, or something that is no features."""
+
+    def __init__(self, observation_space: gym.spaces.Box, width: int = 3, result: str = "features") -> None:
+        super().__init__()
+        self.width, self.result = width, result
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, obs: Tensor) -> Tensor | str:
+        features = self.dropout(obs.float()).flatten(1).sum(dim=1, keepdim=True).expand(-1, self.width)
+        return {"features": features, "flat": features.flatten(), "text": "none"}[self.result]
+
+
+@dataclass(frozen=True)
+class OwnOptions(BackboneOptions):
+    factor: float = option(2.0, "what the observation is multiplied by", low=0.0)
+
+
+class Own(StatelessBackbone[OwnOptions]):
+    """A user's backbone: no registry knows it."""
+
+    Options = OwnOptions
+
+    def __init__(self, observation_space: gym.Space, options: OwnOptions) -> None:
+        super().__init__(observation_space, options)
+        self.feature_dim = int(np.prod(self.observation_space.shape))
+
+    def features(self, obs: Tensor) -> BackboneOutput:
+        return BackboneOutput.shared(obs.flatten(1) * self.options.factor)
+
+
+PLAIN, OWN = f"{__name__}:Plain", f"{__name__}:Own"
+
+
+def test_a_torch_module_is_a_backbone_by_its_import_path() -> None:
+    space = vector_space(2, 2)
+    backbone, obs = build_backbone({"type": PLAIN, "width": 5}, space), sample(space)
+    assert isinstance(backbone, TorchBackbone) and backbone.feature_dim == 5
+    assert backbone.training and backbone.get_submodule("net").training  # though it was asked in evaluation mode
+    expected = obs.flatten(1).sum(dim=1, keepdim=True).expand(-1, 5)
+    torch.testing.assert_close(backbone.eval()(obs, None, None).policy, expected)
+
+
+def test_a_backbone_of_ones_own_needs_no_name() -> None:
+    space = vector_space(2, 3)
+    backbone, obs = build_backbone({"type": OWN, "factor": 3}, space), sample(space)
+    torch.testing.assert_close(backbone(obs, None, None).intrinsic, 3.0 * obs.flatten(1))
+    assert backbone.attention_weights(obs) == {} and representation_shape(backbone) == (6,)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"type": PLAIN, "depth": 1}, r"^Plain cannot be made from \(observation_space, \*\*{'depth': 1}\): .*depth"),
+        ({"type": PLAIN, "result": "flat"}, r"^Plain returned \(6,\) for 2 .*; allowed is one tensor \[2, features\]"),
+        ({"type": PLAIN, "result": "text"}, "^Plain returned str for 2 observations"),
+        ({"type": OWN, "factor": -1}, "^factor: -1.0 is out of range; allowed is 0.0 or more"),
+        ({"type": f"{__name__}:PLAIN"}, "^type: .* is no class of torch.nn.Module; allowed is one"),
+        ({"type": f"{__name__}:Plane"}, "^type: cannot import"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_is_said(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_backbone(spec, vector_space(4))
+
+
+def test_asking_for_the_representations_shape_leaves_the_mode() -> None:
+    backbone = build_backbone(PLAIN, vector_space(4))
+    for training in (True, False):
+        backbone.train(training)
+        assert representation_shape(backbone) == (3,)
+        assert backbone.training is training and backbone.get_submodule("net.dropout").training is training
+
+
+def test_every_registered_class_carries_its_name() -> None:
+    assert [cls.name for _, cls in BACKBONES.items()] == BACKBONES.names()

@@ -132,7 +132,7 @@ def test_every_weight_is_orthogonal_with_gain_root_2_and_biases_are_zero(name: s
 def test_the_smallest_image_is_read_and_a_smaller_one_refused(name: str, side: int) -> None:
     wide = image_space(2, side, side + 9)
     assert build(name, wide, hidden_sizes=[3])(sample(wide, 2)).policy.shape == (2, 3)
-    with pytest.raises(ConfigError, match=rf"{name}.*{side - 1} x {side + 9} pixels.*allowed is {side} x {side}"):
+    with pytest.raises(ConfigError, match=rf"^images of {side - 1} x {side + 9} pixels.*allowed is {side} x {side} "):
         build(name, image_space(2, side - 1, side + 9))
 
 
@@ -145,8 +145,19 @@ def test_bad_specs_are_config_errors(name: str) -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             build(name, **options)
-    with pytest.raises(ConfigError, match=f"{name}.*reads images"):
+    with pytest.raises(ConfigError, match=f"^type: '{name}' reads images"):
         build(name, gym.spaces.Box(-1.0, 1.0, (7,)))
+
+
+def test_through_the_module_errors_carry_the_whole_path() -> None:
+    with pytest.raises(ConfigError, match=r"^backbone: images of 20 x 20 pixels"):
+        module("nature_cnn", image_space(4, 20, 20))
+    with pytest.raises(ConfigError, match=r"^backbone\.hidden_sizes: \(0,\) is out of range"):
+        module("nature_cnn", SMALL, backbone={"type": "nature_cnn", "hidden_sizes": [0]})
+    with pytest.raises(ConfigError, match=r"^heads\.critic_gain: -1\.0 is out of range"):
+        module("nature_cnn", SMALL, heads={"critic_gain": -1})
+    with pytest.raises(ConfigError, match=r"^env: the observation space Discrete\(3\) is not supported"):
+        module("nature_cnn", gym.spaces.Discrete(3))  # type: ignore[arg-type]
 
 
 # Heads: what stands before the outputs, by hand, x being the features and h = FC(x); and the gain of the FC.
@@ -198,8 +209,8 @@ def test_heads_are_those_of_the_source(
     shared, streams = hidden(found.critics.hidden, critic), [found.critics.extrinsic, found.critics.intrinsic[0]]
     torch.testing.assert_close(values, torch.cat([stream(shared) for stream in streams], dim=1))
     for last in (output, *streams):
-        assert_gain(last.weight, 0.01)
-        assert not last.bias.any()
+        assert_gain(last.get_parameter("weight"), 0.01)
+        assert not last.get_parameter("bias").any()
 
 
 def test_the_configuration_changes_single_parts_of_the_heads() -> None:

@@ -112,12 +112,12 @@ def test_the_configuration_changes_what_it_names_only() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"critic_hiden": "relu"}, "heads.*Did you mean 'critic_hidden'"),
-        ({"critic_hidden": "relu_sums"}, r"heads\.critic_hidden.*Did you mean 'relu_sum'"),
-        ({"policy_hidden_size": 0}, r"heads\.policy_hidden_size: 0 is out of range; allowed is 1 or more"),
-        ({"policy_gain": -0.1}, r"heads\.policy_gain: -0.1 is out of range"),
-        ({"critic_gain": "small"}, r"heads\.critic_gain: 'small' has the wrong type"),
-        ("relu", "heads: expected a mapping"),
+        ({"critic_hiden": "relu"}, "critic_hiden: unknown key.*Did you mean 'critic_hidden'"),
+        ({"critic_hidden": "relu_sums"}, r"^critic_hidden.*Did you mean 'relu_sum'"),
+        ({"policy_hidden_size": 0}, r"^policy_hidden_size: 0 is out of range; allowed is 1 or more"),
+        ({"policy_gain": -0.1}, r"^policy_gain: -0.1 is out of range"),
+        ({"critic_gain": "small"}, r"^critic_gain: 'small' has the wrong type"),
+        ("relu", "^expected a mapping"),
     ],
 )
 def test_bad_changes_are_config_errors(changes: Any, message: str) -> None:

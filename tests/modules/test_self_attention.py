@@ -187,7 +187,7 @@ def test_the_operator_is_its_formula(variant: str, softmax: bool, legacy_scale: 
     attention = operator(variant, norm_softmax=softmax, legacy_scale=legacy_scale)
     x = noise(2, 4, 3, 5)  # C, H and W differ, so that no axis or scale can stand for another
     q, k, v = (
-        torch.einsum("oc,nchw->nohw", layer.weight[:, :, 0, 0], x) + layer.bias[:, None, None]
+        torch.einsum("oc,nchw->nohw", layer.weight[:, :, 0, 0], x) + layer.get_parameter("bias")[:, None, None]
         for layer in (attention.query, attention.key, attention.value)
     )
     expected = torch.stack([attended(variant, q[n], k[n], v[n], softmax, legacy_scale) for n in range(2)])
@@ -388,7 +388,7 @@ def test_all_layers_are_orthogonal_with_gain_and_zero_bias() -> None:
         ({"self_attn": "CWCA"}, ATARI, "unknown key 'self_attn'"),
         ({"variants": "NA"}, ATARI, "Did you mean 'variant'"),
         ({}, gym.spaces.Box(-1, 1, (4,), np.float32), "reads images.*mlp"),
-        ({}, gym.spaces.Box(0, 255, (19, 19), np.uint8), "19 x 19 pixels are too small"),
+        ({}, gym.spaces.Box(0, 255, (19, 20), np.uint8), "19 x 20 pixels are too small.*allowed is 20 x 20 or more"),
     ],
 )
 def test_bad_options_are_config_errors(options: dict[str, Any], space: gym.spaces.Box, message: str) -> None:

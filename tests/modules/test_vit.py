@@ -316,7 +316,7 @@ def test_dropout_is_on_attention_weights_and_all_block_outputs() -> None:
 # --- under the heads -------------------------------------------------------------------------------------------------
 
 
-def dual_critic(spec: dict[str, Any]) -> Any:
+def policy_and_critics(spec: dict[str, Any]) -> Any:
     torch.manual_seed(0)
     config = {"backbone": spec, "intrinsic_rewards": [{"type": "rnd"}], "auxiliary_losses": [], "frame_stack": 4}
     return IntrinsicPPOModule(
@@ -329,7 +329,7 @@ def dual_critic(spec: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("spec", EXPLORATIVE)
 def test_each_value_depends_on_its_own_token_only(spec: dict[str, Any]) -> None:
-    module = dual_critic(spec)
+    module = policy_and_critics(spec)
     obs = sample(3, module.observation_space)
     outputs, values, _ = module.policy_and_values(obs)
     for stream, token in ((0, EXPLOIT), (1, EXPLORE)):
@@ -343,7 +343,7 @@ def test_each_value_depends_on_its_own_token_only(spec: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("spec", ALL)
 def test_without_dropout_the_ratio_starts_at_1(spec: dict[str, Any]) -> None:
-    module = dual_critic(spec)
+    module = policy_and_critics(spec)
     obs = sample(6, module.observation_space)
     action = torch.arange(6) % 5
     with torch.no_grad():  # as a runner acts
@@ -358,7 +358,7 @@ def test_without_dropout_the_ratio_starts_at_1(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("options", "space", "message"),
     [
-        ({"patch_size": 5}, image_space(4, 84, 84), r"config\.backbone\.patch_size: 5 .*84 x 84.*4, 6, 7.*Nearest: 6"),
+        ({"patch_size": 5}, image_space(4, 84, 84), r"^patch_size: 5 .*84 x 84.*4, 6, 7.*Nearest: 6"),
         ({"patch_size": 16}, image_space(64, 40, 3), r"16 does not divide.*1, 2, 4, 8\. Nearest: 8"),
         ({"patch_size": 0}, SPACE, "patch_size.*1 or more"),
         ({"num_heads": 0}, SPACE, "num_heads.*1 or more"),
@@ -367,7 +367,7 @@ def test_without_dropout_the_ratio_starts_at_1(spec: dict[str, Any]) -> None:
         ({"heads": 4}, SPACE, "heads"),
         ({"passes": "three"}, SPACE, "passes"),
         ({"aggregate": "max"}, SPACE, "aggregate"),
-        ({}, gym.spaces.Box(-1, 1, (4,), np.float32), "vit_explorative.*reads images.*mlp"),
+        ({}, gym.spaces.Box(-1, 1, (4,), np.float32), "^type: 'vit_explorative' reads images.*mlp"),
     ],
 )
 def test_bad_options_are_config_errors(options: dict[str, Any], space: gym.spaces.Box, message: str) -> None:

@@ -226,7 +226,7 @@ def test_a_backbone_of_ones_own_needs_no_name() -> None:
         ({"type": PLAIN, "depth": 1}, r"^Plain cannot be made from \(observation_space, \*\*{'depth': 1}\): .*depth"),
         ({"type": PLAIN, "result": "flat"}, r"^Plain returned \(6,\) for 2 .*; allowed is one tensor \[2, features\]"),
         ({"type": PLAIN, "result": "text"}, "^Plain returned str for 2 observations"),
-        ({"type": OWN, "factor": -1}, "^factor: -1.0 is out of range; allowed is 0.0 or more"),
+        ({"type": OWN, "factor": -1}, "^factor: -1 is out of range; allowed is 0.0 or more"),
         ({"type": f"{__name__}:PLAIN"}, "^type: .* is no class of torch.nn.Module; allowed is one"),
         ({"type": f"{__name__}:Plane"}, "^type: cannot import"),
     ],

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from rllib_rnd.envs import env_config_class, frame_stack, list_environments, make_env, make_vector_env
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions, DeepSeaVectorEnv
-from rllib_rnd.envs.minigrid import MiniGridOptions
+from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.envs.registry import own_ids
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config

@@ -21,7 +21,7 @@ from rllib_rnd.envs.catch import CatchOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
 from rllib_rnd.envs.doom import DoomOptions
 from rllib_rnd.envs.mario import MarioOptions
-from rllib_rnd.envs.minigrid import MiniGridOptions
+from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.envs.pixels import PixelsOptions
 from rllib_rnd.envs.point_maze import PointMazeOptions
 from rllib_rnd.envs.warehouse import WarehouseOptions

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rllib_rnd.envs.info import PLACES
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.sampling.episodes import PLACES, PlaceHistory
+from rllib_rnd.sampling.episodes import PlaceHistory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,8 +13,9 @@ from rich.table import Table
 from rllib_rnd.analysis.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
+from rllib_rnd.envs.info import PLACES, POSITION_SHAPE
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.sampling.episodes import PLACES, PlaceHistory
+from rllib_rnd.sampling.episodes import PlaceHistory
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _NEWEST = 10  # places that the table lists
@@ -156,7 +157,7 @@ def cell_grid(env_id: str, env_config: dict[str, Any]) -> CellGrid | None:
     except ConfigError as error:
         say(f"No map of positions, only their timeline: {error}")
         return None
-    shape = getattr(env.unwrapped, "position_shape", None)
+    shape = getattr(env.unwrapped, POSITION_SHAPE, None)
     walls = getattr(getattr(env.unwrapped, "maze", None), "walls", None)
     env.close()
     if shape is None:

@@ -240,7 +240,7 @@ def rendered(env: gym.Env) -> tuple[np.ndarray | None, str]:
 
 def life_only(infos: dict[str, Any]) -> bool:
     """Whether an episode that ends here is one life of a game that goes on."""
-    from rllib_rnd.sampling.episodes import GAME_GOES_ON
+    from rllib_rnd.envs.info import GAME_GOES_ON
 
     return GAME_GOES_ON in infos and bool(infos[GAME_GOES_ON][0])
 

@@ -15,7 +15,7 @@ from ray.tune import Result, ResultGrid
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
-from rllib_rnd.sampling.episodes import PLACES
+from rllib_rnd.envs.info import PLACES
 from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
 from rllib_rnd.tracking.stopping import reached
 

@@ -1,7 +1,7 @@
 """Environments: from a name to a vector environment with NEXT_STEP autoreset, seeded by ``reset(seed=)``."""
 
+from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.envs.registry import (
-    EnvironmentFamily,
     backend_note,
     env_config_class,
     frame_stack,

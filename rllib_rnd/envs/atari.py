@@ -9,18 +9,41 @@ Random Network Distillation", and its published code.
 from __future__ import annotations
 
 import copy
-import functools
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 
-from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games, import_ale, room_of
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.envs.atari_native import atari_backend, make_native_atari
+from rllib_rnd.envs.atari_options import (
+    FLICKER_STREAM,
+    ROOM_BYTES,
+    AtariOptions,
+    action_names,
+    atari_games,
+    import_ale,
+    parse_atari_options,
+    room_of,
+)
+from rllib_rnd.envs.family import (
+    EnvironmentFamily,
+    FrameStack,
+    Wanted,
+    check_render_mode,
+    check_saved_stack,
+    frame_resizer,
+)
+from rllib_rnd.envs.info import EPISODE_FRAME_NUMBER, GAME_GOES_ON, LIVES, ROOM
+from rllib_rnd.errors import at, unknown_name_error
+
+if TYPE_CHECKING:
+    from ale_py import ALEInterface
 
 _FIRE = 1  # the joystick action
-FLICKER_STREAM = 0xF11C  # sets the random stream of flickering apart from that of the play
+_ID = re.compile(r"(?:ALE/(\w+)-v5|(\w+)NoFrameskip-v4)\Z")
 
 
 class AtariEnv(gym.Env):
@@ -47,12 +70,9 @@ class AtariEnv(gym.Env):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012 - as gymnasium
 
     def __init__(self, game: str, options: AtariOptions | None = None, render_mode: str | None = None) -> None:
-        import cv2
-
         if game not in atari_games():
             raise unknown_name_error("Atari game", game, atari_games())
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
+        check_render_mode(render_mode, self)
         ale_py = import_ale()
         self.game, self.options, self.render_mode = game, options or AtariOptions(), render_mode
         self.metadata = {**self.metadata, "render_fps": 60 // self.options.frame_skip or 1}
@@ -69,11 +89,7 @@ class AtariEnv(gym.Env):
         self.observation_space = spaces.Box(0, 255, (k, size, size, *colors), np.uint8)
         self.action_space = spaces.Discrete(len(self._actions))
         self._grab = self.ale.getScreenGrayscale if self.options.grayscale else self.ale.getScreenRGB
-        self._resize = functools.partial(
-            cv2.resize,
-            dsize=(size, size),
-            interpolation=cv2.INTER_AREA if self.options.interpolation == "area" else cv2.INTER_LINEAR,
-        )
+        self._resize = frame_resizer(size, self.options.interpolation)
         self._screens = np.zeros((2, *self.ale.getScreenDims(), *colors), dtype=np.uint8)
         self._stack = np.zeros((k, size, size, *colors), dtype=np.uint8)  # newest last
         self._flicker_random = np.random.default_rng()
@@ -94,7 +110,7 @@ class AtariEnv(gym.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode. Without a seed the random stream goes on; with one, the run is repeatable."""
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         if seed is not None:
             self._flicker_random = np.random.default_rng([seed, FLICKER_STREAM])
             if not self._just_loaded:
@@ -192,15 +208,15 @@ class AtariEnv(gym.Env):
         return self.options.max_frames is not None and self._frames >= self.options.max_frames
 
     def _info(self) -> dict[str, Any]:
-        info: dict[str, Any] = {"lives": self.ale.lives(), "episode_frame_number": self._frames}
+        info: dict[str, Any] = {LIVES: self.ale.lives(), EPISODE_FRAME_NUMBER: self._frames}
         if self.options.terminal_on_life_loss:
-            info["game_goes_on"] = self._lost_life_only
+            info[GAME_GOES_ON] = self._lost_life_only
         if self._rom in ROOM_BYTES:
             self.ale.getRAM(self._ram)
-            info["room"] = int(room_of(self._rom, self._ram))
+            info[ROOM] = int(room_of(self._rom, self._ram))
         return info
 
-    def render(self) -> Any:
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The screen in colour, ``[210, 160, 3]`` uint8, or None without a render mode."""
         return self.ale.getScreenRGB() if self.render_mode == "rgb_array" else None
 
@@ -224,10 +240,7 @@ class AtariEnv(gym.Env):
         Raises:
             ConfigError: the state was saved with another frame size or stack.
         """
-        if state["stack"].shape != self._stack.shape:
-            raise ConfigError(
-                f"state: saved with stack {state['stack'].shape}, this environment's is {self._stack.shape}."
-            )
+        check_saved_stack(state["stack"], self._stack)
         self.ale.restoreState(import_ale().ALEState(state["emulator"]))
         self._just_loaded = False
         self._stack[:] = state["stack"]
@@ -237,9 +250,50 @@ class AtariEnv(gym.Env):
         self._flicker_random.bit_generator.state = copy.deepcopy(state["flicker_random"])
 
 
-def joystick_actions(ale: Any, options: AtariOptions) -> list[int]:
+def joystick_actions(ale: ALEInterface, options: AtariOptions) -> list[int]:
     """The joystick action of each of the agent's actions, as the options say."""
     if options.actions is not None:
         return [action_names()[name] for name in options.actions]
     legal = ale.getLegalActionSet() if options.full_action_space else ale.getMinimalActionSet()
     return [int(action.value) for action in legal]
+
+
+def _find_game(env_id: str) -> str:
+    """The game of an id.
+
+    Raises:
+        ConfigError: there is none of this name, or ale-py is missing.
+    """
+    match = _ID.match(env_id)
+    assert match is not None  # the family said so
+    game = match[1] or match[2]
+    if game not in atari_games():
+        template = "ALE/{}-v5" if match[1] else "{}NoFrameskip-v4"
+        raise unknown_name_error("environment", env_id, [template.format(g) for g in atari_games()])
+    return game
+
+
+def _backend(wanted: Wanted[AtariOptions]) -> tuple[str, str]:
+    with at("env_config"):
+        return atari_backend(_find_game(wanted.env_id), wanted.options)
+
+
+def _make_vector(wanted: Wanted[AtariOptions]) -> VectorEnv | None:
+    backend, _ = _backend(wanted)
+    if backend == "gymnasium":
+        return None
+    return make_native_atari(backend, _find_game(wanted.env_id), wanted.num_envs, wanted.options, wanted.threads)
+
+
+FAMILY = EnvironmentFamily(
+    "ALE/<Game>-v5 or <Game>NoFrameskip-v4",
+    "Atari 2600: sticky actions, frame stacks, raw rewards, rooms for five games; presets of four papers",
+    AtariOptions,
+    matches=lambda env_id: _ID.match(env_id) is not None,
+    require=_find_game,
+    read=parse_atari_options,
+    make=lambda wanted: AtariEnv(_find_game(wanted.env_id), wanted.options, wanted.render_mode),
+    make_vector=_make_vector,
+    stack=lambda options: FrameStack(options.rebuilt_stack, options.stack_order == "newest_first"),
+    backend=_backend,
+)

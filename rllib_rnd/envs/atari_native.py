@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import importlib.util
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -18,8 +19,16 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.atari import FLICKER_STREAM
-from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions, action_names, atari_games, room_of
+from rllib_rnd.envs.atari_options import (
+    FLICKER_STREAM,
+    ROOM_BYTES,
+    AtariOptions,
+    action_names,
+    atari_games,
+    room_of,
+)
+from rllib_rnd.envs.info import EPISODE_FRAME_NUMBER, GAME_GOES_ON, LIVES, ROOM
+from rllib_rnd.envs.vector import Seed
 from rllib_rnd.errors import ConfigError
 
 _NO_CAP = 2**30  # raw frames: half a year of play
@@ -81,14 +90,14 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
     def _step(self, actions: np.ndarray) -> NativeStep:
         """Steps all games; those that had ended are reset instead."""
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Resets every game; ``obs [N, K, H, W]`` uint8.
 
         Raises:
             ConfigError: a list of seeds, which the native code does not take.
         """
         if seed is not None and not isinstance(seed, (int, np.integer)):
-            raise ConfigError(f"seed: {seed!r} is not supported by native Atari environments; allowed is one int.")
+            raise ConfigError("seed", f"{seed!r} is not supported by native Atari environments", "one int")
         new = self._reset(None if seed is None else int(seed))
         if seed is not None:
             self._flicker_random = np.random.default_rng([int(seed), FLICKER_STREAM])
@@ -123,11 +132,11 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         return self._stack[:, ::-1].copy() if self.options.stack_order == "newest_first" else self._stack
 
     def _info(self, new: NativeStep) -> dict[str, Any]:
-        info = {"lives": new.lives, "episode_frame_number": new.frame_number}
+        info = {LIVES: new.lives, EPISODE_FRAME_NUMBER: new.frame_number}
         if self.options.terminal_on_life_loss:
-            info["game_goes_on"] = new.terminated & (new.lives > 0)
+            info[GAME_GOES_ON] = new.terminated & (new.lives > 0)
         if self._rom in ROOM_BYTES and new.ram is not None:
-            info["room"] = room_of(self._rom, new.ram)
+            info[ROOM] = room_of(self._rom, new.ram)
         return {**info, **{f"_{key}": np.ones(self.num_envs, bool) for key in info}}
 
 
@@ -165,10 +174,17 @@ class AleAtariVectorEnv(NativeAtariVectorEnv):
     def _step(self, actions: np.ndarray) -> NativeStep:
         return self._native(*self._env.step(actions.astype(np.int64, copy=False)))
 
-    def _native(self, obs: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> NativeStep:
+    def _native(
+        self,
+        obs: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        info: Mapping[str, np.ndarray],
+    ) -> NativeStep:
         return NativeStep(obs[:, 0], reward, terminated, truncated, info["lives"], info["episode_frame_number"], None)
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **_: object) -> None:
         """Ends the threads."""
         self._env.close()
 
@@ -217,11 +233,18 @@ class EnvPoolAtariVectorEnv(NativeAtariVectorEnv):
     def _step(self, actions: np.ndarray) -> NativeStep:
         return self._native(*self._env.step(actions.astype(np.int32, copy=False)))
 
-    def _native(self, obs: Any, reward: Any, terminated: Any, truncated: Any, info: Any) -> NativeStep:
+    def _native(
+        self,
+        obs: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        info: Mapping[str, np.ndarray],
+    ) -> NativeStep:
         frame_number = info["elapsed_step"] * self.options.frame_skip
         return NativeStep(obs[:, 0], reward, terminated, truncated, info["lives"], frame_number, info["ram"])
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **_: object) -> None:
         """Ends the threads."""
         self._env = None
 
@@ -242,7 +265,7 @@ def atari_backend(game: str, options: AtariOptions) -> tuple[str, str]:
     if options.backend != "auto":
         obstacle = why_not.get(options.backend)
         if obstacle:
-            raise ConfigError(f"env_config.backend: {options.backend!r} is not possible: {obstacle}")
+            raise ConfigError("backend", f"{options.backend!r} is not possible: {obstacle}")
         return options.backend, "asked for by env_config.backend"
     if atari_games()[game] in ROOM_BYTES:
         if why_not["envpool"] is None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import option, parse_options
+
+FLICKER_STREAM = 0xF11C  # sets the random stream of flickering apart from that of the play
 
 # The byte of console memory that holds the room, by ROM. Only addresses that a test has followed through real rooms
 # are here (tests/envs/test_rooms.py).
@@ -19,7 +22,7 @@ ROOM_BYTES = {"montezuma_revenge": 3, "pitfall": 1, "venture": 90, "private_eye"
 LEVEL_BYTES = {"hero": 117}
 
 
-def room_of(rom: str, ram: Any) -> Any:
+def room_of(rom: str, ram: np.ndarray) -> np.ndarray:
     """The room of a game in `ROOM_BYTES`: screen, or screen + 256 * level.
 
     Args:
@@ -133,19 +136,19 @@ def parse_atari_options(env_config: Mapping[str, Any] | None) -> AtariOptions:
     Raises:
         ConfigError: unknown key, wrong type, value out of range, unknown action or preset.
     """
-    options = parse_options(AtariOptions, env_config, "env_config")
+    options = parse_options(AtariOptions, env_config)
     if options.preset is not None:
-        options = parse_options(AtariOptions, {**PRESETS[options.preset], **(env_config or {})}, "env_config")
+        options = parse_options(AtariOptions, {**PRESETS[options.preset], **(env_config or {})})
     names = action_names() if options.actions is not None else {}
     for name in options.actions or ():
         if name not in names:
-            raise unknown_name_error("action", name, names, "env_config.actions")
+            raise unknown_name_error("action", name, names, "actions")
     if options.actions is not None and len(set(options.actions)) < max(1, len(options.actions)):
-        raise ConfigError(f"env_config.actions: {list(options.actions)!r}: allowed is one action or more, each once.")
+        raise ConfigError("actions", f"{list(options.actions)!r}", "one action or more, each once")
     return options
 
 
-def import_ale() -> Any:
+def import_ale() -> ModuleType:
     """Imports the emulator.
 
     Raises:
@@ -155,7 +158,7 @@ def import_ale() -> Any:
         import ale_py
         import ale_py.roms
     except ImportError as error:
-        raise ConfigError(f"Atari games need ale-py ({error}). Install it: pip install ale-py") from error
+        raise ConfigError("", f"Atari games need ale-py ({error}). Install it: pip install ale-py") from error
     return ale_py
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import inspect
 import re
@@ -11,17 +10,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from rllib_rnd.envs.vector import LeanVectorEnv
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.envs.atari_options import atari_games
+from rllib_rnd.envs.family import EnvironmentFamily, Wanted
+from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.options import import_path
 
 GYM_VERSION = re.compile(r"-v\d+\Z")
-RULE = "Allowed: what `rllib list environments` prints, any gymnasium id, module:Id-v0, package.module:Class."
+_ALLOWED = ("what `rllib list environments` prints", "any gymnasium id", "module:Id-v0", "package.module:Class")
 
 
-def find_spec(env_id: str, also_known: Iterable[str] = ()) -> Any:
+def find_spec(env_id: str, also_known: Iterable[str] = ()) -> EnvSpec:
     """Looks an id up in gymnasium's registry, the module before its colon imported.
 
     Args:
@@ -36,81 +37,51 @@ def find_spec(env_id: str, also_known: Iterable[str] = ()) -> Any:
         try:
             importlib.import_module(module)
         except ImportError as error:
-            raise ConfigError(f"env: cannot import {module!r} of {env_id!r} ({error}).") from error
+            raise ConfigError("", f"cannot import {module!r} of {env_id!r} ({error})") from error
     if name in gym.registry:
         return gym.registry[name]
     if not GYM_VERSION.search(name):
         # Gymnasium takes the newest version of an id without one; a run must say what it ran.
         versions = sorted(known for known in gym.registry if GYM_VERSION.sub("", known) == name)
         if versions:
-            raise ConfigError(f"env: {env_id!r} has no version; allowed: {versions}.")
+            raise ConfigError("", f"{env_id!r} has no version", versions)
     close = difflib.get_close_matches(env_id, dict.fromkeys([*gym.registry, *also_known]), n=3, cutoff=0.5)
-    hint = f" Nearest: {', '.join(close)}." if close else ""
-    raise ConfigError(f"env: unknown environment {env_id!r}.{hint} {RULE}")
+    hint = f". Nearest: {', '.join(close)}" if close else ""
+    raise ConfigError("", f"unknown environment {env_id!r}{hint}", _ALLOWED)
 
 
-def gymnasium_maker(env_id: str, config: dict[str, Any], render_mode: str | None) -> Callable[[], gym.Env]:
-    """A function that makes one environment of a gymnasium id; the id is checked now."""
-    find_spec(env_id)
-    return functools.partial(_make_gymnasium, env_id, _with_render_mode(config, render_mode))
+def make_by_id(
+    env_id: str,
+    arguments: Mapping[str, Any],
+    render_mode: str | None,
+    name_path: str = "env",
+    arguments_path: str = "env_config",
+) -> gym.Env:
+    """Makes one environment of a gymnasium id.
 
-
-def gymnasium_vector(env_id: str, num_envs: int, config: dict[str, Any], num_threads: int | None) -> VectorEnv:
-    """Copies of a single environment, or the id's own vector environment where it has no other.
-
-    Raises:
-        ConfigError: bad arguments, a missing package, or an autoreset mode that is not NEXT_STEP.
-    """
-    if find_spec(env_id).entry_point is not None:
-        return LeanVectorEnv([gymnasium_maker(env_id, config, None)] * num_envs)
-    try:
-        env = gym.make_vec(env_id, num_envs, vectorization_mode="vector_entry_point", **config)
-    except (TypeError, gym.error.Error, ImportError) as error:
-        raise _creation_error(env_id, config, error) from error
-    return _checked(env, env_id, num_envs)
-
-
-def imported_maker(env_id: str, config: dict[str, Any], render_mode: str | None) -> Callable[[], gym.Env]:
-    """A function that makes one environment of a class named by its import path; its arguments are checked now.
+    Args:
+        env_id: an id that `find_spec` knows.
+        arguments: keyword arguments of the environment.
+        render_mode: None leaves the environment its own.
+        name_path: where the id stands, for errors.
+        arguments_path: where the arguments stand.
 
     Raises:
-        ConfigError: the class is a vector environment, or does not take these arguments.
+        ConfigError: bad arguments, or a missing package.
     """
-    cls = import_path(env_id, "env")
-    config = _with_render_mode(config, render_mode)
-    if inspect.isclass(cls) and issubclass(cls, VectorEnv):
-        raise ConfigError(f"env: {env_id!r} is a vector environment; a single one is needed here.")
-    _check_arguments(cls, config, env_id)
-    return functools.partial(_flat, cls, config)
-
-
-def imported_vector(env_id: str, num_envs: int, config: dict[str, Any], num_threads: int | None) -> VectorEnv:
-    """Copies of an imported environment, or an imported vector environment.
-
-    Raises:
-        ConfigError: as `imported_maker`, or an autoreset mode that is not NEXT_STEP.
-    """
-    cls = import_path(env_id, "env")
-    if inspect.isclass(cls) and issubclass(cls, VectorEnv):
-        config = {"num_envs": num_envs, **config}
-        _check_arguments(cls, config, env_id)
-        return _checked(cls(**config), env_id, num_envs)
-    return LeanVectorEnv([imported_maker(env_id, config, None)] * num_envs)
-
-
-def _with_render_mode(config: dict[str, Any], render_mode: str | None) -> dict[str, Any]:
-    return config if render_mode is None else {**config, "render_mode": render_mode}
-
-
-def _make_gymnasium(env_id: str, config: dict[str, Any]) -> gym.Env:
+    arguments = _with_render_mode(arguments, render_mode)
     try:
         # Gymnasium's checker warns about style at each first step; the spaces are checked where they are used.
-        return _flat(gym.make, {"id": env_id, "disable_env_checker": True, **config})
+        return _flat(gym.make, {"id": env_id, "disable_env_checker": True, **arguments})
     except (TypeError, gym.error.Error, ImportError) as error:
-        raise _creation_error(env_id, config, error) from error
+        raise _creation_error(env_id, arguments, error, name_path, arguments_path) from error
 
 
-def _flat(make: Callable[..., gym.Env], arguments: dict[str, Any]) -> gym.Env:
+def _with_render_mode(arguments: Mapping[str, Any], render_mode: str | None) -> dict[str, Any]:
+    return {**arguments} if render_mode is None else {**arguments, "render_mode": render_mode}
+
+
+def _flat(make: Callable[..., gym.Env], arguments: Mapping[str, Any]) -> gym.Env:
     """Makes an environment; observations that are dictionaries or tuples of numbers become one vector."""
     env = make(**arguments)
     space = env.observation_space
@@ -134,18 +105,16 @@ def _checked(env: VectorEnv, env_id: str, num_envs: int) -> VectorEnv:
         problem = f"has observations {env.single_observation_space}; allowed is one array (Box)"
     if problem:
         env.close()
-        raise ConfigError(f"env: the vector environment {env_id!r} {problem}.")
+        raise ConfigError("env", f"the vector environment {env_id!r} {problem}")
     return env
 
 
-def _check_arguments(maker: Callable[..., Any], config: Mapping[str, Any], env_id: str) -> None:
+def _check_arguments(maker: Callable[..., object], arguments: Mapping[str, Any], env_id: str) -> None:
     """Refuses keyword arguments that a class does not take.
 
     Raises:
         ConfigError: naming the argument and the nearest that exists, or one that is missing.
     """
-    if not callable(maker):
-        raise ConfigError(f"env: {env_id!r} is not a class or a function that makes an environment.")
     try:
         signature = inspect.signature(maker)
     except (TypeError, ValueError):
@@ -153,26 +122,130 @@ def _check_arguments(maker: Callable[..., Any], config: Mapping[str, Any], env_i
     kinds = signature.parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in kinds):
         names = [p.name for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        for key in config:
+        for key in arguments:
             if key not in names:
-                raise unknown_name_error("key", key, names, f"env_config (arguments of {env_id})")
+                raise unknown_name_error("key", key, names, key)
     try:
-        signature.bind(**config)
+        signature.bind(**arguments)
     except TypeError as error:
-        raise ConfigError(f"env_config: {env_id} cannot be made with {dict(config)} ({error}).") from error
+        raise ConfigError("", f"{env_id} cannot be made with {dict(arguments)} ({error})") from error
 
 
-def _creation_error(env_id: str, config: Mapping[str, Any], error: Exception) -> ConfigError:
+def _creation_error(
+    env_id: str,
+    arguments: Mapping[str, Any],
+    error: Exception,
+    name_path: str = "env",
+    arguments_path: str = "env_config",
+) -> ConfigError:
     """Turns what gymnasium raised into the clearest error: a wrong argument is named with the nearest one."""
     if isinstance(error, gym.error.DependencyNotInstalled | ImportError):
-        return ConfigError(f"env: {env_id!r} needs a package that is missing ({error}).")
+        return ConfigError(name_path, f"{env_id!r} needs a package that is missing ({error})")
     spec = gym.registry.get(env_id.rpartition(":")[2])
     entry = spec.entry_point if spec is not None else None
-    if isinstance(entry, str):
-        entry = import_path(entry, "env")
-    if entry is not None:
-        try:
-            _check_arguments(entry, {**(spec.kwargs if spec else {}), **config}, env_id)
-        except ConfigError as clearer:
-            return clearer
-    return ConfigError(f"env_config: {env_id} cannot be made with {dict(config)} ({error}).")
+    try:
+        if isinstance(entry, str):
+            with at(name_path):
+                entry = import_path(entry)
+        if entry is not None:
+            with at(arguments_path):
+                _check_arguments(entry, {**(spec.kwargs if spec else {}), **arguments}, env_id)
+    except ConfigError as clearer:
+        return clearer
+    return ConfigError(arguments_path, f"{env_id} cannot be made with {dict(arguments)} ({error})")
+
+
+# --- any gymnasium id ---------------------------------------------------------------------------------------------
+
+
+def _require_id(env_id: str) -> None:
+    """Names this package's ids and the games among the nearest of an unknown name."""
+    try:
+        games = [f"ALE/{game}-v5" for game in atari_games()]
+    except ConfigError:  # no emulator is installed
+        games = []
+    find_spec(env_id, also_known=games)
+
+
+def _make_vector_by_id(wanted: Wanted[dict[str, Any]]) -> VectorEnv | None:
+    """The id's own vector environment where it has no single one.
+
+    Raises:
+        ConfigError: bad arguments, a missing package, or an autoreset mode that is not NEXT_STEP.
+    """
+    if find_spec(wanted.env_id).entry_point is not None:
+        return None
+    try:
+        env = gym.make_vec(wanted.env_id, wanted.num_envs, vectorization_mode="vector_entry_point", **wanted.options)
+    except (TypeError, gym.error.Error, ImportError) as error:
+        raise _creation_error(wanted.env_id, wanted.options, error, "env", "env_config") from error
+    return _checked(env, wanted.env_id, wanted.num_envs)
+
+
+GYMNASIUM_FAMILY = EnvironmentFamily(
+    "any other gymnasium id",
+    "gymnasium.make; env_config holds the keyword arguments",
+    None,
+    matches=lambda _: True,
+    require=_require_id,
+    read=dict,
+    make=lambda wanted: make_by_id(wanted.env_id, wanted.options, wanted.render_mode),
+    make_vector=_make_vector_by_id,
+)
+
+
+# --- classes by their import path -----------------------------------------------------------------------------------
+
+
+def _import_maker(env_id: str) -> Callable[..., Any]:
+    maker = import_path(env_id)
+    if not callable(maker):
+        raise ConfigError("", f"{env_id!r} is not a class or a function that makes an environment")
+    return maker
+
+
+def _makes_vectors(maker: Callable[..., object]) -> bool:
+    return inspect.isclass(maker) and issubclass(maker, VectorEnv)
+
+
+def _make_imported(wanted: Wanted[dict[str, Any]]) -> gym.Env:
+    """One environment of a class named by its import path.
+
+    Raises:
+        ConfigError: the class is a vector environment, or does not take these arguments.
+    """
+    maker = _import_maker(wanted.env_id)
+    if _makes_vectors(maker):
+        raise ConfigError("env", f"{wanted.env_id!r} is a vector environment; a single one is needed here")
+    arguments = _with_render_mode(wanted.options, wanted.render_mode)
+    with at("env_config"):
+        _check_arguments(maker, arguments, wanted.env_id)
+        return _flat(maker, arguments)
+
+
+def _make_imported_vector(wanted: Wanted[dict[str, Any]]) -> VectorEnv | None:
+    """An imported vector environment.
+
+    Raises:
+        ConfigError: it does not take these arguments, or has an autoreset mode that is not NEXT_STEP.
+    """
+    maker = _import_maker(wanted.env_id)
+    if not _makes_vectors(maker):
+        return None
+    arguments = {"num_envs": wanted.num_envs, **wanted.options}
+    with at("env_config"):
+        _check_arguments(maker, arguments, wanted.env_id)
+        env = maker(**arguments)
+    return _checked(env, wanted.env_id, wanted.num_envs)
+
+
+IMPORTED_FAMILY = EnvironmentFamily(
+    "package.module:Class",
+    "your own gymnasium.Env or VectorEnv (NEXT_STEP); env_config: its arguments",
+    None,
+    matches=lambda env_id: ":" in env_id and not GYM_VERSION.search(env_id),
+    require=_import_maker,
+    read=dict,
+    make=_make_imported,
+    make_vector=_make_imported_vector,
+)

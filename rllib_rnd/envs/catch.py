@@ -8,20 +8,17 @@ remembered, as in bsuite's memory tasks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import VectorOfOne, shared_generator
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.envs.array_env import ArrayVectorEnv, VectorOfOne
+from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.options import option, parse_options
 
-_STATE = ("row", "ball", "paddle", "needs_reset")
+CATCH = "rllib_rnd/Catch-v0"
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class CatchOptions:
     )
 
 
-class CatchVectorEnv(VectorEnv):
+class CatchVectorEnv(ArrayVectorEnv):
     """N games in one set of arrays (NEXT_STEP autoreset).
 
     Observation ``[N, size * cell_size, size * cell_size]`` uint8: ball and paddle 255, the rest 0. Actions: 0 left,
@@ -52,46 +49,22 @@ class CatchVectorEnv(VectorEnv):
         ConfigError: an unknown option or render mode, or ``num_envs`` below 1.
     """
 
+    STATE = ("row", "ball", "paddle")
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        **ArrayVectorEnv.metadata,
         "render_modes": ["rgb_array"],
         "render_fps": 5,
     }
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **env_config: Any) -> None:
-        self.options = parse_options(CatchOptions, env_config, "env_config")
-        if num_envs < 1:
-            raise ConfigError(f"num_envs: {num_envs} is out of range; allowed is 1 or more.")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        self.num_envs, self.render_mode = num_envs, render_mode
+    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **env_config: object) -> None:
+        self.options = parse_options(CatchOptions, env_config)
         side = self.options.size * self.options.cell_size
-        self.single_observation_space = spaces.Box(0, 255, (side, side), np.uint8)
-        self.single_action_space = spaces.Discrete(3)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+        super().__init__(num_envs, render_mode, spaces.Box(0, 255, (side, side), np.uint8), spaces.Discrete(3))
         self.position_shape: tuple[int, int] = (1, self.options.size)
-        self._generator = np.random.default_rng()
-        self._envs = np.arange(num_envs)
         self._row, self._ball, self._paddle = (np.zeros(num_envs, dtype=np.int64) for _ in range(3))
-        self._needs_reset = np.ones(num_envs, dtype=bool)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode in every environment.
-
-        Args:
-            seed: seeds the one generator of all; see `shared_generator`.
-            options: not used.
-
-        Raises:
-            ConfigError: a sequence of another length, or with None beside numbers.
-        """
-        self._generator = shared_generator(seed, self.num_envs, self._generator)
+    def _begin_all(self) -> None:
         self._begin(np.ones(self.num_envs, dtype=bool))
-        self._needs_reset[:] = False
-        return self._observe(), self._info()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every game: ``obs [N, side, side]``, then ``[N]`` arrays, then infos."""
@@ -122,40 +95,15 @@ class CatchVectorEnv(VectorEnv):
         seen = self.options.visible_rows
         return self._board(np.ones(self.num_envs, dtype=bool) if seen is None else self._row < seen)
 
-    def _info(self) -> dict[str, Any]:
-        return {"position": self._paddle.copy(), "_position": np.ones(self.num_envs, dtype=bool)}
+    def _cells(self) -> np.ndarray:
+        return self._paddle.copy()
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
-        """N images ``[side, side, 3]`` uint8; None without a render mode."""
-        if self.render_mode is None:
-            return None
+    def _pictures(self) -> tuple[np.ndarray, ...]:
         boards = self._board(np.ones(self.num_envs, dtype=bool))
         return tuple(board[:, :, None].repeat(3, axis=2) for board in boards)
 
-    @property
-    def can_clone_state(self) -> bool:
-        """Always: the state is a few arrays and that of the generator."""
-        return True
 
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future; the result can be pickled."""
-        arrays = {name: getattr(self, f"_{name}").copy() for name in _STATE}
-        return {"generator": self._generator.bit_generator.state, **arrays}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state.
-
-        Raises:
-            ConfigError: the state is of another number of environments.
-        """
-        if len(state["row"]) != self.num_envs:
-            raise ConfigError(f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}.")
-        for name in _STATE:
-            setattr(self, f"_{name}", state[name].copy())
-        self._generator.bit_generator.state = state["generator"]
-
-
-class CatchEnv(VectorOfOne):
+class CatchEnv(VectorOfOne[CatchVectorEnv]):
     """One game, for `gymnasium.make`; observations and infos as in `CatchVectorEnv`.
 
     Args:
@@ -166,8 +114,18 @@ class CatchEnv(VectorOfOne):
         ConfigError: an unknown option or render mode.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012 - as gymnasium
+    metadata = CatchVectorEnv.single_metadata()
 
-    def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
+    def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(CatchVectorEnv(1, render_mode, **env_config))
         self.options, self.position_shape = self.vector.options, self.vector.position_shape
+
+
+FAMILY = EnvironmentFamily(
+    CATCH,
+    "Catch, the smallest game in pixels, vectorised; with hidden balls a memory test",
+    CatchOptions,
+    own_ids=(CATCH,),
+    make=lambda wanted: CatchEnv(wanted.render_mode, **vars(wanted.options)),
+    make_vector=lambda wanted: CatchVectorEnv(wanted.num_envs, **vars(wanted.options)),
+)

@@ -12,22 +12,19 @@ screen with noise ("noisy TV": Burda et al. 2019, arXiv:1808.04355, section 5).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import VectorOfOne, shared_generator
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.envs.array_env import ArrayVectorEnv, VectorOfOne
+from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.options import option, parse_options
 
+DEEP_SEA = "rllib_rnd/DeepSea-v0"
 MOVE_COST = 0.01  # of a whole episode spent going right
 NOISE_ACTION = 2
-_STATE = ("row", "column", "needs_reset")
 _DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32}
 
 
@@ -69,58 +66,36 @@ def deep_sea_step(
     return row, column, reward, row == size
 
 
-class DeepSeaVectorEnv(VectorEnv):
+class DeepSeaVectorEnv(ArrayVectorEnv):
     """N divers in one set of arrays (NEXT_STEP autoreset).
 
     Observation ``[N, size * size]``: one-hot of the cell, all zeros at the end of the episode as in bsuite. With
     ``cell_size`` an image ``[N, side, side]`` uint8, side = size * cell_size, of the cell in white on black. After
     action 2 of ``noisy_tv`` every number (every cell of the image) is drawn anew from both values.
     ``info["position"]`` is the cell's index in a grid of ``position_shape`` (rows, columns), ``[N]`` int64; -1 at the
-    end of the episode, below the last row.
+    end of the episode, below the last row. The seed decides the noise alone: the game is deterministic.
 
     Args:
         num_envs: number of divers.
+        render_mode: None only; there is nothing to see.
         **env_config: see `DeepSeaOptions`.
 
     Raises:
-        ConfigError: an unknown option, or ``num_envs`` below 1.
+        ConfigError: an unknown option or render mode, or ``num_envs`` below 1.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-        "render_modes": [],
-    }
+    STATE = ("row", "column")
 
-    def __init__(self, num_envs: int = 1, **env_config: Any) -> None:
-        self.options = parse_options(DeepSeaOptions, env_config, "env_config")
-        if num_envs < 1:
-            raise ConfigError(f"num_envs: {num_envs} is out of range; allowed is 1 or more.")
-        self.num_envs = num_envs
-        self.single_observation_space, self.single_action_space = _spaces(self.options)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
+    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **env_config: object) -> None:
+        self.options = parse_options(DeepSeaOptions, env_config)
+        super().__init__(num_envs, render_mode, *_spaces(self.options))
         self.position_shape: tuple[int, int] = (self.options.size, self.options.size)
         self._dtype = _DTYPES[self.options.dtype]
         self._mapping = action_mapping(self.options.size, self.options.mapping_seed)
-        self._indices = np.arange(num_envs)
-        self._row = np.zeros(num_envs, dtype=np.int64)
-        self._column = np.zeros(num_envs, dtype=np.int64)
-        self._needs_reset = np.ones(num_envs, dtype=bool)
-        self._generator = np.random.default_rng()
+        self._row, self._column = (np.zeros(num_envs, dtype=np.int64) for _ in range(2))
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Puts every diver to the top left. The seed decides the noise alone: the game is deterministic.
-
-        Raises:
-            ConfigError: a sequence of another length, or with None beside numbers.
-        """
-        self._generator = shared_generator(seed, self.num_envs, self._generator)
-        self._row[:] = 0
-        self._column[:] = 0
-        self._needs_reset[:] = False
-        return self._observe()
+    def _begin_all(self) -> None:
+        self._row, self._column = np.zeros_like(self._row), np.zeros_like(self._column)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every diver: ``obs [N, ...]``, then ``[N]`` arrays, then infos."""
@@ -132,16 +107,19 @@ class DeepSeaVectorEnv(VectorEnv):
         if resetting.any():
             row[resetting], column[resetting], reward[resetting], terminated[resetting] = 0, 0, 0.0, False
         self._row, self._column, self._needs_reset = row, column, terminated
-        obs, info = self._observe((actions == NOISE_ACTION) & ~resetting & ~terminated)
-        return obs, reward, terminated.copy(), np.zeros(self.num_envs, dtype=bool), info
+        obs = self._observe((actions == NOISE_ACTION) & ~resetting & ~terminated)
+        return obs, reward, terminated.copy(), np.zeros(self.num_envs, dtype=bool), self._info()
 
-    def _observe(self, noisy: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Observations and infos; ``noisy [N]`` says who sees noise."""
-        size, pixels = self.options.size, self.options.cell_size
-        here = self._row < size
-        cell = np.where(here, self._row * size + self._column, -1)
+    def _cells(self) -> np.ndarray:
+        size = self.options.size
+        return np.where(self._row < size, self._row * size + self._column, -1)
+
+    def _observe(self, noisy: np.ndarray | None = None) -> np.ndarray:
+        """Observations; ``noisy [N]`` says who sees noise."""
+        size, pixels, cell = self.options.size, self.options.cell_size, self._cells()
         obs = np.zeros((self.num_envs, size * size), dtype=self._dtype)
-        obs[self._indices[here], cell[here]] = 1
+        here = cell >= 0
+        obs[self._envs[here], cell[here]] = 1
         if self.options.noisy_tv and noisy is not None:
             # A screen for every diver, seen or not: else what one sees would depend on the others' actions.
             screens: np.ndarray = np.asarray(self._generator.random(obs.shape)) < 0.5
@@ -149,32 +127,10 @@ class DeepSeaVectorEnv(VectorEnv):
         if pixels is not None:
             board = obs.reshape(-1, size, size).astype(np.uint8) * 255
             obs = board.repeat(pixels, axis=1).repeat(pixels, axis=2)
-        return obs, {"position": cell, "_position": np.ones(self.num_envs, dtype=bool)}
-
-    @property
-    def can_clone_state(self) -> bool:
-        """Always: the state is three small arrays and that of the generator."""
-        return True
-
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future; the result can be pickled."""
-        arrays = {name: getattr(self, f"_{name}").copy() for name in _STATE}
-        return {"generator": self._generator.bit_generator.state, **arrays}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state.
-
-        Raises:
-            ConfigError: the state is of another number of environments.
-        """
-        if len(state["row"]) != self.num_envs:
-            raise ConfigError(f"state: saved from {len(state['row'])} environments, this vector has {self.num_envs}.")
-        for name in _STATE:
-            setattr(self, f"_{name}", state[name].copy())
-        self._generator.bit_generator.state = state["generator"]
+        return obs
 
 
-class DeepSeaEnv(VectorOfOne):
+class DeepSeaEnv(VectorOfOne[DeepSeaVectorEnv]):
     """One diver, for `gymnasium.make`; observations and infos as in `DeepSeaVectorEnv`.
 
     Args:
@@ -182,14 +138,13 @@ class DeepSeaEnv(VectorOfOne):
         **env_config: see `DeepSeaOptions`.
 
     Raises:
-        ConfigError: an unknown option.
+        ConfigError: an unknown option or render mode.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - as gymnasium
+    metadata = DeepSeaVectorEnv.single_metadata()
 
-    def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
-        super().__init__(DeepSeaVectorEnv(1, **env_config))
-        self.render_mode = render_mode
+    def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
+        super().__init__(DeepSeaVectorEnv(1, render_mode, **env_config))
         self.options, self.position_shape = self.vector.options, self.vector.position_shape
 
 
@@ -199,3 +154,13 @@ def _spaces(options: DeepSeaOptions) -> tuple[spaces.Box, spaces.Discrete]:
         return spaces.Box(0, 1, (options.size * options.size,), _DTYPES[options.dtype]), actions
     side = options.size * options.cell_size
     return spaces.Box(0, 255, (side, side), np.uint8), actions
+
+
+FAMILY = EnvironmentFamily(
+    DEEP_SEA,
+    "DeepSea, bsuite's exploration test, vectorised",
+    DeepSeaOptions,
+    own_ids=(DEEP_SEA,),
+    make=lambda wanted: DeepSeaEnv(wanted.render_mode, **vars(wanted.options)),
+    make_vector=lambda wanted: DeepSeaVectorEnv(wanted.num_envs, **vars(wanted.options)),
+)

@@ -7,20 +7,25 @@ the armour pays 1, nothing else pays, and the harder settings start the player f
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
 import tempfile
 import weakref
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rllib_rnd.envs.family import EnvironmentFamily, FrameStack, frame_resizer
+from rllib_rnd.envs.info import POSITION, ROOM
+from rllib_rnd.envs.replay import ReplayedEnv
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.options import option
+
+if TYPE_CHECKING:
+    from vizdoom import DoomGame
 
 DOOM_MY_WAY_HOME = "rllib_rnd/DoomMyWayHome-v0"
 
@@ -93,7 +98,7 @@ class DoomMap(NamedTuple):
     walls: np.ndarray
 
 
-def import_vizdoom() -> Any:
+def import_vizdoom() -> ModuleType:
     """Imports the engine's package.
 
     Raises:
@@ -102,7 +107,7 @@ def import_vizdoom() -> Any:
     try:
         import vizdoom
     except ImportError as error:
-        raise ConfigError(f'Doom needs an extra ({error}). Install it: pip install "rllib_rnd[vizdoom]"') from error
+        raise ConfigError("", f'Doom needs an extra ({error}). Install it: pip install "rllib_rnd[vizdoom]"') from error
     return vizdoom
 
 
@@ -127,7 +132,7 @@ def _make_map() -> DoomMap:
     return DoomMap(walls)
 
 
-class DoomEnv(gym.Env):
+class DoomEnv(ReplayedEnv):
     """The player looks for the armour; reaching it pays 1 and ends the episode.
 
     Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Where the
@@ -151,28 +156,22 @@ class DoomEnv(gym.Env):
     def __init__(self, options: DoomOptions | None = None, render_mode: str | None = None) -> None:
         import cv2
 
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
+        self.options = options or DoomOptions()
+        size, skip = self.options.frame_size, self.options.frame_skip
+        super().__init__(size, self.options.frame_stack, skip, render_mode)
         import_vizdoom()
-        self.options, self.render_mode = options or DoomOptions(), render_mode
-        self.metadata = {**self.metadata, "render_fps": 35 // self.options.frame_skip or 1}
-        size, k = self.options.frame_size, self.options.frame_stack
-        self.observation_space = spaces.Box(0, 255, (k, size, size), np.uint8)
         self._held = [[int(i == button) for i in range(len(_BUTTONS))] for button in _ACTIONS[self.options.actions]]
         self.action_space = spaces.Discrete(len(self._held))
         self.position_shape: tuple[int, int] = (_ROWS, _COLUMNS)
         self.maze = _make_map()
         self._to_grey = functools.partial(cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
-        self._shrink = functools.partial(cv2.resize, dsize=(size, size), interpolation=cv2.INTER_AREA)
+        self._shrink = frame_resizer(size)
         self._screen = np.zeros((120, 160, 3), np.uint8)
-        self._stack = np.zeros((k, size, size), np.uint8)
         self._episode_seed = 0
-        self._played = bytearray()  # the actions of the episode
-        self._tics, self._ended = 0, True
+        self._tics = 0
 
         files = tempfile.TemporaryDirectory(prefix="doom-")
         self.game = _start_engine(self.options, files.name)
-        # Ends the process once: on close(), or when this object goes or the program ends and nobody closed it.
         self._close_engine = weakref.finalize(self, _end_engine, self.game, files)
 
     def reset(
@@ -184,7 +183,7 @@ class DoomEnv(gym.Env):
             RuntimeError: the environment was closed.
         """
         self._require_open()
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         # The scenario chooses the place: one in 17 begins where a fixed start is, and beginning takes a millisecond.
         while True:
             self._begin(int(self.np_random.integers(2**31)))
@@ -206,8 +205,7 @@ class DoomEnv(gym.Env):
         Raises:
             RuntimeError: the episode has ended (or never began) and `reset` was not called.
         """
-        if self._ended:
-            raise RuntimeError("The episode is over: call reset() before step().")
+        self._require_begun()
         reward = self._play(int(action))
         finished = bool(self.game.is_episode_finished())
         terminated = finished or reward > 0.5  # the engine ends the map a tic after the armour has paid
@@ -238,69 +236,28 @@ class DoomEnv(gym.Env):
 
     def _info(self) -> dict[str, Any]:
         x, y = self._place()
-        return {"position": find_cell(x, y), "room": find_sector(x, y)}
+        return {POSITION: find_cell(x, y), ROOM: find_sector(x, y)}
 
     def get_action_meanings(self) -> list[str]:
         """Returns the button that each action holds down, NOOP for none."""
         return ["NOOP" if button is None else _BUTTONS[button] for button in _ACTIONS[self.options.actions]]
 
-    def render(self) -> Any:
-        """What the player sees, ``[120, 160, 3]`` uint8, or None without a render mode.
+    def _picture(self) -> np.ndarray:
+        return self._screen
 
-        Raises:
-            RuntimeError: the environment was closed.
-        """
-        if self.render_mode != "rgb_array":
-            return None
-        self._require_open()
-        return self._screen.copy()
+    def _own_state(self) -> dict[str, Any]:
+        # The engine is deterministic: its seed and a byte for each agent step say all; 0.1 s at most to play again.
+        return {"episode_seed": self._episode_seed}
 
-    def _require_open(self) -> None:
-        if not self._close_engine.alive:
-            raise RuntimeError("The environment was closed: make a new one.")
-
-    def close(self) -> None:
-        """Ends the engine's process; again does nothing."""
-        self._close_engine()
-        self._ended = True
-
-    def clone_state(self) -> dict[str, Any]:
-        """Saves what was played in this episode, stack and random stream: a restored run goes on bit for bit.
-
-        The engine is deterministic: the episode's seed and a byte for each agent step say all.
-        """
-        self._require_open()
-        return {
-            "episode_seed": self._episode_seed,
-            "played": bytes(self._played),
-            "stack": self._stack.copy(),
-            "ended": self._ended,
-            "np_random": copy.deepcopy(self.np_random.bit_generator.state),
-        }
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state, also in another process, by playing the episode again (0.1 s at most).
-
-        Raises:
-            ConfigError: the state was saved with another frame size or stack.
-            RuntimeError: the environment was closed.
-        """
-        self._require_open()
-        if state["stack"].shape != self._stack.shape:
-            raise ConfigError(
-                f"state: saved with stack {state['stack'].shape}, this environment's is {self._stack.shape}."
-            )
+    def _replay(self, state: dict[str, Any]) -> None:
         self._begin(state["episode_seed"])
         for action in state["played"]:
             self._play(action)
         if not self.game.is_episode_finished():
             self._look()
-        self._stack[:] = state["stack"]
-        self._ended = state["ended"]
-        self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
 
 
-def _start_engine(options: DoomOptions, directory: str) -> Any:
+def _start_engine(options: DoomOptions, directory: str) -> DoomGame:
     vizdoom = import_vizdoom()
     # With a section for each of the games that it knows, the engine does not make a directory where the program runs.
     config = os.path.join(directory, "engine.ini")
@@ -323,6 +280,17 @@ def _start_engine(options: DoomOptions, directory: str) -> Any:
     return game
 
 
-def _end_engine(game: Any, files: tempfile.TemporaryDirectory) -> None:
+def _end_engine(game: DoomGame, files: tempfile.TemporaryDirectory) -> None:
     game.close()
     files.cleanup()
+
+
+FAMILY = EnvironmentFamily(
+    DOOM_MY_WAY_HOME,
+    'My Way Home, Doom in the first person, sparse reward (pip install "rllib_rnd[vizdoom]")',
+    DoomOptions,
+    own_ids=(DOOM_MY_WAY_HOME,),
+    require=lambda _: import_vizdoom(),
+    make=lambda wanted: DoomEnv(wanted.options, wanted.render_mode),
+    stack=lambda options: FrameStack(options.frame_stack),
+)

@@ -9,7 +9,6 @@ to the right, less the clock, less 25 for a death, within [-15, 15] at each raw 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import io
 import os
@@ -21,10 +20,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from rllib_rnd.envs.family import EnvironmentFamily, FrameStack, frame_resizer
+from rllib_rnd.envs.info import PROGRESS, ROOM
+from rllib_rnd.envs.replay import ReplayedEnv
 from rllib_rnd.errors import ConfigError, nearest_name
 from rllib_rnd.options import option
 
@@ -100,10 +101,8 @@ def parse_mario_id(env_id: str) -> tuple[int, int] | None:
         return None
     match = _STAGE_ID.match(env_id)
     if match is None:
-        raise ConfigError(
-            f"env: unknown environment {env_id!r}. Did you mean {nearest_name(env_id, mario_ids())!r}? Allowed: "
-            f"{_WHOLE_GAME}, or {MARIO_PREFIX}-<world>-<stage>-v0 with world 1 to 8 and stage 1 to 4."
-        )
+        allowed = [_WHOLE_GAME, f"{MARIO_PREFIX}-<world>-<stage>-v0 with world 1 to 8 and stage 1 to 4"]
+        raise ConfigError("", f"unknown environment {env_id!r}", allowed, nearest_name(env_id, mario_ids()))
     return int(match[1]), int(match[2])
 
 
@@ -117,11 +116,11 @@ class _IntRam:
     def __init__(self, ram: np.ndarray) -> None:
         self.array = ram
 
-    def __getitem__(self, key: int | slice) -> Any:
+    def __getitem__(self, key: int | slice) -> int | np.ndarray:
         value = self.array[key]
         return value if isinstance(key, slice) else int(value)
 
-    def __setitem__(self, key: int | slice, value: Any) -> None:
+    def __setitem__(self, key: int | slice, value: int | np.ndarray) -> None:
         self.array[key] = value
 
 
@@ -141,7 +140,7 @@ def _quiet_import() -> Iterator[None]:
 
 
 @functools.cache
-def _game_class() -> Any:
+def _game_class() -> type[Any]:
     """The game package's environment, with what numpy 2 and the end of the game need."""
     with _quiet_import():
         from gym_super_mario_bros.smb_env import SuperMarioBrosEnv
@@ -167,7 +166,7 @@ def _game_class() -> Any:
     return Game
 
 
-def import_mario() -> Any:
+def import_mario() -> type[Any]:
     """Imports the emulator and the game; returns the class of game objects.
 
     Raises:
@@ -177,11 +176,11 @@ def import_mario() -> Any:
         return _game_class()
     except (ImportError, OSError) as error:  # nes-py raises OSError where its compiled library is missing
         raise ConfigError(
-            f'Super Mario Bros. needs an extra ({error}). Install it: pip install "rllib_rnd[mario]"'
+            "", f'Super Mario Bros. needs an extra ({error}). Install it: pip install "rllib_rnd[mario]"'
         ) from error
 
 
-class MarioEnv(gym.Env):
+class MarioEnv(ReplayedEnv):
     """The whole game (three lives, from 1-1 on) or one stage (one life, ends at its flag or axe).
 
     Observation ``[K, H, W]`` uint8, grey, newest frame last; after a reset all K are the reset frame. Reward:
@@ -215,33 +214,20 @@ class MarioEnv(gym.Env):
         import cv2
 
         if world_stage is not None and (world_stage[0] not in _WORLDS or world_stage[1] not in _STAGES):
-            raise ConfigError(f"world_stage: {world_stage} is no stage; allowed are worlds 1 to 8, stages 1 to 4.")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        game_class = import_mario()
-        self.world_stage, self.options, self.render_mode = world_stage, options or MarioOptions(), render_mode
-        self.metadata = {**self.metadata, "render_fps": 60 // self.options.frame_skip or 1}
-        self.game = game_class(rom_mode=self.options.rom_mode, target=world_stage)
-        # Frees the emulator's memory once: on close(), or when this object goes and nobody closed it.
-        self._close_game = weakref.finalize(self, self.game.close)
-        self._close_game.atexit = False
+            raise ConfigError("world_stage", f"{world_stage} is no stage", "worlds 1 to 8, stages 1 to 4")
+        self.world_stage, self.options = world_stage, options or MarioOptions()
+        size, skip = self.options.frame_size, self.options.frame_skip
+        super().__init__(size, self.options.frame_stack, skip, render_mode)
+        self.game = import_mario()(rom_mode=self.options.rom_mode, target=world_stage)
+        self._close_engine = weakref.finalize(self, self.game.close)
+        self._close_engine.atexit = False  # it is memory of this process
         self._joypad_bytes = _ACTIONS[self.options.actions]
-
-        size, k = self.options.frame_size, self.options.frame_stack
-        self.observation_space = spaces.Box(0, 255, (k, size, size), np.uint8)
         self.action_space = spaces.Discrete(len(self._joypad_bytes))
-        self._resize = functools.partial(
-            cv2.resize,
-            dsize=(size, size),
-            interpolation=cv2.INTER_AREA if self.options.interpolation == "area" else cv2.INTER_LINEAR,
-        )
+        self._resize = frame_resizer(size, self.options.interpolation)
         self._to_grey = functools.partial(cv2.cvtColor, code=cv2.COLOR_BGRA2GRAY)
         self._screens = np.zeros((2, *_SCREEN), dtype=np.uint8)
-        self._stack = np.zeros((k, size, size), dtype=np.uint8)
-        self._played = bytearray()  # the joypad byte of each raw frame of the episode
         self._executed = 0  # the joypad byte of the previous raw frame
         self._steps = 0  # agent steps in the episode
-        self._ended = True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -252,7 +238,7 @@ class MarioEnv(gym.Env):
             RuntimeError: the environment was closed.
         """
         self._require_open()
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         self._restart()
         if self.options.noop_max > 0:
             wanted = int(self.np_random.integers(1, self.options.noop_max + 1))
@@ -284,8 +270,7 @@ class MarioEnv(gym.Env):
         Raises:
             RuntimeError: the episode has ended (or never began) and `reset` was not called.
         """
-        if self._ended:
-            raise RuntimeError("The episode is over: call reset() before step().")
+        self._require_begun()
         joypad, p, skip = self._joypad_bytes[action], self.options.sticky_action_prob, self.options.frame_skip
         total, filled, terminated, flag_get = 0.0, 0, False, False
         for frame in range(skip):
@@ -317,71 +302,43 @@ class MarioEnv(gym.Env):
         del info["status"]  # a string: vector environments gather numbers
         info["flag_get"] = flag_get
         info["life"] = -1 if info["life"] == _GAME_OVER_LIFE else info["life"]
-        info["progress"] = info["x_pos"]
-        info["room"] = (info["world"] - 1) * len(_STAGES) + info["stage"]
+        info[PROGRESS] = info["x_pos"]
+        info[ROOM] = (info["world"] - 1) * len(_STAGES) + info["stage"]
         return info
 
-    def render(self) -> Any:
-        """The screen in colour, ``[240, 256, 3]`` uint8, or None without a render mode.
+    def _picture(self) -> np.ndarray:
+        return self.game.screen
 
-        Raises:
-            RuntimeError: the environment was closed.
-        """
-        if self.render_mode != "rgb_array":
-            return None
-        self._require_open()
-        return self.game.screen.copy()
+    def _own_state(self) -> dict[str, Any]:
+        # The emulator has no state that can leave its process, but it is deterministic: one byte for each raw frame
+        # since the reset says all. Playing 500 of them (125 agent steps) again takes about a second.
+        return {"screen": zlib.crc32(self.game.bgrx), "executed": self._executed, "steps": self._steps}
 
-    def _require_open(self) -> None:
-        if not self._close_game.alive:
-            raise RuntimeError("The environment was closed: make a new one.")
-
-    def close(self) -> None:
-        """Frees the emulator; again does nothing."""
-        self._close_game()
-        self._ended = True
-
-    def clone_state(self) -> dict[str, Any]:
-        """Saves what was played in this episode, stack, counters and random stream: a restored run goes on bit for bit.
-
-        The emulator has no state that can leave its process, but it is deterministic: one byte for each raw frame
-        since the reset says all.
-        """
-        self._require_open()
-        return {
-            "played": bytes(self._played),
-            "screen": zlib.crc32(self.game.bgrx),
-            "stack": self._stack.copy(),
-            "executed": self._executed,
-            "steps": self._steps,
-            "ended": self._ended,
-            "np_random": copy.deepcopy(self.np_random.bit_generator.state),
-        }
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state, also in another process, by playing the episode again.
-
-        That takes as long as the episode took, about a second for 500 raw frames (125 agent steps).
-
-        Raises:
-            ConfigError: the state was saved with another stage, graphics, frame size or stack.
-            RuntimeError: the environment was closed.
-        """
-        self._require_open()
-        if state["stack"].shape != self._stack.shape:
-            raise ConfigError(
-                f"state: saved with stack {state['stack'].shape}, this environment's is {self._stack.shape}."
-            )
+    def _replay(self, state: dict[str, Any]) -> None:
         self._restart()
         for joypad in state["played"]:
             if self.game.done:
                 break
             self._play(joypad)
         if zlib.crc32(self.game.bgrx) != state["screen"]:
-            self._ended = True
             raise ConfigError(
-                "state: played again it leads to another screen; was it saved in another stage or rom_mode?"
+                "state", "played again it leads to another screen; was it saved in another stage or rom_mode?"
             )
-        self._stack[:] = state["stack"]
-        self._executed, self._steps, self._ended = state["executed"], state["steps"], state["ended"]
-        self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
+        self._executed, self._steps = state["executed"], state["steps"]
+
+
+def _require(env_id: str) -> None:
+    parse_mario_id(env_id)
+    import_mario()
+
+
+FAMILY = EnvironmentFamily(
+    "rllib_rnd/SuperMarioBros-v0 or -<world>-<stage>-v0",
+    'Super Mario Bros., the game or one stage (pip install "rllib_rnd[mario]")',
+    MarioOptions,
+    own_ids=tuple(mario_ids()),
+    matches=lambda env_id: env_id.startswith(MARIO_PREFIX),
+    require=_require,
+    make=lambda wanted: MarioEnv(parse_mario_id(wanted.env_id), wanted.options, wanted.render_mode),
+    stack=lambda options: FrameStack(options.frame_stack),
+)

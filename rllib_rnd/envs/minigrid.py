@@ -7,27 +7,40 @@ Fetch) cannot be told apart by such an observation.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 
-from rllib_rnd.errors import ConfigError
-from rllib_rnd.options import option
+from rllib_rnd.envs.by_id import find_spec
+from rllib_rnd.envs.family import EnvironmentFamily, Wanted, check_render_mode
+from rllib_rnd.envs.info import POSITION, ROOM
+from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv, minigrid_backend
+from rllib_rnd.envs.minigrid_rules import (
+    AGENT,
+    CHANNELS,
+    COLORS,
+    EMPTY,
+    TABLE,
+    WALL,
+    MiniGridOptions,
+    allowed_actions,
+    check_minigrid_options,
+    encode_view,
+    find_room,
+    import_minigrid,
+    make_task,
+    parse_minigrid_options,
+)
+from rllib_rnd.errors import at
 
-_NUM_ACTIONS = 7
-_OBJECTS, _COLORS, _DOOR_STATES = (
-    11,
-    6,
-    3,
-)  # MiniGrid's codes; the first object is "unseen", the second "empty"
-_EMPTY, _WALL, _DOOR, _AGENT = 1, 2, 4, 10
-_COLORED = (3, 4, 5, 6, 7)  # floor, door, key, ball, box: the objects whose colour differs
+if TYPE_CHECKING:
+    from minigrid.core.world_object import WorldObj
+    from minigrid.minigrid_env import MiniGridEnv
+
 _CARRIED = {"key": 0, "ball": 1, "box": 2}
-_CHANNELS = _OBJECTS + _COLORS + _DOOR_STATES
 # What clone_state leaves out: fixed by the constructor, or not to be pickled.
 _NOT_STATE = {
     "gen_obs",
@@ -39,70 +52,6 @@ _NOT_STATE = {
     "spec",
     "render_mode",
 }
-
-
-@dataclass(frozen=True)
-class MiniGridOptions:
-    """Options of the MiniGrid family (``env_config``)."""
-
-    observation: str = option(
-        "partial",
-        "partial: what the agent sees and its heading; full: the whole grid; compact: the whole grid less "
-        "what never changes in a fixed layout (needs fixed_layout_seed; smallest and fastest)",
-        choices=("partial", "full", "compact"),
-    )
-    agent_view_size: int = option(7, "side of the partial view, odd", choices=(3, 5, 7, 9, 11, 13, 15))
-    fixed_layout_seed: int | None = option(
-        None,
-        "null: a new layout in each episode; a number: the layout (and start) of that seed in each",
-        low=0,
-    )
-    actions: list[int] | None = option(
-        None,
-        "what the agent may do: 0 left, 1 right, 2 forward, 3 pick up, 4 drop, 5 toggle, 6 done; null = all",
-        low=0,
-        high=_NUM_ACTIONS - 1,
-    )
-    max_steps: int | None = option(None, "agent steps until truncation; null = the task's own", low=1)
-    reward: str = option(
-        "default",
-        "default: 1 - 0.9 * steps / max_steps on success; sparse_one: 1 on success",
-        choices=("default", "sparse_one"),
-    )
-    backend: str = option(
-        "auto",
-        "minigrid: the Python package; envpool: C++ threads, for most tasks, with partial views of side 7 and free "
-        "layouts; auto: envpool where it is installed and can do what the options ask, else minigrid",
-        choices=("auto", "minigrid", "envpool"),
-    )
-
-
-def _onehot_table() -> np.ndarray:
-    """Bits of each (object, colour, state) code, ``[11, 6, 4, 20]``; the latter two only where they count."""
-    table = np.zeros((_OBJECTS, _COLORS, 4, _CHANNELS), dtype=np.uint8)
-    for kind in range(_OBJECTS):
-        table[kind, :, :, kind] = 1
-    for kind in _COLORED:
-        for color in range(_COLORS):
-            table[kind, color, :, _OBJECTS + color] = 1
-    for state in range(_DOOR_STATES):
-        table[_DOOR, :, state, _OBJECTS + _COLORS + state] = 1
-    return table
-
-
-_TABLE = _onehot_table()
-_HEADINGS = np.eye(4, dtype=np.uint8)
-
-
-def encode_view(codes: np.ndarray, heading: np.ndarray | int) -> np.ndarray:
-    """Returns the ``partial`` observation, ``[..., V * V * 20 + 4]`` uint8.
-
-    Args:
-        codes: object, colour and state of each cell of the view, ``[..., V, V, 3]`` uint8.
-        heading: ``[...]``; 0 right, 1 down, 2 left, 3 up.
-    """
-    bits = _TABLE[codes[..., 0], codes[..., 1], codes[..., 2]]
-    return np.concatenate([bits.reshape(*codes.shape[:-3], -1), _HEADINGS[heading]], axis=-1)
 
 
 class MiniGridOneHotEnv(gym.Env):
@@ -127,41 +76,37 @@ class MiniGridOneHotEnv(gym.Env):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012 - as gymnasium
 
     def __init__(self, env_id: str, options: MiniGridOptions | None = None, render_mode: str | None = None) -> None:
-        import_minigrid()
         self.options = options or MiniGridOptions()
         self.env_id, self.render_mode = env_id, render_mode
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        allowed = list(range(_NUM_ACTIONS)) if self.options.actions is None else list(self.options.actions)
-        if not allowed or len(set(allowed)) != len(allowed):
-            raise ConfigError(f"env_config.actions: {allowed} must name at least one action, each once.")
-        self.allowed_actions = allowed
-        inner: Any = gym.make(env_id, render_mode=render_mode, disable_env_checker=True).unwrapped
-        self.inner = inner
-        self.position_shape: tuple[int, int] = (inner.height, inner.width)
-        self.inner.agent_view_size = self.options.agent_view_size
-        if self.options.max_steps is not None:
-            self.inner.max_steps = self.options.max_steps
+        check_render_mode(render_mode, self)
+        check_minigrid_options(self.options)
+        self.allowed_actions = allowed_actions(self.options)
+        self.inner = make_task(env_id, self.options, render_mode)
+        self.position_shape: tuple[int, int] = (self.inner.height, self.inner.width)
         if self.options.observation != "partial":
             # The view is the costly part of a step, and these observations do not use it.
             self.inner.gen_obs = _no_view
         self._compact: _CompactLayout | None = None
-        self._observe, length = self._make_observer()
-        self.observation_space = spaces.Box(0, 1, (length,), np.uint8)
-        self.action_space = spaces.Discrete(len(allowed))
+        if self.options.observation == "compact":
+            self.inner.reset(seed=self.options.fixed_layout_seed)
+            self._compact = _CompactLayout(self.inner)
+        self.observation_space = spaces.Box(0, 1, (self._length(),), np.uint8)
+        self.action_space = spaces.Discrete(len(self.allowed_actions))
 
-    def _make_observer(self) -> tuple[Callable[[Any], np.ndarray], int]:
-        if self.options.observation == "partial":
-            return self._partial, self.options.agent_view_size**2 * _CHANNELS + 4
+    def _length(self) -> int:
+        if self._compact is not None:
+            return self._compact.length
         if self.options.observation == "full":
-            return self._full, self.inner.width * self.inner.height * _CHANNELS + 4 + len(_CARRIED) * _COLORS
-        if self.options.fixed_layout_seed is None:
-            raise ConfigError(
-                "env_config.observation: 'compact' needs a fixed_layout_seed; allowed without: partial, full."
-            )
-        self.inner.reset(seed=self.options.fixed_layout_seed)
-        layout = _CompactLayout(self.inner)
-        return layout.observe, layout.length
+            return self.inner.width * self.inner.height * CHANNELS + 4 + len(_CARRIED) * COLORS
+        return self.options.agent_view_size**2 * CHANNELS + 4
+
+    def _observe(self, raw: dict[str, Any]) -> np.ndarray:
+        """The observation now; ``raw`` is what the task shows itself."""
+        if self._compact is not None:
+            return self._compact.observe()
+        if self.options.observation == "full":
+            return self._full()
+        return encode_view(raw["image"], self.inner.agent_dir)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -187,35 +132,32 @@ class MiniGridOneHotEnv(gym.Env):
 
     def _info(self) -> dict[str, Any]:
         x, y = (int(v) for v in self.inner.agent_pos)
-        info = {"position": y * self.inner.width + x}
+        info = {POSITION: y * self.inner.width + x}
         room = find_room(self.inner, x, y)
         if room is not None:
-            info["room"] = room
+            info[ROOM] = room
         return info
 
-    def _partial(self, raw: dict[str, Any]) -> np.ndarray:
-        return encode_view(raw["image"], self.inner.agent_dir)
-
-    def _full(self, raw: Any) -> np.ndarray:
+    def _full(self) -> np.ndarray:
         inner = self.inner
         codes = np.zeros((len(inner.grid.grid), 3), dtype=np.uint8)
-        codes[:, 0] = _EMPTY
+        codes[:, 0] = EMPTY
         for cell, thing in enumerate(inner.grid.grid):
             if thing is None:
                 continue
             if thing.type == "wall":
-                codes[cell, 0] = _WALL
+                codes[cell, 0] = WALL
             else:
                 codes[cell] = thing.encode()
-        bits = _TABLE[codes[:, 0], codes[:, 1], codes[:, 2]]
-        bits[inner.agent_pos[1] * inner.width + inner.agent_pos[0], _AGENT] = 1
-        rest = np.zeros(4 + len(_CARRIED) * _COLORS, dtype=np.uint8)
+        bits = TABLE[codes[:, 0], codes[:, 1], codes[:, 2]]
+        bits[inner.agent_pos[1] * inner.width + inner.agent_pos[0], AGENT] = 1
+        rest = np.zeros(4 + len(_CARRIED) * COLORS, dtype=np.uint8)
         rest[inner.agent_dir] = 1
         if inner.carrying is not None:
-            rest[4 + _CARRIED[inner.carrying.type] * _COLORS + inner.carrying.encode()[1]] = 1
+            rest[4 + _CARRIED[inner.carrying.type] * COLORS + inner.carrying.encode()[1]] = 1
         return np.concatenate([bits.ravel(), rest])
 
-    def render(self) -> Any:
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The grid in colour, ``[H, W, 3]`` uint8, or None without a render mode."""
         return self.inner.render() if self.render_mode == "rgb_array" else None
 
@@ -238,7 +180,7 @@ class MiniGridOneHotEnv(gym.Env):
 class _CompactLayout:
     """Where the bits of a compact observation are, for one layout."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: MiniGridEnv) -> None:
         self._inner = inner
         grid = inner.grid.grid
         cells = _reachable_cells(inner)
@@ -252,7 +194,7 @@ class _CompactLayout:
         self._carried = self._heading + 4
         self.length = self._carried + len(self._things)
 
-    def observe(self, raw: Any) -> np.ndarray:
+    def observe(self) -> np.ndarray:
         inner, things = self._inner, self._things
         grid, place = inner.grid.grid, self._place
         obs = np.zeros(self.length, dtype=np.uint8)
@@ -270,7 +212,7 @@ class _CompactLayout:
         return obs
 
 
-def _reachable_cells(inner: Any) -> list[int]:
+def _reachable_cells(inner: MiniGridEnv) -> list[int]:
     """Cells the agent could ever come to, doors and obstacles taken as passable; in grid order."""
     grid, width = inner.grid.grid, inner.width
     found = {int(inner.agent_pos[1]) * width + int(inner.agent_pos[0])}
@@ -285,7 +227,7 @@ def _reachable_cells(inner: Any) -> list[int]:
     return sorted(found)
 
 
-def _carriable(thing: Any) -> list[tuple[str, str]]:
+def _carriable(thing: WorldObj | None) -> list[tuple[str, str]]:
     """Kind and colour of an object that can be carried, and of what is in it if it is a box."""
     if thing is None or thing.type not in _CARRIED:
         return []
@@ -296,26 +238,31 @@ def _no_view() -> dict[str, Any]:
     return {}
 
 
-def find_room(inner: Any, x: int, y: int) -> int | None:
-    """Returns the room that a cell is in, for tasks made of rooms; in MultiRoom, how many rooms from the first."""
-    if hasattr(inner, "room_from_pos"):
-        side = inner.room_size - 1
-        return min(y // side, inner.num_rows - 1) * inner.num_cols + min(x // side, inner.num_cols - 1)
-    for index, room in enumerate(getattr(inner, "rooms", ())):
-        if room.top[0] <= x < room.top[0] + room.size[0] and room.top[1] <= y < room.top[1] + room.size[1]:
-            return index
-    return None
+def _require(env_id: str) -> None:
+    import_minigrid()
+    find_spec(env_id)
 
 
-def import_minigrid() -> None:
-    """Imports MiniGrid, which registers its ids with gymnasium.
+def _backend(wanted: Wanted[MiniGridOptions]) -> tuple[str, str]:
+    with at("env_config"):
+        return minigrid_backend(wanted.env_id, wanted.options)
 
-    Raises:
-        ConfigError: it is not installed; the message has the command.
-    """
-    try:
-        import minigrid  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f'MiniGrid environments need an extra ({error}). Install it: pip install "rllib_rnd[minigrid]"'
-        ) from error
+
+def _make_vector(wanted: Wanted[MiniGridOptions]) -> VectorEnv | None:
+    backend, _ = _backend(wanted)
+    if backend == "minigrid":
+        return None
+    return EnvPoolMiniGridVectorEnv(wanted.env_id, wanted.num_envs, wanted.options, wanted.threads)
+
+
+FAMILY = EnvironmentFamily(
+    "MiniGrid-*",
+    'MiniGrid with one-hot vectors (pip install "rllib_rnd[minigrid]")',
+    MiniGridOptions,
+    matches=lambda env_id: env_id.startswith("MiniGrid-"),
+    require=_require,
+    read=parse_minigrid_options,
+    make=lambda wanted: MiniGridOneHotEnv(wanted.env_id, wanted.options, wanted.render_mode),
+    make_vector=_make_vector,
+    backend=_backend,
+)

@@ -11,10 +11,21 @@ import importlib.util
 from typing import Any, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions, encode_view, find_room
+from rllib_rnd.envs.info import POSITION, ROOM
+from rllib_rnd.envs.minigrid_rules import (
+    CHANNELS,
+    MiniGridOptions,
+    allowed_actions,
+    check_minigrid_options,
+    encode_view,
+    find_room,
+    make_task,
+)
+from rllib_rnd.envs.vector import Seed
 from rllib_rnd.errors import ConfigError
 
 # What differs in envpool 1.2.5, found by loading its layouts into the Python tasks and by comparing layouts.
@@ -55,20 +66,23 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
 
     def __init__(self, env_id: str, num_envs: int, options: MiniGridOptions, num_threads: int) -> None:
         self._env: Any = None
-        single = MiniGridOneHotEnv(env_id, options)
-        single.reset(seed=0)  # some tasks know their rooms only then; they are the same in every layout
+        check_minigrid_options(options)
         self.options, self.num_envs = options, num_envs
         self.metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.render_mode, self.spec = None, None
-        self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
+        actions = allowed_actions(options)
+        self.single_observation_space = spaces.Box(0, 1, (options.agent_view_size**2 * CHANNELS + 4,), np.uint8)
+        self.single_action_space = spaces.Discrete(len(actions))
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.position_shape = rows, columns = single.position_shape
-        rooms = [find_room(single.inner, x, y) for y in range(rows) for x in range(columns)]
+        self._allowed_actions = np.array(actions, np.int32)
+        task = make_task(env_id, options)
+        task.reset(seed=0)  # some tasks know their rooms only then; they are the same in every layout
+        self.position_shape: tuple[int, int] = (task.height, task.width)
+        rooms = [find_room(task, x, y) for y in range(task.height) for x in range(task.width)]
         self._rooms = np.array([-1 if room is None else room for room in rooms])
-        self._allowed_actions = np.array(single.allowed_actions, np.int32)
-        self._max_steps: int = single.inner.max_steps
-        single.close()
+        self._max_steps: int = task.max_steps
+        task.close()
         # envpool counts a goal or a death in the last allowed step as truncated: it is given one step more than there
         # is, and environments at the limit are truncated, and reset, from here.
         self._arguments = {
@@ -79,7 +93,7 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
         }
         self._truncated = np.zeros(num_envs, bool)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Resets every environment, i with ``seed + i``; without a seed the random streams go on.
 
         Raises:
@@ -88,7 +102,7 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
         import envpool
 
         if seed is not None and not isinstance(seed, (int, np.integer)):
-            raise ConfigError(f"seed: {seed!r} is not supported by native MiniGrid environments; allowed is one int.")
+            raise ConfigError("seed", f"{seed!r} is not supported by native MiniGrid environments", "one int")
         if self._env is None or seed is not None:  # seeds are given when the environments are made
             first = int(np.random.SeedSequence().generate_state(1)[0] % 2**30) if seed is None else int(seed)
             self._env = envpool.make_gymnasium(**self._arguments, env_seed=[first + i for i in range(self.num_envs)])
@@ -126,14 +140,14 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
 
     def _info(self, new: _Step) -> dict[str, Any]:
         position = new.place[:, 1].astype(np.int64) * self.position_shape[1] + new.place[:, 0]
-        info = {"position": position, "_position": np.ones(self.num_envs, bool)}
+        info = {POSITION: position, f"_{POSITION}": np.ones(self.num_envs, bool)}
         room = self._rooms[position]
         inside = room >= 0
         if inside.any():
-            info["room"], info["_room"] = np.where(inside, room, 0), inside
+            info[ROOM], info[f"_{ROOM}"] = np.where(inside, room, 0), inside
         return info
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **_: object) -> None:
         """Ends the threads."""
         self._env = None
 
@@ -152,7 +166,7 @@ def minigrid_backend(env_id: str, options: MiniGridOptions) -> tuple[str, str]:
     obstacle = _obstacle(env_id, options)
     if options.backend == "envpool":
         if obstacle:
-            raise ConfigError(f"env_config.backend: 'envpool' is not possible: {obstacle}")
+            raise ConfigError("backend", f"'envpool' is not possible: {obstacle}")
         return "envpool", "asked for by env_config.backend"
     if obstacle:
         return "minigrid", obstacle

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from rllib_rnd.envs import by_id
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.envs.by_id import find_spec, make_by_id
+from rllib_rnd.envs.family import EnvironmentFamily, FrameStack, Wanted, check_render_mode, frame_resizer
+from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.options import option, parse_options
+
+PIXELS = "rllib_rnd/Pixels-v0"
 
 
 @dataclass(frozen=True)
@@ -59,12 +61,11 @@ class PixelsEnv(gym.Env):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as gymnasium
 
-    def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
+    def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         import cv2
 
-        self.options = parse_options(PixelsOptions, env_config, "env_config")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
+        self.options = parse_options(PixelsOptions, env_config)
+        check_render_mode(render_mode, self)
         self.render_mode = render_mode
         self.inner = _make_inner(self.options)
         fps = self.inner.metadata.get("render_fps", self.metadata["render_fps"])
@@ -74,11 +75,7 @@ class PixelsEnv(gym.Env):
         self.observation_space = spaces.Box(0, 255, shape, np.uint8)
         self.action_space = self.inner.action_space
         self._to_grey = functools.partial(cv2.cvtColor, code=cv2.COLOR_RGB2GRAY)
-        self._resize = functools.partial(
-            cv2.resize,
-            dsize=(size, size),
-            interpolation=cv2.INTER_AREA if self.options.interpolation == "area" else cv2.INTER_LINEAR,
-        )
+        self._resize = frame_resizer(size, self.options.interpolation)
         self._stack = np.zeros(shape, dtype=np.uint8)
         self._ended = True
         # A package that is missing for pictures shows when the first is drawn: here, and not in the middle of a run.
@@ -95,7 +92,7 @@ class PixelsEnv(gym.Env):
         self._stack[:] = self._frame()
         return self._stack.copy(), _numbers(info)
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One agent step: up to ``frame_skip`` inner steps, fewer if the episode ends within them.
 
         Raises:
@@ -129,14 +126,15 @@ class PixelsEnv(gym.Env):
             picture: Any = self.inner.render()
         except gym.error.DependencyNotInstalled as error:
             if "pygame" not in str(error):
-                raise ConfigError(f"env_config.id: pictures of {name!r} need a package ({error}).") from error
+                raise ConfigError("id", f"pictures of {name!r} need a package ({error})") from error
             raise ConfigError(
-                f"env_config.id: pictures of {name!r} need pygame, which is not installed. Install it: "
-                'pip install "rllib_rnd[classic-control]"'
+                "id",
+                f"pictures of {name!r} need pygame, which is not installed. Install it: "
+                'pip install "rllib_rnd[classic-control]"',
             ) from error
         if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.shape[2:] != (3,):
             found = f"{picture.dtype} {picture.shape}" if isinstance(picture, np.ndarray) else type(picture).__name__
-            raise ConfigError(f"env_config.id: {name!r} renders {found}; needed is uint8 [height, width, 3].")
+            raise ConfigError("id", f"{name!r} renders {found}; needed is uint8 [height, width, 3]")
         return picture
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
@@ -156,36 +154,51 @@ def _make_inner(options: PixelsOptions) -> gym.Env:
             missing package.
     """
     if not options.id:
-        raise ConfigError("env_config.id: missing; give the gymnasium id of an environment, for example CartPole-v1.")
+        raise ConfigError("id", "missing; give the gymnasium id of an environment, for example CartPole-v1")
     fixed = sorted({"id", "render_mode"} & set(options.kwargs))
     if fixed:
-        raise ConfigError(f"env_config.kwargs: {fixed} cannot be set there; the render mode is always 'rgb_array'.")
+        raise ConfigError("kwargs", f"{fixed} cannot be set there; the render mode is always 'rgb_array'")
     # pygame switches sound on along with the rest; without a sound card that fills stderr with warnings.
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
-    try:
-        # Looked at before an environment is made, for one asked for a render mode that it lacks fails in its own way.
-        _require_rgb_array(options.id, _env_class(by_id.find_spec(options.id).entry_point))
-        inner = by_id.gymnasium_maker(options.id, options.kwargs, "rgb_array")()
-    except ConfigError as error:
-        # Those functions speak of the setting ``env``; here the name stands in another one.
-        raise ConfigError(re.sub(r"\Aenv: ", "env_config.id: ", str(error))) from error
+    with at("id"):
+        spec = find_spec(options.id)
+    # Looked at before an environment is made, for one asked for a render mode that it lacks fails in its own way.
+    _require_rgb_array(options.id, _env_class(spec))
+    inner = make_by_id(options.id, options.kwargs, "rgb_array", name_path="id", arguments_path="kwargs")
     _require_rgb_array(options.id, inner)  # again, for entry points that are functions
     return inner
 
 
-def _env_class(entry_point: Any) -> Any:
-    """The class or function behind an entry point; None where a package for it is missing."""
+def _env_class(spec: EnvSpec) -> object:
+    """The class or function behind an id; None where a package for it is missing."""
+    entry = spec.entry_point
     try:
-        return load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+        return load_env_creator(entry) if isinstance(entry, str) else entry
     except (ImportError, gym.error.DependencyNotInstalled):
         return None  # making the environment will say which
 
 
-def _require_rgb_array(env_id: str, env_or_class: Any) -> None:
+def _require_rgb_array(env_id: str, env_or_class: object) -> None:
     modes = getattr(env_or_class, "metadata", {}).get("render_modes")
     if modes is not None and "rgb_array" not in modes:
-        raise ConfigError(f"env_config.id: {env_id!r} has the render modes {list(modes)}; needed is 'rgb_array'.")
+        raise ConfigError("id", f"{env_id!r} has the render modes {list(modes)}; needed is 'rgb_array'")
 
 
 def _numbers(info: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in info.items() if isinstance(value, (bool, int, float, np.number, np.bool_))}
+
+
+def _make(wanted: Wanted[PixelsOptions]) -> gym.Env:
+    check_render_mode(wanted.render_mode, PixelsEnv)
+    with at("env_config"):
+        return PixelsEnv(wanted.render_mode, **vars(wanted.options))
+
+
+FAMILY = EnvironmentFamily(
+    PIXELS,
+    "any gymnasium environment as rendered pixels",
+    PixelsOptions,
+    own_ids=(PIXELS,),
+    make=_make,
+    stack=lambda options: FrameStack(options.frame_stack),
+)

@@ -17,19 +17,19 @@ the wall and the velocity along that axis becomes 0. A step is shorter than the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import VectorOfOne, shared_generator
+from rllib_rnd.envs.array_env import ArrayVectorEnv, VectorOfOne
+from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.options import option, parse_options
 
+POINT_MAZE = "rllib_rnd/PointMaze-v0"
 Cell = tuple[int, int]  # row from the top, column from the left
 
 DT = 0.1  # time units of one step
@@ -120,28 +120,28 @@ def parse_layout(layout: str | Sequence[str]) -> Maze:
         ConfigError: an unknown name, rows of different lengths, another character, a border that is not closed, not
             exactly one start and one goal, or a goal that cannot be reached.
     """
-    where = "env_config.layout"
+    where = "layout"
     if isinstance(layout, str):
         if layout not in LAYOUTS:
             raise unknown_name_error("layout", layout, LAYOUTS, where)
         layout = LAYOUTS[layout]
     if len({len(row) for row in layout}) != 1:
-        raise ConfigError(f"{where}: rows of length {[len(row) for row in layout]}; allowed is one length for all.")
+        raise ConfigError(where, f"rows of length {[len(row) for row in layout]}", "one length for all")
     unknown = sorted(set("".join(layout)) - set("#.SG"))
     if unknown:
-        raise ConfigError(f"{where}: unknown characters {unknown}; allowed: # wall, . free, S start, G goal.")
+        raise ConfigError(where, f"unknown characters {unknown}", "# wall, . free, S start, G goal")
     cells = np.array([list(row) for row in layout])
     walls = cells == "#"
     if not (walls[0].all() and walls[-1].all() and walls[:, 0].all() and walls[:, -1].all()):
-        raise ConfigError(f"{where}: the border is not closed; the outermost cells must all be '#'.")
+        raise ConfigError(where, "the border is not closed; the outermost cells must all be '#'")
     places = {}
     for character, name in (("S", "start"), ("G", "goal")):
         found = np.argwhere(cells == character)
         if len(found) != 1:
-            raise ConfigError(f"{where}: {len(found)} cells are {character!r} ({name}); allowed is exactly one.")
+            raise ConfigError(where, f"{len(found)} cells are {character!r} ({name})", "exactly one")
         places[name] = (int(found[0, 0]), int(found[0, 1]))
     if walking_distances(walls, places["goal"])[places["start"]] < 0:
-        raise ConfigError(f"{where}: no way leads from the start S to the goal G.")
+        raise ConfigError(where, "no way leads from the start S to the goal G")
     return Maze(tuple(layout), walls, places["start"], places["goal"])
 
 
@@ -201,14 +201,13 @@ def point_maze_step(
     return position, velocity
 
 
-class PointMazeVectorEnv(VectorEnv):
+class PointMazeVectorEnv(ArrayVectorEnv):
     """N bodies, each in its own copy of the maze, in one set of arrays (NEXT_STEP autoreset).
 
     Observation ``[N, 4]`` float32: x and y from -1 to 1 over the maze, then the velocity along x and y divided by
     `TOP_SPEED`. Action ``[N, 2]`` float32 from -1 to 1: acceleration along x and y. The episode terminates when the
     centre comes within ``goal_radius`` of the goal cell's centre. ``info["position"]`` is the index of the body's
-    cell (row * columns + column), ``[N]`` int64. One random generator serves all environments, in each step of any of
-    them, so what happens depends on the seed, the number of environments and the actions alone.
+    cell (row * columns + column), ``[N]`` int64. An episode begins at rest, near the start cell's centre.
 
     ``maze`` is the layout in use, ``position_shape`` (rows, columns) the grid that ``info["position"]`` counts through.
 
@@ -221,59 +220,42 @@ class PointMazeVectorEnv(VectorEnv):
         ConfigError: an unknown option or render mode, a bad layout, or ``num_envs`` below 1.
     """
 
+    STATE = ("place", "velocity", "steps")
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        **ArrayVectorEnv.metadata,
         "render_modes": ["rgb_array"],
         "render_fps": 20,
     }
 
-    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **env_config: Any) -> None:
-        self.options = parse_options(PointMazeOptions, env_config, "env_config")
+    def __init__(self, num_envs: int = 1, render_mode: str | None = None, **env_config: object) -> None:
+        self.options = parse_options(PointMazeOptions, env_config)
         self.maze = parse_layout(self.options.layout)
-        if num_envs < 1:
-            raise ConfigError(f"num_envs: {num_envs} is out of range; allowed is 1 or more.")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        self.num_envs, self.render_mode = num_envs, render_mode
+        observations, actions = (spaces.Box(-1.0, 1.0, (length,), np.float32) for length in (4, 2))
+        super().__init__(num_envs, render_mode, observations, actions)
         rows, columns = self.maze.walls.shape
         self.position_shape: tuple[int, int] = (rows, columns)
-        self.single_observation_space = spaces.Box(-1.0, 1.0, (4,), np.float32)
-        self.single_action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._start, self._goal = _centre(self.maze.start), _centre(self.maze.goal)
         self._half_extent = np.array([columns, rows]) / 2
-        self._generator = np.random.default_rng()
         self._place = np.tile(self._start, (num_envs, 1))  # x, y of the body's centre
         self._velocity = np.zeros((num_envs, 2))
         self._steps = np.zeros(num_envs, dtype=np.int64)
-        self._needs_reset = np.ones(num_envs, dtype=bool)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode in every environment: at rest, near the start cell's centre.
+    def _begin_all(self) -> None:
+        self._place, self._velocity = self._draw_starts(), np.zeros((self.num_envs, 2))
+        self._steps = np.zeros(self.num_envs, dtype=np.int64)
 
-        Args:
-            seed: seeds the one generator; a sequence (one number per environment) is mixed into one seed; None goes
-                on with the random stream.
-            options: not used.
+    def _draw_starts(self) -> np.ndarray:
+        """A place near the start for every environment, ``[N, 2]``.
 
-        Raises:
-            ConfigError: a sequence of another length, or with None beside numbers.
+        Drawn for all, needed or not: else one environment's start would depend on when another's episode ended.
         """
-        del options
-        self._generator = shared_generator(seed, self.num_envs, self._generator)
-        self._needs_reset[:] = True
-        obs, _, _, _, info = self.step(np.zeros((self.num_envs, 2)))
-        return obs, info
+        return self._start + self._generator.uniform(-START_NOISE, START_NOISE, (self.num_envs, 2))
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every environment: ``obs [N, 4]``, then ``[N]`` arrays, then infos."""
         resetting = self._needs_reset
         place, velocity = point_maze_step(self._place, self._velocity, actions, self.maze.walls)
-        # Drawn for all, needed or not: else one environment's start would depend on when another's episode ended.
-        starts = self._start + self._generator.uniform(-START_NOISE, START_NOISE, (self.num_envs, 2))
+        starts = self._draw_starts()
         place[resetting], velocity[resetting] = starts[resetting], 0.0
         self._place, self._velocity = place, velocity
         self._steps = np.where(resetting, 0, self._steps + 1)
@@ -293,32 +275,16 @@ class PointMazeVectorEnv(VectorEnv):
         obs[:, 2:] = self._velocity / TOP_SPEED
         return obs
 
-    def _info(self) -> dict[str, Any]:
+    def _cells(self) -> np.ndarray:
         column, row = self._place.astype(np.int64).T
-        cell = row * self.position_shape[1] + column
-        return {"position": cell, "_position": np.ones(self.num_envs, dtype=bool)}
+        return row * self.position_shape[1] + column
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
-        """Draws every environment: N images as of `draw_point_maze`; None without a render mode."""
-        if self.render_mode is None:
-            return None
+    def _pictures(self) -> tuple[np.ndarray, ...]:
         return tuple(draw_point_maze(self.maze, place, self.options.goal_radius) for place in self._place)
 
-    @property
-    def can_clone_state(self) -> bool:
-        """Always: the state is a few arrays and that of the generator."""
-        return True
-
     def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future; the result can be pickled."""
-        return {
-            "layout": self.maze.layout,
-            "place": self._place.copy(),
-            "velocity": self._velocity.copy(),
-            "steps": self._steps.copy(),
-            "needs_reset": self._needs_reset.copy(),
-            "generator": self._generator.bit_generator.state,
-        }
+        """Saves all that decides the future, and the layout it is of; the result can be pickled."""
+        return {"layout": self.maze.layout, **super().clone_state()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state, also in another process.
@@ -326,15 +292,13 @@ class PointMazeVectorEnv(VectorEnv):
         Raises:
             ConfigError: the state is of another number of environments or another layout.
         """
-        saved, own = (len(state["place"]), state["layout"]), (self.num_envs, self.maze.layout)
-        if saved != own:
-            raise ConfigError(f"state: saved with (environments, layout) {saved}, this environment's are {own}.")
-        self._place, self._velocity = state["place"].copy(), state["velocity"].copy()
-        self._steps, self._needs_reset = state["steps"].copy(), state["needs_reset"].copy()
-        self._generator.bit_generator.state = state["generator"]
+        if state["layout"] != self.maze.layout:
+            layouts = f"{state['layout']}, this environment's is {self.maze.layout}"
+            raise ConfigError("state", f"saved with layout {layouts}")
+        super().restore_state(state)
 
 
-class PointMazeEnv(VectorOfOne):
+class PointMazeEnv(VectorOfOne[PointMazeVectorEnv]):
     """One body, for `gymnasium.make`: a `PointMazeVectorEnv` of one, without the step that resets.
 
     Observation ``[4]``, action ``[2]``; ``info["position"]`` is the index of the body's cell in a grid of
@@ -348,9 +312,9 @@ class PointMazeEnv(VectorOfOne):
         ConfigError: an unknown option or render mode, or a bad layout.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as gymnasium
+    metadata = PointMazeVectorEnv.single_metadata()
 
-    def __init__(self, render_mode: str | None = None, **env_config: Any) -> None:
+    def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(PointMazeVectorEnv(1, render_mode, **env_config))
         self.options, self.maze, self.position_shape = self.vector.options, self.vector.maze, self.vector.position_shape
 
@@ -375,3 +339,20 @@ def draw_point_maze(maze: Maze, place: np.ndarray, goal_radius: float) -> np.nda
     ):
         image[(x - centre_x) ** 2 + (y - centre_y) ** 2 <= radius**2] = colour
     return image
+
+
+def _read(env_config: Mapping[str, Any]) -> PointMazeOptions:
+    options = parse_options(PointMazeOptions, env_config)
+    parse_layout(options.layout)
+    return options
+
+
+FAMILY = EnvironmentFamily(
+    POINT_MAZE,
+    "a point mass in a maze, continuous actions, sparse reward, vectorised",
+    PointMazeOptions,
+    own_ids=(POINT_MAZE,),
+    read=_read,
+    make=lambda wanted: PointMazeEnv(wanted.render_mode, **vars(wanted.options)),
+    make_vector=lambda wanted: PointMazeVectorEnv(wanted.num_envs, **vars(wanted.options)),
+)

@@ -17,8 +17,11 @@ from gymnasium.vector.utils import batch_space
 
 from rllib_rnd.errors import ConfigError
 
+#: What ``reset`` takes: one seed for all, one for each environment, or None to go on with the random streams.
+Seed = int | Sequence[int | None] | None
 
-def environment_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
+
+def environment_seeds(seed: Seed, num_envs: int) -> list[int | None]:
     """Gives each environment its seed: ``seed + i`` for an int (gymnasium's convention), None for None.
 
     Raises:
@@ -30,30 +33,9 @@ def environment_seeds(seed: int | Sequence[int | None] | None, num_envs: int) ->
         return [int(seed) + i for i in range(num_envs)]
     if len(seed) != num_envs:
         raise ConfigError(
-            f"seed: got {len(seed)} seeds for {num_envs} environments; give one int or one per environment."
+            "seed", f"got {len(seed)} seeds for {num_envs} environments; give one int or one per environment"
         )
     return list(seed)
-
-
-def shared_generator(
-    seed: int | Sequence[int | None] | None, num_envs: int, current: np.random.Generator
-) -> np.random.Generator:
-    """The one generator of environments that live in one set of arrays, after ``reset(seed=seed)``.
-
-    A list of seeds is mixed into one; without a seed the stream goes on.
-
-    Raises:
-        ConfigError: a list of another length, or with None beside numbers.
-    """
-    if isinstance(seed, (int, np.integer)):
-        return np.random.default_rng(int(seed))
-    seeds = environment_seeds(seed, num_envs)
-    numbers = [s for s in seeds if s is not None]
-    if not numbers:
-        return current
-    if len(numbers) < num_envs:
-        raise ConfigError(f"seed: {seeds} mixes numbers and None; the environments share one generator.")
-    return np.random.default_rng(numbers)
 
 
 class LeanVectorEnv(VectorEnv):
@@ -72,14 +54,14 @@ class LeanVectorEnv(VectorEnv):
     def __init__(self, env_fns: Sequence[Callable[[], gym.Env]]) -> None:
         self.envs: list[gym.Env] = []  # first, so that close() works on a half-made object
         if not env_fns:
-            raise ConfigError("num_envs: 0 environments asked for; allowed is 1 or more.")
+            raise ConfigError("num_envs", "0 environments asked for", "1 or more")
         self.envs = [make() for make in env_fns]
         first = self.envs[0]
         if first.observation_space.shape is None or first.observation_space.dtype is None:
-            raise ConfigError(f"observation space {first.observation_space} is not one array; allowed is Box or alike.")
+            raise ConfigError("env", f"observation space {first.observation_space} is not one array", "Box or alike")
         for env in self.envs[1:]:
             if (env.observation_space, env.action_space) != (first.observation_space, first.action_space):
-                raise ConfigError("The environments of one vector differ in their observation or action space.")
+                raise ConfigError("env", "the environments of one vector differ in their observation or action space")
         self.num_envs = len(self.envs)
         self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
         self.render_mode = first.render_mode
@@ -92,9 +74,7 @@ class LeanVectorEnv(VectorEnv):
         self._obs_dtype = first.observation_space.dtype
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Resets every environment; returns ``(obs [N, *obs_shape], infos)``."""
         obs = np.empty(self._obs_shape, self._obs_dtype)
         infos = []
@@ -140,7 +120,7 @@ class LeanVectorEnv(VectorEnv):
         """Renders every environment."""
         return tuple(env.render() for env in self.envs)
 
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def call(self, name: str, *args: object, **kwargs: object) -> tuple[Any, ...]:
         """Calls a method of every environment (or reads an attribute); one result per environment."""
         found = [env.get_wrapper_attr(name) for env in self.envs]
         return tuple(f(*args, **kwargs) if callable(f) else f for f in found)
@@ -161,7 +141,7 @@ class LeanVectorEnv(VectorEnv):
             ConfigError: an environment has no ``clone_state``.
         """
         if not self.can_clone_state:
-            raise ConfigError(f"{self.envs[0]} cannot save its state; it has no method clone_state.")
+            raise ConfigError("env", f"{self.envs[0]} cannot save its state; it has no method clone_state")
         return {"envs": list(self.call("clone_state")), "needs_reset": self._needs_reset.copy()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
@@ -171,64 +151,13 @@ class LeanVectorEnv(VectorEnv):
             ConfigError: the state is of another number of environments.
         """
         if len(state["envs"]) != self.num_envs:
-            raise ConfigError(f"state: saved from {len(state['envs'])} environments, this vector has {self.num_envs}.")
+            saved = len(state["envs"])
+            raise ConfigError("state", f"saved from {saved} environments, this vector has {self.num_envs}")
         for env, env_state in zip(self.envs, state["envs"], strict=True):
             env.get_wrapper_attr("restore_state")(env_state)
         self._needs_reset = state["needs_reset"].copy()
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **_: object) -> None:
         """Closes every environment."""
         for env in self.envs:
             env.close()
-
-
-class VectorOfOne(gym.Env):
-    """A single environment made of a vector of one (NEXT_STEP autoreset), for `gymnasium.make`: without reset steps.
-
-    The vector keeps in ``_needs_reset [1]`` whether its episode is over (or none was begun), and saves and restores its
-    state. Infos lose their axis of environments.
-
-    Args:
-        vector: a vector environment with ``num_envs`` 1.
-    """
-
-    def __init__(self, vector: Any) -> None:
-        self.vector, self.render_mode = vector, vector.render_mode
-        self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode; ``seed`` as in the vector's ``reset``."""
-        super().reset(seed=seed)
-        obs, info = self.vector.reset(seed=seed)
-        return obs[0], _of_one(info)
-
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One step.
-
-        Raises:
-            RuntimeError: no episode was begun, or it has ended and `reset` was not called.
-        """
-        if self.vector._needs_reset[0]:
-            raise RuntimeError("The episode is over: call reset() before step().")
-        obs, reward, terminated, truncated, info = self.vector.step(np.asarray(action)[None])
-        return obs[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), _of_one(info)
-
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
-        """Draws what the vector draws; None without a render mode."""
-        images = self.vector.render()
-        return None if images is None else images[0]
-
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future."""
-        return self.vector.clone_state()
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state; raises as the vector's ``restore_state``."""
-        self.vector.restore_state(state)
-
-
-def _of_one(info: dict[str, Any]) -> dict[str, Any]:
-    """Numbers in place of arrays ``[1]``, without gymnasium's masks of what is there."""
-    return {name: value[0].item() for name, value in info.items() if not name.startswith("_")}

@@ -13,26 +13,24 @@ Observation, zeros and ones: one-hot of the robot's cell (row by row), then one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.vector import VectorOfOne, shared_generator
+from rllib_rnd.envs.array_env import ArrayVectorEnv, VectorOfOne
+from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.envs.warehouse_rules import (
     EMPTY,
     MOVES,
+    VARIANTS,
     WAREHOUSE,
     WarehouseVariant,
     draw_warehouse,
     find_variant,
     next_cells,
 )
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.options import option, parse_options
 
 _DTYPES: dict[str, Any] = {"uint8": np.uint8, "float32": np.float32}
@@ -87,12 +85,10 @@ def skip_after_removal(removable: np.ndarray, waiting: np.ndarray, draw: np.ndar
     return removed
 
 
-class WarehouseVectorEnv(VectorEnv):
+class WarehouseVectorEnv(ArrayVectorEnv):
     """N robots, each in its own warehouse, in one set of arrays (NEXT_STEP autoreset).
 
-    Observation ``[N, num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index, ``[N]`` int64. One
-    random generator serves all environments, in each step of any of them, so what happens depends on the seed, the
-    number of environments and the actions alone.
+    Observation ``[N, num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index, ``[N]`` int64.
 
     Args:
         num_envs: number of environments.
@@ -104,28 +100,20 @@ class WarehouseVectorEnv(VectorEnv):
         ConfigError: an unknown variant, render mode or option, or ``num_envs`` below 1.
     """
 
+    STATE = ("position", "steps", "waiting", "draw", "past")
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
+        **ArrayVectorEnv.metadata,
         "render_modes": ["rgb_array"],
         "render_fps": 2,
     }
 
     def __init__(
-        self, num_envs: int = 1, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: Any
+        self, num_envs: int = 1, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: object
     ) -> None:
-        self.options = parse_options(WarehouseOptions, env_config, "env_config")
+        self.options = parse_options(WarehouseOptions, env_config)
         self.variant = _with_options(find_variant(variant), self.options)
-        if num_envs < 1:
-            raise ConfigError(f"num_envs: {num_envs} is out of range; allowed is 1 or more.")
-        if render_mode not in (None, "rgb_array"):
-            raise ConfigError(f"render_mode: {render_mode!r} is not one of [None, 'rgb_array'].")
-        self.num_envs, self.render_mode = num_envs, render_mode
-        obs_size = self.options.num_stacked * self.variant.obs_size
-        self.single_observation_space = spaces.Box(0, 1, (obs_size,), _DTYPES[self.options.dtype])
-        self.single_action_space = spaces.Discrete(len(MOVES))
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._envs = np.arange(num_envs)
+        obs_size, dtype = self.options.num_stacked * self.variant.obs_size, _DTYPES[self.options.dtype]
+        super().__init__(num_envs, render_mode, spaces.Box(0, 1, (obs_size,), dtype), spaces.Discrete(len(MOVES)))
         self._next_cell = next_cells(self.variant)
         self._site_of_cell = np.full(self.variant.num_cells, -1)
         self._site_of_cell[self.variant.site_cells] = np.arange(len(self.variant.sites))
@@ -135,34 +123,16 @@ class WarehouseVectorEnv(VectorEnv):
             sites = np.array([self.variant.sites.index(cell) for cell in cells])
             self._passes.append((slice(self._num_draws, self._num_draws + len(sites)), sites))
             self._num_draws += len(sites)
-        self._generator = np.random.default_rng()
         self._position = np.zeros(num_envs, dtype=np.int64)
         self._steps = np.zeros(num_envs, dtype=np.int64)
         self._waiting = np.full((num_envs, len(self.variant.sites)), EMPTY, dtype=np.int16)
         self._draw = np.zeros_like(self._waiting)  # with the waiting time it gives the order of creation
         past = obs_size - self.variant.obs_size  # of a stacked observation
-        self._past = np.zeros((num_envs, past), dtype=_DTYPES[self.options.dtype])
-        self._needs_reset = np.ones(num_envs, dtype=bool)
+        self._past = np.zeros((num_envs, past), dtype=dtype)
 
-    def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode in every environment.
-
-        Args:
-            seed: seeds the one generator; a sequence (one number per environment) is mixed into one seed; None goes
-                on with the random stream.
-            options: not used.
-
-        Raises:
-            ConfigError: a sequence of another length, or with None beside numbers.
-        """
-        del options
-        self._generator = shared_generator(seed, self.num_envs, self._generator)
-        self._needs_reset[:] = False
+    def _begin_all(self) -> None:
         self._place(np.ones(self.num_envs, dtype=bool))
         self._spawn(None)
-        return self._observe(), self._info()
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every environment: ``obs [N, num_stacked * obs_size]``, ``[N]`` arrays, then infos."""
@@ -236,45 +206,15 @@ class WarehouseVectorEnv(VectorEnv):
         self._past = obs[:, : self._past.shape[1]].copy()  # a caller may write into what it gets
         return obs
 
-    def _info(self) -> dict[str, Any]:
-        return {"position": self._position.copy(), "_position": np.ones(self.num_envs, dtype=bool)}
+    def _cells(self) -> np.ndarray:
+        return self._position.copy()
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
-        """Draws every warehouse: N images as of `draw_warehouse`; None without a render mode."""
-        if self.render_mode is None:
-            return None
+    def _pictures(self) -> tuple[np.ndarray, ...]:
         states = zip(self._position, self._waiting, strict=True)
         return tuple(draw_warehouse(self.variant, int(position), waiting) for position, waiting in states)
 
-    @property
-    def can_clone_state(self) -> bool:
-        """Always: the state is a few arrays and that of the generator."""
-        return True
 
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future; the result can be pickled."""
-        arrays = {name: getattr(self, f"_{name}").copy() for name in _STATE}
-        return {"generator": self._generator.bit_generator.state, **arrays}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state.
-
-        Raises:
-            ConfigError: the state is of another number of environments, another grid or stack.
-        """
-        for name in _STATE:
-            saved, own = state[name].shape, getattr(self, f"_{name}").shape
-            if saved != own:
-                raise ConfigError(f"state: {name!r} was saved with shape {saved}, this environment's is {own}.")
-        for name in _STATE:
-            getattr(self, f"_{name}")[:] = state[name]
-        self._generator.bit_generator.state = state["generator"]
-
-
-_STATE = ("position", "steps", "waiting", "draw", "past", "needs_reset")
-
-
-class WarehouseEnv(VectorOfOne):
+class WarehouseEnv(VectorOfOne[WarehouseVectorEnv]):
     """One warehouse, for `gymnasium.make`: a `WarehouseVectorEnv` of one, without the step that resets.
 
     Observation ``[num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index.
@@ -288,9 +228,9 @@ class WarehouseEnv(VectorOfOne):
         ConfigError: an unknown variant, render mode or option.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - as gymnasium
+    metadata = WarehouseVectorEnv.single_metadata()
 
-    def __init__(self, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: Any) -> None:
+    def __init__(self, variant: str = WAREHOUSE, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(WarehouseVectorEnv(1, variant, render_mode, **env_config))
         self.options, self.variant = self.vector.options, self.vector.variant
 
@@ -300,3 +240,13 @@ def _with_options(variant: WarehouseVariant, options: WarehouseOptions) -> Wareh
     names = ("removal_bug", "spawn_prob", "lifetime", "episode_length")
     chosen = {name: getattr(options, name) for name in names}
     return replace(variant, **{name: value for name, value in chosen.items() if value is not None})
+
+
+FAMILY = EnvironmentFamily(
+    " or ".join(VARIANTS),
+    "the warehouse of influence-aware memory and its variants, vectorised",
+    WarehouseOptions,
+    own_ids=tuple(VARIANTS),
+    make=lambda wanted: WarehouseEnv(wanted.env_id, wanted.render_mode, **vars(wanted.options)),
+    make_vector=lambda wanted: WarehouseVectorEnv(wanted.num_envs, wanted.env_id, **vars(wanted.options)),
+)

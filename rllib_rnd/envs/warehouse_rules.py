@@ -103,7 +103,7 @@ def find_variant(env_id: str) -> WarehouseVariant:
         ConfigError: no such task.
     """
     if env_id not in VARIANTS:
-        raise unknown_name_error("variant", env_id, VARIANTS)
+        raise unknown_name_error("variant", env_id, VARIANTS, "variant")
     return VARIANTS[env_id]
 
 

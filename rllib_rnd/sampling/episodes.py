@@ -9,12 +9,7 @@ from typing import Any
 
 import numpy as np
 
-# Keys of an environment's ``info`` that say where it is, as whole numbers; negative ones mean nowhere.
-PLACES = ("room", "position")
-# Key of ``info``, bool: the episode that ends here is one life of a game that goes on; whole games are reported.
-GAME_GOES_ON = "game_goes_on"
-# Key of ``info``: how far it has got, a number that is better the larger it is (Mario's x).
-PROGRESS = "progress"
+from rllib_rnd.envs.info import GAME_GOES_ON, PLACES, PROGRESS
 
 Visits = dict[str, dict[int, int]]  # kind of place -> id -> agent steps spent there
 

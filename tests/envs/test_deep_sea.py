@@ -75,9 +75,9 @@ def test_gymnasium_checker_and_registration() -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_the_vector_equals_the_single_environment(dtype: str) -> None:
-    config = {"size": 7, "mapping_seed": 3, "dtype": dtype}
+    config: dict[str, Any] = {"size": 7, "mapping_seed": 3, "dtype": dtype}
     ours = DeepSeaVectorEnv(5, **config)
-    stock: Any = gym.vector.SyncVectorEnv([lambda: DeepSeaEnv(**config)] * 5)  # type: ignore[arg-type]
+    stock: Any = gym.vector.SyncVectorEnv([lambda: DeepSeaEnv(**config)] * 5)
     assert ours.single_observation_space == stock.single_observation_space
     (obs, info), (theirs, their_info) = ours.reset(), stock.reset()
     np.testing.assert_array_equal(obs, theirs)
@@ -126,27 +126,11 @@ def test_divers_out_of_step_with_each_other() -> None:
     assert terminated.tolist() == [False, True] and obs[1].sum() == 0
 
 
-def test_saved_state_goes_on_the_same() -> None:
-    env, actions = DeepSeaVectorEnv(4, size=6), np.random.default_rng(0).integers(2, size=(20, 4))
-    env.reset()
-    for a in actions[:9]:
-        env.step(a)
-    state = env.clone_state()
-    expected = [env.step(a) for a in actions]
-    fresh = DeepSeaVectorEnv(4, size=6)
-    fresh.restore_state(state)
-    for a, step in zip(actions, expected, strict=True):
-        for x, y in zip(fresh.step(a)[:4], step[:4], strict=True):
-            np.testing.assert_array_equal(x, y)
-
-
 def test_bad_options_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"env_config: unknown key 'sise'.*'size'"):
+    with pytest.raises(ConfigError, match=r"^sise: unknown key 'sise'.*'size'"):
         DeepSeaVectorEnv(2, sise=4)
     with pytest.raises(ConfigError, match="size"):
         DeepSeaEnv(size=0)
-    with pytest.raises(ConfigError, match="num_envs"):
-        DeepSeaVectorEnv(0)
     with pytest.raises(RuntimeError, match="reset"):
         env = DeepSeaEnv(size=1)
         env.reset()
@@ -174,11 +158,10 @@ def test_noise_is_seen_after_its_action_only_and_leads_nowhere(cell_size: int | 
     env, quiet = DeepSeaVectorEnv(2, **options), DeepSeaVectorEnv(2, size=12, cell_size=cell_size)
     assert env.single_action_space == gym.spaces.Discrete(3)
     env.reset(seed=0)
-    quiet.reset()
-    screens = []
-    for row in range(11):
-        column = quiet._column.copy()
-        wrong = 1 - quiet._mapping[row * 12 + column]  # what does not mean right
+    _, seen = quiet.reset()
+    screens, mapping = [], action_mapping(12, quiet.options.mapping_seed)
+    for _ in range(11):
+        wrong = 1 - mapping[seen["position"]]  # what does not mean right
         obs, reward, _, _, info = env.step(np.array([2, wrong[1]]))
         expected, _, _, _, seen = quiet.step(wrong)
         np.testing.assert_array_equal(info["position"], seen["position"])

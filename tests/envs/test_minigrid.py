@@ -10,7 +10,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rllib_rnd.envs import make_env, make_vector_env
-from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions
+from rllib_rnd.envs.minigrid import MiniGridOneHotEnv
+from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.errors import ConfigError
 
 pytest.importorskip("minigrid")

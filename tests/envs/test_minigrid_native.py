@@ -12,8 +12,9 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from rllib_rnd.envs import backend_note, make_vector_env
-from rllib_rnd.envs.minigrid import MiniGridOneHotEnv, MiniGridOptions
+from rllib_rnd.envs.minigrid import MiniGridOneHotEnv
 from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv, minigrid_backend
+from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.errors import ConfigError
 
 if importlib.util.find_spec("envpool") is None or importlib.util.find_spec("minigrid") is None:

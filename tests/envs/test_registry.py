@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from rllib_rnd.envs import env_config_class, frame_stack, list_environments, make_env, make_vector_env
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions, DeepSeaVectorEnv
-from rllib_rnd.envs.minigrid import MiniGridOptions
+from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.envs.registry import own_ids
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
@@ -149,8 +149,8 @@ def test_unknown_names_are_refused_with_the_nearest(env_id: str, message: str) -
 @pytest.mark.parametrize(
     ("env_id", "config", "message"),
     [
-        ("ALE/Pong-v5", {"frame_sise": 84}, r"env_config: unknown key 'frame_sise'.*'frame_size'"),
-        ("ALE/Pong-v5", {"sticky_action_prob": 1.5}, r"env_config.sticky_action_prob: 1.5 is out of range"),
+        ("ALE/Pong-v5", {"frame_sise": 84}, r"^env_config\.frame_sise: unknown key 'frame_sise'.*'frame_size'"),
+        ("ALE/Pong-v5", {"sticky_action_prob": 1.5}, r"^env_config\.sticky_action_prob: 1.5 is out of range"),
         ("ALE/Pong-v5", {"interpolation": "aria"}, "'area'"),
         ("CartPole-v1", {"sutton_barto_rewards": True}, "'sutton_barto_reward'"),
         (f"{HERE}:OwnEnv", {"widht": 3}, "'width'"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -32,7 +31,7 @@ def test_an_episode_ends_and_the_next_step_resets(variant: str, length: int, tim
         assert not other.any() and done.all() == done.any() == (t % (length + 1) == length)
         if t % (length + 1) == 0:  # the step that resets
             assert (reward == 0).all() and (info["position"] == env.variant.num_cells // 2).all()
-            assert not obs[:, env.variant.obs_size :].any() and (env._waiting <= 0).all()
+            assert not obs[:, env.variant.obs_size :].any() and (env.clone_state()["waiting"] <= 0).all()
     assert env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
 
 
@@ -45,7 +44,7 @@ def test_environments_out_of_step_with_each_other() -> None:
     env.restore_state(state)
     _, _, _, truncated, info = env.step(np.array([UP, UP]))
     assert info["position"].tolist() == [24, 10] and not truncated.any()
-    assert env._waiting[0].max() == 0 and env._waiting[1].max() == 2
+    assert env.clone_state()["waiting"].max(axis=1).tolist() == [0, 2]
     assert [env.step(np.array([UP, UP]))[3].tolist() for _ in range(3)] == [
         [False, True],
         [False, False],
@@ -85,43 +84,6 @@ def test_returned_arrays_and_their_types(dtype: str) -> None:
         kept += [(x, x.copy()) for x in (obs, reward, terminated, truncated, info["position"])]
     for array, as_returned in kept:
         np.testing.assert_array_equal(array, as_returned)
-
-
-def test_writing_into_what_was_returned_changes_nothing() -> None:
-    envs = [WarehouseVectorEnv(2, num_stacked=3, episode_length=4) for _ in range(2)]
-    for env in envs:
-        env.reset(seed=0)
-    for _ in range(9):
-        (clean, *_), (dirty, reward, terminated, truncated, info) = (env.step(np.array([UP, LEFT])) for env in envs)
-        np.testing.assert_array_equal(clean, dirty)
-        for array in (dirty, reward, terminated, truncated, info["position"]):
-            array[:] = 1
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_saved_state_goes_on_the_same(variant: str) -> None:
-    config: dict[str, Any] = {"variant": variant, "num_stacked": 2, "episode_length": 15, "spawn_prob": 0.2}
-    env, actions = WarehouseVectorEnv(4, **config), np.random.default_rng(0).integers(4, size=(40, 4))
-    env.reset(seed=0)
-    for moment in (9, 15):  # within an episode, and before the step that resets
-        for a in actions[:moment]:
-            env.step(a)
-        state = env.clone_state()
-        frozen = pickle.dumps(state)
-        expected = [env.step(a) for a in actions]
-        assert pickle.dumps(state) == frozen
-        fresh = WarehouseVectorEnv(4, **config)
-        for saved in (state, pickle.loads(frozen)):
-            fresh.restore_state(saved)
-            for a, step in zip(actions, expected, strict=True):
-                for x, y in zip(fresh.step(a)[:4], step[:4], strict=True):
-                    np.testing.assert_array_equal(x, y)
-        env.restore_state(state)
-    assert env.can_clone_state
-    with pytest.raises(ConfigError, match=r"shape \(4,\)"):
-        WarehouseVectorEnv(3, **config).restore_state(state)
-    with pytest.raises(ConfigError, match="past"):
-        WarehouseVectorEnv(4, **{**config, "num_stacked": 1}).restore_state(state)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -231,15 +193,15 @@ def test_the_image_shows_robot_and_items() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"lifetme": 4}, r"env_config: unknown key 'lifetme'.*'lifetime'"),
-        ({"lifetime": 0}, "env_config.lifetime: 0 is out of range"),
-        ({"spawn_prob": 1.5}, "env_config.spawn_prob"),
-        ({"episode_length": 0}, "env_config.episode_length"),
-        ({"num_stacked": 0}, "env_config.num_stacked"),
-        ({"time_limit": "trunctate"}, "env_config.time_limit.*'truncate'"),
-        ({"dtype": "int8"}, "env_config.dtype"),
-        ({"removal_bug": 1}, "env_config.removal_bug"),
-        ({"variant": "rllib_rnd/Warehous-v0"}, f"variant.*'{WAREHOUSE}'"),
+        ({"lifetme": 4}, r"^lifetme: unknown key 'lifetme'.*'lifetime'"),
+        ({"lifetime": 0}, "^lifetime: 0 is out of range"),
+        ({"spawn_prob": 1.5}, "^spawn_prob: "),
+        ({"episode_length": 0}, "^episode_length: "),
+        ({"num_stacked": 0}, "^num_stacked: "),
+        ({"time_limit": "trunctate"}, "^time_limit: .*'truncate'"),
+        ({"dtype": "int8"}, "^dtype: "),
+        ({"removal_bug": 1}, "^removal_bug: "),
+        ({"variant": "rllib_rnd/Warehous-v0"}, f"^variant: unknown variant.*'{WAREHOUSE}'"),
         ({"render_mode": "human"}, "render_mode"),
     ],
 )
@@ -255,5 +217,3 @@ def test_options_take_the_place_of_the_variants_values() -> None:
     expected = replace(VARIANTS[MEMORY], lifetime=5, episode_length=7, spawn_prob=0.0, removal_bug=True)
     assert env.variant == expected and WarehouseEnv(MEMORY).variant == VARIANTS[MEMORY]
     assert not env.reset(seed=0)[0][:, 25:].any()
-    with pytest.raises(ConfigError, match="num_envs"):
-        WarehouseVectorEnv(0)

@@ -19,7 +19,7 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.heads import HeadStyle, head_style
-from rllib_rnd.options import Limits, check_value, parse_options
+from rllib_rnd.options import Limits, check_value, parse_options, plugin_path
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.pretraining import PretrainingOptions
@@ -251,10 +251,11 @@ class IntrinsicPPOConfig(PPOConfig):
             check_value(self.rollout_fragment_length, int, "rollout_fragment_length", Limits(low=1))
         sequence_length = self.sequence_length()
         head_style(HeadStyle(), self.heads)
-        for i, spec in enumerate(self.intrinsic_reward_specs()):
-            INTRINSIC_REWARDS.parse(spec, f"intrinsic_reward[{i}]")
-        for i, spec in enumerate(self.auxiliary_loss_specs()):
-            AUXILIARY_LOSSES.parse(spec, f"auxiliary_loss[{i}]")
+        rewards, losses = self.intrinsic_reward_specs(), self.auxiliary_loss_specs()
+        for i, spec in enumerate(rewards):
+            INTRINSIC_REWARDS.parse(spec, plugin_path("intrinsic_reward", i, len(rewards)))
+        for i, spec in enumerate(losses):
+            AUXILIARY_LOSSES.parse(spec, plugin_path("auxiliary_loss", i, len(losses)))
         self._check_pretraining()
         learners, envs = (
             max(1, self.num_learners),

@@ -17,11 +17,14 @@ from ray.rllib.utils.annotations import override
 from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss
+from rllib_rnd.errors import at
 from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import Backbone, build_backbone
 from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
+from rllib_rnd.options import plugin_path
+from rllib_rnd.plugin import Spaces
 
 MEMORY = "memory"
 
@@ -41,14 +44,18 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             ConfigError: a plug-in is unknown, has wrong options or does not fit the spaces.
         """
         config = self.model_config
-        self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space, "backbone")
+        spaces = Spaces(self.observation_space, self.action_space, config["frame_stack"])
+        with at("backbone"):
+            self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space, "")
         # RLlib's evaluation asks for it, though with one step at a time it never cuts a sequence.
         config["max_seq_len"] = self.backbone.max_seq_len
         num_streams = 1 + len(config["intrinsic_rewards"])
         self.distribution: ActionDistribution = distribution_for_space(self.action_space)
         continuous = isinstance(self.distribution, DiagonalGaussian)
         num_outputs = self.distribution.num_inputs // (2 if continuous else 1)
-        dim, style = self.backbone.feature_dim, head_style(self.backbone.heads, config.get("heads", {}))
+        with at("heads"):
+            style = head_style(self.backbone.heads, config.get("heads", {}), "")
+        dim = self.backbone.feature_dim
         self.policy_head = PolicyHead(dim, num_outputs, style)
         # Continuous actions: standard deviations that do not depend on the observation (Schulman et al. 2017, 6.1).
         self.log_std = nn.Parameter(torch.zeros(num_outputs)) if continuous else None
@@ -56,15 +63,18 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if self.inference_only:
             return
         self.intrinsic_rewards = nn.ModuleList()
-        for i, reward_spec in enumerate(config["intrinsic_rewards"]):
-            reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec, f"intrinsic_reward[{i}]")
-            reward = reward_class(self.observation_space, self.action_space, config["frame_stack"], reward_options)
-            reward.use_backbone(self.backbone)
+        reward_specs, loss_specs = config["intrinsic_rewards"], config["auxiliary_losses"]
+        for i, reward_spec in enumerate(reward_specs):
+            with at(plugin_path("intrinsic_reward", i, len(reward_specs))):
+                reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec)
+                reward = reward_class(spaces, reward_options)
+                reward.use_backbone(self.backbone)
             self.intrinsic_rewards.append(reward)
         self.auxiliary_losses = nn.ModuleList()
-        for i, loss_spec in enumerate(config["auxiliary_losses"]):
-            loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec, f"auxiliary_loss[{i}]")
-            self.auxiliary_losses.append(loss_class(self.backbone, self.observation_space, loss_options))
+        for i, loss_spec in enumerate(loss_specs):
+            with at(plugin_path("auxiliary_loss", i, len(loss_specs))):
+                loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec)
+                self.auxiliary_losses.append(loss_class(self.backbone, spaces, loss_options))
 
     def rewards(self) -> list[IntrinsicReward]:
         """The intrinsic rewards, in the order of their value streams (learners only)."""

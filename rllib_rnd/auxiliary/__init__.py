@@ -1,8 +1,9 @@
-"""Auxiliary representation losses."""
+"""Auxiliary representation losses. Importing this package registers the built-in ones."""
 
 from rllib_rnd.auxiliary.barlow_twins import BarlowTwins, BarlowTwinsOptions
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss, AuxiliaryOptions
 from rllib_rnd.auxiliary.byol import BYOL, BYOLOptions
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 
 __all__ = [
     "AUXILIARY_LOSSES",
@@ -12,4 +13,7 @@ __all__ = [
     "BYOLOptions",
     "BarlowTwins",
     "BarlowTwinsOptions",
+    "LossTerms",
+    "Spaces",
+    "count_samples",
 ]

@@ -1,6 +1,6 @@
 """Intrinsic rewards. Importing this package registers the built-in ones."""
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.byol_explore import BYOLExplore, BYOLExploreOptions
 from rllib_rnd.intrinsic.count import Count, CountOptions
 from rllib_rnd.intrinsic.disagreement import Disagreement, DisagreementOptions
@@ -27,6 +27,7 @@ from rllib_rnd.intrinsic.snd.variants import (
     SNDVICOptions,
     SNDVOptions,
 )
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 
 __all__ = [
     "E3B",
@@ -70,4 +71,6 @@ __all__ = [
     "SNDSTDOptions",
     "SNDVICOptions",
     "SNDVOptions",
+    "Spaces",
+    "count_samples",
 ]

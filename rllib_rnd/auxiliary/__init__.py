@@ -3,7 +3,6 @@
 from rllib_rnd.auxiliary.barlow_twins import BarlowTwins, BarlowTwinsOptions
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss, AuxiliaryOptions
 from rllib_rnd.auxiliary.byol import BYOL, BYOLOptions
-from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 
 __all__ = [
     "AUXILIARY_LOSSES",
@@ -13,7 +12,4 @@ __all__ = [
     "BYOLOptions",
     "BarlowTwins",
     "BarlowTwinsOptions",
-    "LossTerms",
-    "Spaces",
-    "count_samples",
 ]

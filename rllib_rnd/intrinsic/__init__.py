@@ -27,7 +27,6 @@ from rllib_rnd.intrinsic.snd.variants import (
     SNDVICOptions,
     SNDVOptions,
 )
-from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 
 __all__ = [
     "E3B",
@@ -53,7 +52,6 @@ __all__ = [
     "ICMOptions",
     "IntrinsicOptions",
     "IntrinsicReward",
-    "LossTerms",
     "ModifiedRND",
     "ModifiedRNDOptions",
     "NGUOptions",
@@ -71,6 +69,4 @@ __all__ = [
     "SNDSTDOptions",
     "SNDVICOptions",
     "SNDVOptions",
-    "Spaces",
-    "count_samples",
 ]

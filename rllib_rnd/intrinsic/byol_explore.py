@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import action_features, action_size
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
 from rllib_rnd.modules.backbone import Backbone
@@ -18,7 +18,7 @@ from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.moving_average import move_average
 from rllib_rnd.modules.recurrent import Memory
 from rllib_rnd.options import option
-from rllib_rnd.plugin import Spaces, count_samples
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 # Added to the variance of rewards; keeps constant rewards finite.
@@ -105,7 +105,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sums ``[T, N]``, 0 on reset steps, and what `loss` starts from and aims at.
+        """The sums ``[T, N]``, 0 on reset steps, and what `terms` starts from and aims at.
 
         Features, all ``[T * N, ...]``: ``closed`` b_{t-1} and ``previous_action`` a_{t-1} (zeros where an episode
         begins), ``target`` the normalised target features of ``obs_{t+1}``.

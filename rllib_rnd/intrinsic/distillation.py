@@ -10,9 +10,9 @@ from typing import Literal, Self, TypeVar
 import torch
 from torch import nn
 
-from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
 from rllib_rnd.options import option
-from rllib_rnd.plugin import count_samples
+from rllib_rnd.plugin import LossTerms, count_samples
 from rllib_rnd.rollout import Rollout
 
 

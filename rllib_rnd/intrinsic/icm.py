@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
-from rllib_rnd.plugin import Spaces, count_samples
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 

@@ -10,17 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.auxiliary import (
-    AUXILIARY_LOSSES,
-    AuxiliaryLoss,
-    AuxiliaryOptions,
-    LossTerms,
-    Spaces,
-    count_samples,
-)
+from rllib_rnd.auxiliary import AUXILIARY_LOSSES, AuxiliaryLoss, AuxiliaryOptions
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules import build_backbone
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.functional import drift
-from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.snd.networks import FRAME_CHUNK, FrameEncoder, FrameInput, derived_generator, initialize_pair
 from rllib_rnd.options import option
-from rllib_rnd.plugin import Spaces, count_samples
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 # Samples whose features the effective rank is of.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rllib_rnd.functional.contrastive import contrastive_mse_loss, magnitude_penalty
 from rllib_rnd.functional.infonce import info_nce_loss
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.intrinsic.snd.augmentation_sets import AUGMENTATION_CHOICES, AUGMENTATION_HELP, AugmentationSet
 from rllib_rnd.intrinsic.snd.networks import (
@@ -24,7 +24,7 @@ from rllib_rnd.intrinsic.snd.networks import (
     initialize,
 )
 from rllib_rnd.options import option
-from rllib_rnd.plugin import Spaces, count_samples
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 # Rows of rings (environments) summed at a time, in float64.

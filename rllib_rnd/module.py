@@ -23,6 +23,8 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import Backbone, box_space, build_backbone
 from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
+from rllib_rnd.options import plugin_path
+from rllib_rnd.plugin import Spaces
 
 MEMORY = "memory"
 
@@ -43,7 +45,7 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """
         config = self.model_config
         with at("env"):
-            box_space(self.observation_space)
+            spaces = Spaces(box_space(self.observation_space), self.action_space, config["frame_stack"])
             self.distribution: ActionDistribution = distribution_for_space(self.action_space)
         with at("backbone"):
             self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space)
@@ -62,15 +64,18 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if self.inference_only:
             return
         self.intrinsic_rewards = nn.ModuleList()
-        for i, reward_spec in enumerate(config["intrinsic_rewards"]):
-            reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec, f"intrinsic_reward[{i}]")
-            reward = reward_class(self.observation_space, self.action_space, config["frame_stack"], reward_options)
-            reward.use_backbone(self.backbone)
+        reward_specs, loss_specs = config["intrinsic_rewards"], config["auxiliary_losses"]
+        for i, reward_spec in enumerate(reward_specs):
+            with at(plugin_path("intrinsic_reward", i, len(reward_specs))):
+                reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec)
+                reward = reward_class(spaces, reward_options)
+                reward.use_backbone(self.backbone)
             self.intrinsic_rewards.append(reward)
         self.auxiliary_losses = nn.ModuleList()
-        for i, loss_spec in enumerate(config["auxiliary_losses"]):
-            loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec, f"auxiliary_loss[{i}]")
-            self.auxiliary_losses.append(loss_class(self.backbone, self.observation_space, loss_options))
+        for i, loss_spec in enumerate(loss_specs):
+            with at(plugin_path("auxiliary_loss", i, len(loss_specs))):
+                loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec)
+                self.auxiliary_losses.append(loss_class(self.backbone, spaces, loss_options))
 
     def rewards(self) -> list[IntrinsicReward]:
         """The intrinsic rewards, in the order of their value streams (learners only)."""

@@ -257,10 +257,12 @@ class Registry(Generic[T]):
 
     Args:
         kind: what the plug-ins are called in errors.
+        base: class that a user's own one must be derived from, with all that is abstract in it; None: not checked.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, base: type | None = None) -> None:
         self.kind = kind
+        self.base = base
         self._classes: dict[str, type[T]] = {}
 
     def register(self, cls: Any, old: Any = None) -> Any:
@@ -283,13 +285,34 @@ class Registry(Generic[T]):
         """Returns the class for a registered name or an import path.
 
         Raises:
-            ConfigError: unknown name (with the nearest one) or an import path that does not import.
+            ConfigError: unknown name (with the nearest one), an import path that does not import, or what it names
+                is no such plug-in.
         """
         if name in self._classes:
             return self._classes[name]
         if isinstance(name, str) and ":" in name:
-            return import_path(name, where)
+            found = import_path(name, where)
+            self._check_contract(found, name, where)
+            return found
         raise unknown_name_error(self.kind, name, self._classes, where)
+
+    def _check_contract(self, found: object, path: str, where: str) -> None:
+        """Refuses what a user named by its import path, if it is no plug-in or an unfinished one."""
+        if self.base is None:
+            return
+        expected = f"{self.base.__module__}:{self.base.__qualname__}"
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise ConfigError(where, f"{path!r} is no {self.kind}", f"a subclass of {expected}")
+        missing = sorted(getattr(found, "__abstractmethods__", ()))
+        missing += [] if hasattr(found, "name") else ["name"]
+        if missing:
+            raise ConfigError(
+                where, f"{path!r} lacks {', '.join(missing)}", f"a class with all that {expected} asks for"
+            )
+        base, options = getattr(self.base, "Options", object), getattr(found, "Options", None)
+        if not (isinstance(options, type) and issubclass(options, base) and "__dataclass_fields__" in vars(options)):
+            allowed = f"a subclass of {base.__module__}:{base.__qualname__} under @dataclass(frozen=True)"
+            raise ConfigError(where, f"{path!r} has Options = {getattr(options, '__name__', options)}", allowed)
 
     def parse(self, spec: Mapping[str, Any] | str, where: str = "") -> tuple[type[T], Any]:
         """Splits ``{type: name, **options}`` into the plug-in's class and its checked options.
@@ -324,3 +347,8 @@ def import_path(path: str, where: str = "") -> Any:
 def numbered(name: str, i: int) -> str:
     """Metric names of the first plug-in are plain; further ones carry their number."""
     return name if i == 0 else f"{name}_{i}"
+
+
+def plugin_path(key: str, i: int, count: int) -> str:
+    """Where a user wrote plug-in ``i`` of ``count``: a single one usually stands there as it is, not in a list."""
+    return key if count == 1 else f"{key}[{i}]"

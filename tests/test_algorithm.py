@@ -184,7 +184,7 @@ def test_learners_one_remote() -> None:
         ),
         (
             {"intrinsic_reward": {"type": "rnd", "gamma": "high"}},
-            ["intrinsic_reward[0].gamma", "'high'", "float"],
+            ["intrinsic_reward.gamma", "'high'", "float"],
         ),
         ({"backbone": {"type": "natur_cnn"}}, ["natur_cnn", "'nature_cnn'"]),
         ({"lr": [[10, 1e-4], [20, 0.0]]}, ["lr", "schedule"]),

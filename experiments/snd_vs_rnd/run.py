@@ -103,7 +103,7 @@ def told(run: Run) -> Iterator[dict[str, Any]]:
 
     def measure(algorithm: Any) -> dict[str, Any]:
         module = algorithm.learner_module().eval()
-        return {"unseen_bonus": float(f"{float(module.rewards()[0].reward(probe)[0].mean()):.5g}")}
+        return {"unseen_bonus": float(f"{float(module.rewards()[0].compute(probe)[0].mean()):.5g}")}
 
     for i, row in enumerate(train(run, measure)):
         if i % 10 == 0:

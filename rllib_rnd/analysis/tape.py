@@ -95,7 +95,7 @@ def intrinsic_rewards(module: Any, rollout: Rollout) -> tuple[np.ndarray, np.nda
     raw, normalized = (np.full((rollout.num_steps, len(rewards)), np.nan) for _ in range(2))
     played = rollout.valid[:, 0]
     for i, reward in enumerate(rewards):
-        r_t, _ = reward.reward(tensors)
+        r_t, _ = reward.compute(tensors)
         raw[played, i] = r_t[played, 0].numpy()
         normalized[played, i] = reward.normalize(r_t, tensors.valid, update=False)[played, 0].numpy()
     return raw, normalized

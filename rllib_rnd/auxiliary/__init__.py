@@ -1,4 +1,4 @@
-"""Auxiliary representation losses."""
+"""Auxiliary representation losses. Importing this package registers the built-in ones."""
 
 from rllib_rnd.auxiliary.barlow_twins import BarlowTwins, BarlowTwinsOptions
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss, AuxiliaryOptions

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -40,7 +40,7 @@ class AugmentationOptions(AuxiliaryOptions):
     )
 
 
-class Augmentation(nn.Module, abc.ABC):
+class ObservationAugmentation(nn.Module, abc.ABC):
     """Base of all augmentations.
 
     What comes out is an observation of the same space: same shape, same type (bytes are rounded to bytes, a change of
@@ -56,7 +56,7 @@ class Augmentation(nn.Module, abc.ABC):
 
     reads: ClassVar[Literal["images", "vectors of floats", "everything"]]
 
-    def __init__(self, space: gym.spaces.Box, options: Any) -> None:
+    def __init__(self, space: gym.spaces.Box, options: AugmentationOptions) -> None:
         super().__init__()
         self.space, self.options = space, options
 
@@ -76,7 +76,7 @@ class Augmentation(nn.Module, abc.ABC):
         """
 
 
-class Unchanged(Augmentation):
+class Unchanged(ObservationAugmentation):
     """Both views are the observation itself."""
 
     reads = "everything"
@@ -86,12 +86,12 @@ class Unchanged(Augmentation):
         return obs
 
 
-class ImageAugmentation(Augmentation):
+class ImageAugmentation(ObservationAugmentation):
     """Base of augmentations of images, whatever the order of their axes."""
 
     reads = "images"
 
-    def __init__(self, space: gym.spaces.Box, options: Any) -> None:
+    def __init__(self, space: gym.spaces.Box, options: AugmentationOptions) -> None:
         super().__init__(space, options)
         layout = image_layout(space.shape)
         assert layout is not None  # `build_augmentation` asked `is_image`
@@ -116,14 +116,13 @@ class RandomShift(ImageAugmentation):
     then a random crop of the image's own size. It keeps left and right, sizes and, but for the shift, positions.
     """
 
-    def __init__(self, space: gym.spaces.Box, options: Any) -> None:
+    def __init__(self, space: gym.spaces.Box, options: AugmentationOptions) -> None:
         super().__init__(space, options)
         side = min(self.layout.height, self.layout.width)
         if options.shift_pixels >= side:
-            raise ConfigError(
-                f"shift_pixels: {options.shift_pixels} shifts images of {self.layout.height} x {self.layout.width} "
-                f"pixels out of sight; allowed is 1 to {side - 1}."
-            )
+            size = f"{self.layout.height} x {self.layout.width}"
+            problem = f"{options.shift_pixels} shifts images of {size} pixels out of sight"
+            raise ConfigError("shift_pixels", problem, f"1 to {side - 1}")
 
     def transform(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """``[B, C, H, W]`` -> the same."""
@@ -146,7 +145,7 @@ class CropFlipBlur(ImageAugmentation):
     interpolation: ClassVar[str]
     blur_probability: ClassVar[float]
 
-    def __init__(self, space: gym.spaces.Box, options: Any) -> None:
+    def __init__(self, space: gym.spaces.Box, options: AugmentationOptions) -> None:
         super().__init__(space, options)
         self._low, self._high = float(space.low.min()), float(space.high.max())
         # In a list, not as submodules: they hold no state, and draw on the CPU wherever the images are.
@@ -192,7 +191,7 @@ class BarlowOriginal(CropFlipBlur):
     interpolation, blur_probability = "bicubic", 0.1
 
 
-class VectorNoise(Augmentation):
+class VectorNoise(ObservationAugmentation):
     """Gaussian noise on every number, ``noise_scale`` times that number's running standard deviation over all samples.
 
     Numbers that have never changed get none.
@@ -203,7 +202,7 @@ class VectorNoise(Augmentation):
 
     reads = "vectors of floats"
 
-    def __init__(self, space: gym.spaces.Box, options: Any) -> None:
+    def __init__(self, space: gym.spaces.Box, options: AugmentationOptions) -> None:
         super().__init__(space, options)
         self.moments = RunningMoments(space.shape)
 
@@ -218,7 +217,7 @@ class VectorNoise(Augmentation):
         return obs + (noise * (self.options.noise_scale * self.moments.std.float())).to(obs.dtype)
 
 
-AUGMENTATIONS: dict[str, type[Augmentation]] = {
+AUGMENTATIONS: dict[str, type[ObservationAugmentation]] = {
     "shift": RandomShift,
     "byol_original": BYOLOriginal,
     "barlow_original": BarlowOriginal,
@@ -227,13 +226,12 @@ AUGMENTATIONS: dict[str, type[Augmentation]] = {
 }
 
 
-def build_augmentation(space: gym.Space, options: Any, where: str) -> Augmentation:
+def build_augmentation(space: gym.Space, options: AugmentationOptions) -> ObservationAugmentation:
     """Builds ``options.augmentation`` for observations of ``space``.
 
     Args:
         space: space of one observation, frame stack included.
         options: an instance of `AugmentationOptions`.
-        where: names the place in the configuration for errors.
 
     Raises:
         ConfigError: it is not made for such observations; the message says which are.
@@ -249,10 +247,8 @@ def build_augmentation(space: gym.Space, options: Any, where: str) -> Augmentati
     if cls.reads not in (kind, "everything"):
         allowed = [n for n, other in AUGMENTATIONS.items() if other.reads in (kind, "everything")]
         what = f"{cls.reads} (both sides {MIN_IMAGE_SIDE} pixels or more)" if cls.reads == "images" else cls.reads
-        raise ConfigError(
-            f"{where}.augmentation: {name!r} reads {what}, the observation has shape {box.shape} and type {box.dtype}; "
-            f"allowed is {' or '.join(allowed)}. Nearest: {nearest!r}."
-        )
+        problem = f"{name!r} reads {what}, the observation has shape {box.shape} and type {box.dtype}"
+        raise ConfigError("augmentation", problem, " or ".join(allowed), nearest)
     return cls(box, options)
 
 

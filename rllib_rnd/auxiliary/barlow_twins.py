@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from rllib_rnd.functional.barlow import barlow_twins_loss, cross_correlation
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,8 @@ class BarlowTwinsOptions(AugmentationOptions):
     redundancy_coeff: float = option(0.0051, "lambda: weight of the correlations between different dimensions", low=0.0)
 
 
-class BarlowTwins(TwoViewLoss):
+@AUXILIARY_LOSSES.register
+class BarlowTwins(TwoViewLoss[BarlowTwinsOptions]):
     """Barlow Twins.
 
     Zbontar et al. 2021 (arXiv:2103.03230). Backbone and projector embed two views; the loss pulls the matrix of
@@ -48,17 +48,17 @@ class BarlowTwins(TwoViewLoss):
         ConfigError: the augmentation does not fit the observation, or there is no layer.
     """
 
+    name = "barlow_twins"
     Options = BarlowTwinsOptions
     source = "Zbontar et al. 2021 (arXiv:2103.03230)"
     cost = "backbone forward and backward on two views; a square matrix of the projector's last width"
-    name = "barlow_twins"
     # Each view is normalised by itself; two rows would become +1 and -1 whatever they are.
-    smallest_batch = 3
+    min_batch_size = 3
 
-    def __init__(self, backbone: Backbone, observation_space: gym.Space, options: Any) -> None:
-        super().__init__(backbone, observation_space, options)
+    def __init__(self, backbone: Backbone, spaces: Spaces, options: BarlowTwinsOptions) -> None:
+        super().__init__(backbone, spaces, options)
         if not options.projector_sizes:
-            raise ConfigError(f"{self.where()}.projector_sizes: [] is empty; allowed is one size or more.")
+            raise ConfigError("projector_sizes", "[] is empty", "one size or more")
         self.projector = projector([self.feature_size, *options.projector_sizes], bias=False)
 
     def sum_over_samples(self, backbone: Backbone, views: Tensor) -> Tensor:
@@ -84,6 +84,3 @@ def mean_over_learners(own: Tensor, count: int) -> Tensor:
         return own
     mean = all_reduce_sum(own.detach() * count) / all_reduce_sum(torch.tensor(float(count), device=own.device))
     return own + (mean - own).detach()
-
-
-AUXILIARY_LOSSES.register("barlow_twins", BarlowTwins)

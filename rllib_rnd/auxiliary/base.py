@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
-import gymnasium as gym
 import torch
-from torch import nn
+from torch import Tensor
 
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.options import Registry, option
+from rllib_rnd.plugin import LossTerms, Plugin, Spaces
 from rllib_rnd.rollout import Rollout
 
 
@@ -25,48 +25,37 @@ class AuxiliaryOptions:
     )
 
 
-class AuxiliaryLoss(nn.Module, abc.ABC):
-    """Base of all auxiliary losses: a learner-only torch module.
+AuxiliaryOptionsT = TypeVar("AuxiliaryOptionsT", bound=AuxiliaryOptions, covariant=True)
+
+
+class AuxiliaryLoss(Plugin[AuxiliaryOptionsT], abc.ABC):
+    """Base of all auxiliary losses.
 
     It trains the backbone that it is handed and owns only what is its own (projectors, EMA copies). It must
-    not keep the backbone as a submodule, which would list the parameters twice. What is to be logged of the
-    last minibatch besides losses it puts into ``metrics``, ``[]`` each.
+    not keep the backbone as a submodule, which would list the parameters twice.
 
-    Subclasses set ``Options`` and the two documentation strings.
+    Subclasses set ``name``, ``Options`` and the two documentation strings.
 
     Args:
         backbone: the policy's backbone, to read sizes from or to copy.
-        observation_space: space of one observation as the policy sees it, frame stack included.
+        spaces: of observations and actions.
         options: an instance of ``Options``.
     """
 
-    Options: ClassVar[type[Any]] = AuxiliaryOptions
-    source: ClassVar[str] = ""
-    cost: ClassVar[str] = ""
+    Options: ClassVar[type[AuxiliaryOptions]] = AuxiliaryOptions
 
-    def __init__(self, backbone: Backbone, observation_space: gym.Space, options: Any) -> None:
-        super().__init__()
-        self.observation_space = observation_space
-        self.options = options
-        self.metrics: dict[str, torch.Tensor] = {}
+    def __init__(self, backbone: Backbone, spaces: Spaces, options: AuxiliaryOptionsT) -> None:
+        super().__init__(spaces, options)
 
     @abc.abstractmethod
-    def loss(
-        self,
-        backbone: Backbone,
-        rollout: Rollout,
-        index: torch.Tensor,
-        generator: torch.Generator,
-        valid: torch.Tensor,
-    ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    def terms(self, backbone: Backbone, rollout: Rollout, index: Tensor, generator: torch.Generator) -> LossTerms:
         """Computes the loss on one minibatch.
 
         Args:
             backbone: the policy's backbone, with gradient.
             rollout: the rollout on the learner's device.
-            index: ``[B]`` flat indices ``t * N + n``.
+            index: ``[B]`` flat indices ``t * N + n`` of valid samples: there is no reset step among them.
             generator: the only source of randomness.
-            valid: ``[B]`` bool, False for reset steps.
 
         Returns:
             Per name the sum over samples (with a graph, even over none) and the count (no graph), both
@@ -74,12 +63,5 @@ class AuxiliaryLoss(nn.Module, abc.ABC):
             the caller.
         """
 
-    def min_batch_size(self) -> int:
-        """Samples that a learner's minibatch must have, at least; checked when an algorithm is built."""
-        return 1
 
-    def after_update(self, backbone: Backbone) -> None:
-        """Called after every optimiser step, for moving averages of the backbone. Does nothing by default."""
-
-
-AUXILIARY_LOSSES: Registry[AuxiliaryLoss] = Registry("auxiliary loss")
+AUXILIARY_LOSSES: Registry[AuxiliaryLoss] = Registry("auxiliary loss", AuxiliaryLoss)

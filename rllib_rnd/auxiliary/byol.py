@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
 from rllib_rnd.modules.moving_average import move_average
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ class Branch(nn.Module):
         return self.projector(self.backbone.representation(obs).flatten(1))
 
 
-class BYOL(TwoViewLoss):
+@AUXILIARY_LOSSES.register
+class BYOL(TwoViewLoss[BYOLOptions]):
     """Bootstrap your own latent.
 
     Grill et al. 2020 (arXiv:2006.07733). The online network is the policy's backbone, a projector and a predictor; the
@@ -75,16 +76,16 @@ class BYOL(TwoViewLoss):
         ConfigError: the augmentation does not fit the observation.
     """
 
+    name = "byol"
     Options = BYOLOptions
     source = "Grill et al. 2020 (arXiv:2006.07733)"
     cost = "backbone forward and backward on two views, and forward on both again for the target"
-    name = "byol"
     # Both views are normalised as one batch; two rows would become +1 and -1 whatever they are.
-    smallest_batch = 2
+    min_batch_size = 2
     num_updates: Tensor
 
-    def __init__(self, backbone: Backbone, observation_space: gym.Space, options: Any) -> None:
-        super().__init__(backbone, observation_space, options)
+    def __init__(self, backbone: Backbone, spaces: Spaces, options: BYOLOptions) -> None:
+        super().__init__(backbone, spaces, options)
         size = options.projection_size
         self.projector = projector([self.feature_size, options.projector_hidden, size])
         self.predictor = projector([size, options.predictor_hidden, size])
@@ -137,6 +138,3 @@ class BYOL(TwoViewLoss):
 
     def _target_norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
         return [m for m in self.target.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-
-
-AUXILIARY_LOSSES.register("byol", BYOL)

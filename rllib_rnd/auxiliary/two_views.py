@@ -5,9 +5,8 @@ from __future__ import annotations
 import abc
 import math
 from itertools import chain, pairwise
-from typing import Any, ClassVar
+from typing import ClassVar, TypeVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -16,20 +15,22 @@ from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.functional.byol import collapse_std
 from rllib_rnd.modules.backbone import Backbone, representation_shape
 from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
+AugmentationOptionsT = TypeVar("AugmentationOptionsT", bound=AugmentationOptions, covariant=True)
 
-class TwoViewLoss(AuxiliaryLoss):
+
+class TwoViewLoss(AuxiliaryLoss[AugmentationOptionsT]):
     """Base of losses that draw two views of each observation and compare what the backbone makes of them.
 
     The views of a minibatch are one batch of twice its size for the backbone. It reads single steps, a recurrent one
     with an empty memory. Features are ``backbone.representation``, flattened.
 
-    Subclasses set ``name`` and ``smallest_batch`` besides what `AuxiliaryLoss` asks for.
+    Subclasses set ``min_batch_size``, below which batch normalisation leaves nothing to learn from, besides what
+    `AuxiliaryLoss` asks for. The loss is called ``<name>_loss``.
 
     Attributes:
-        name: as in ``auxiliary_loss: {type: name}``; the loss is called ``<name>_loss``.
-        smallest_batch: samples below which batch normalisation leaves nothing to learn from.
         feature_size: width of the flattened representation.
         metrics: of the last minibatch that was not skipped, on this learner's share: ``<name>_feature_std``,
             ``<name>_projection_std``, see `collapse_std`.
@@ -38,37 +39,19 @@ class TwoViewLoss(AuxiliaryLoss):
         ConfigError: the augmentation does not fit the observation.
     """
 
-    Options = AugmentationOptions
-    name: ClassVar[str]
-    smallest_batch: ClassVar[int]
+    Options: ClassVar[type[AugmentationOptions]] = AugmentationOptions
 
-    def __init__(self, backbone: Backbone, observation_space: gym.Space, options: Any) -> None:
-        super().__init__(backbone, observation_space, options)
-        self.augmentation = build_augmentation(observation_space, options, self.where())
+    def __init__(self, backbone: Backbone, spaces: Spaces, options: AugmentationOptionsT) -> None:
+        super().__init__(backbone, spaces, options)
+        self.augmentation = build_augmentation(spaces.observation, options)
         self.feature_size = math.prod(representation_shape(backbone))
 
-    @classmethod
-    def where(cls) -> str:
-        """The place in the configuration, for errors."""
-        return f"config.auxiliary_loss ({cls.name})"
-
-    def min_batch_size(self) -> int:
-        """Samples that a minibatch must have, on every learner; smaller ones are skipped."""
-        return self.smallest_batch
-
-    def loss(
-        self,
-        backbone: Backbone,
-        rollout: Rollout,
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
-    ) -> dict[str, tuple[Tensor, Tensor]]:
-        """``<name>_loss`` on the valid samples; 0 of 0 samples where some learner has fewer than `min_batch_size`."""
-        obs = rollout.obs(index[valid])
+    def terms(self, backbone: Backbone, rollout: Rollout, index: Tensor, generator: torch.Generator) -> LossTerms:
+        """``<name>_loss``; 0 of 0 samples where some learner has fewer than `min_batch_size`."""
+        obs = rollout.obs(index)
         self.augmentation.observe(obs)
         # All learners skip together, for those that do not may wait for the others' share of a sum.
-        short = all_reduce_sum(torch.tensor(float(len(obs) < self.min_batch_size()), device=obs.device))
+        short = all_reduce_sum(torch.tensor(float(len(obs) < self.min_batch_size), device=obs.device))
         if short > 0:
             parameters = chain(backbone.parameters(), self.parameters())
             zero = torch.stack([p.sum() for p in parameters if p.requires_grad]).sum() * 0.0
@@ -76,7 +59,7 @@ class TwoViewLoss(AuxiliaryLoss):
         with torch.no_grad():
             views = torch.cat([self.augmentation(obs, generator), self.augmentation(obs, generator)])
         loss_sum = self.sum_over_samples(backbone, views)
-        return {f"{self.name}_loss": (loss_sum, torch.tensor(float(len(obs)), device=loss_sum.device))}
+        return {f"{self.name}_loss": (loss_sum, count_samples(index))}
 
     @abc.abstractmethod
     def sum_over_samples(self, backbone: Backbone, views: Tensor) -> Tensor:

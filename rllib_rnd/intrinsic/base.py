@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
-import gymnasium as gym
 import torch
+from torch import Tensor
 
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.environment_rows import EnvironmentRows
 from rllib_rnd.options import Registry, option
+from rllib_rnd.plugin import LossTerms, Plugin, Spaces
 from rllib_rnd.rollout import Rollout
-
-#: name -> (sum over samples, number of samples), both ``[]``; the loss is the ratio of the totals over all
-#: learners.
-LossTerms = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -34,14 +31,17 @@ class IntrinsicOptions:
     clip_reward: float | None = option(None, "limit of the reward's size after normalisation; null: none", low=0.0)
 
 
-class IntrinsicReward(EnvironmentRows, abc.ABC):
-    """Base of all intrinsic rewards: a learner-only torch module.
+IntrinsicOptionsT = TypeVar("IntrinsicOptionsT", bound=IntrinsicOptions, covariant=True)
+
+
+class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
+    """Base of all intrinsic rewards.
 
     For one rollout the learner calls, in this order:
 
-    1. ``reward(rollout)``: raw rewards, and features that stay fixed for the whole update, computed once;
+    1. ``compute(rollout)``: raw rewards, and features that stay fixed for the whole update, computed once;
     2. ``normalize(r_t, valid)``: scaled rewards for the value streams;
-    3. ``loss(...)`` for each minibatch of every epoch;
+    3. ``terms(...)`` for each minibatch of every epoch;
     4. ``update_statistics(rollout)`` last, so the rewards of a rollout and the training on it see the same
        input statistics, and the next rollout sees newer ones. (Before the first rollout, it is called with
        random play.)
@@ -50,33 +50,23 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
     inside ``update_statistics`` and ``normalize``, which all learners must therefore call equally often.
     They must not be overwritten by DDP (``broadcast_buffers=False``), which would copy those of rank 0.
     What a reward remembers of single environments (an episode's memory) is registered with `register_rows`:
-    ``reward`` calls `fit_rows` first, forgets rows with `renew_rows` where ``rollout.is_first``, and leaves
+    ``compute`` calls `fit_rows` first, forgets rows with `renew_rows` where ``rollout.is_first``, and leaves
     them as they are after the rollout's last step.
 
-    ``loss`` returns sums and counts rather than means: masks leave different learners different numbers of
+    ``terms`` returns sums and counts rather than means: masks leave different learners different numbers of
     samples, and only the ratio of the totals is the loss of the whole batch.
 
-    Subclasses set ``Options`` and the two documentation strings. What is to be logged of the last minibatch besides
-    losses they put into ``metrics``, ``[]`` each.
+    Subclasses set ``name``, ``Options`` and the two documentation strings.
 
     Args:
-        observation_space: space of one observation as the policy sees it, frame stack included.
-        action_space: space of one action.
-        frame_stack: K; with K > 1 the first axis of an observation holds K frames, newest last.
+        spaces: of observations and actions.
         options: an instance of ``Options``.
     """
 
-    Options: ClassVar[type[Any]] = IntrinsicOptions
-    source: ClassVar[str] = ""
-    cost: ClassVar[str] = ""
+    Options: ClassVar[type[IntrinsicOptions]] = IntrinsicOptions
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__()
-        self.observation_space = observation_space
-        self.action_space = action_space
-        self.frame_stack = frame_stack
-        self.options = options
-        self.metrics: dict[str, torch.Tensor] = {}
+    def __init__(self, spaces: Spaces, options: IntrinsicOptionsT) -> None:
+        super().__init__(spaces, options)
         self.reward_filter = RewardFilter(options.gamma)
 
     @abc.abstractmethod
@@ -84,41 +74,31 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
         """Adds a rollout's valid observations to the input statistics (over all learners). Called last."""
 
     @abc.abstractmethod
-    def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes a rollout's rewards without gradient.
 
         Returns:
             ``[T, N]`` float32 raw rewards (0 on reset steps), and named features ``[T * N, ...]`` in the
-            order of flat indices ``t * N + n``, for ``loss``.
+            order of flat indices ``t * N + n``, for ``terms``.
         """
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, torch.Tensor],
-        index: torch.Tensor,
-        generator: torch.Generator,
-        valid: torch.Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
-        """Computes the training loss of this reward's networks on one minibatch.
+        """Computes the training losses of this reward's networks on one minibatch.
 
         Args:
             rollout: the rollout on the learner's device.
-            features: what ``reward`` returned for it.
-            index: ``[B]`` flat indices ``t * N + n``.
-            generator: the only source of randomness; how much is drawn depends on B alone.
-            valid: ``[B]`` bool, False for reset steps.
+            features: what ``compute`` returned for it.
+            index: ``[B]`` flat indices ``t * N + n`` of valid samples: there is no reset step among them.
+            generator: the only source of randomness.
 
         Returns:
             Per name the sum (with a graph, even over no sample) and the count (no graph); nothing by default.
         """
         return {}
 
-    def min_batch_size(self) -> int:
-        """Samples that a learner's minibatch must have, at least; checked when an algorithm is built."""
-        return 1
-
-    def rewarded_frames(self, rollout: Rollout) -> torch.Tensor:
+    def rewarded_frames(self, rollout: Rollout) -> Tensor:
         """Newest frames of the observations that steps are rewarded for (``reward_on``): ``[T * N, *frame_shape]``."""
         return rollout.newest_frames(offset=int(self.options.reward_on == "next"))
 
@@ -131,11 +111,8 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
     def start_from(self, backbone: Backbone) -> None:
         """Called when the backbone has got new weights all at once, by pre-training (does nothing)."""
 
-    def after_update(self, backbone: Backbone) -> None:
-        """Called after every optimiser step, for moving averages of networks or the backbone (does nothing)."""
-
     @torch.no_grad()
-    def normalize(self, r_t: torch.Tensor, valid: torch.Tensor, update: bool = True) -> torch.Tensor:
+    def normalize(self, r_t: Tensor, valid: Tensor, update: bool = True) -> Tensor:
         """Scales raw rewards for the value stream and clips them, as the options say.
 
         The scale includes the rollout itself. It is tracked, for the metrics, even where it is not applied.
@@ -157,4 +134,4 @@ class IntrinsicReward(EnvironmentRows, abc.ABC):
         return torch.where(valid, r_t, torch.zeros_like(r_t))
 
 
-INTRINSIC_REWARDS: Registry[IntrinsicReward] = Registry("intrinsic reward")
+INTRINSIC_REWARDS: Registry[IntrinsicReward] = Registry("intrinsic reward", IntrinsicReward)

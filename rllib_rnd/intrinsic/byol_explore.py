@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import action_features, action_size
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
 from rllib_rnd.modules.backbone import Backbone
@@ -20,6 +18,7 @@ from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.moving_average import move_average
 from rllib_rnd.modules.recurrent import Memory
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 # Added to the variance of rewards; keeps constant rewards finite.
@@ -46,7 +45,8 @@ class BYOLExploreOptions(TransitionOptions):
     reward_scale: float = option(1.0, "weight of the reward after all that, lambda of BYOL-Explore", low=0.0)
 
 
-class BYOLExplore(TransitionReward):
+@INTRINSIC_REWARDS.register
+class BYOLExplore(TransitionReward[BYOLExploreOptions]):
     """BYOL-Explore.
 
     Guo et al. 2022, "BYOL-Explore: Exploration by Bootstrapped Prediction" (arXiv:2206.08332), section 3. An encoder
@@ -70,7 +70,7 @@ class BYOLExplore(TransitionReward):
         num_moves: ``[]`` int64, rollouts in them.
 
     Raises:
-        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+        ConfigError: the action is neither Discrete nor a Box ``[A]``.
     """
 
     name = "byol_explore"
@@ -85,11 +85,11 @@ class BYOLExplore(TransitionReward):
     moving: Tensor
     num_moves: Tensor
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
+    def __init__(self, spaces: Spaces, options: BYOLExploreOptions) -> None:
+        super().__init__(spaces, options)
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
         self.target.moments = self.encoder.moments
-        num_actions, size = action_size(action_space), options.memory_size
+        num_actions, size = action_size(spaces.action), options.memory_size
         self.closed_loop = Memory("gru", options.feature_dim + num_actions, size)
         self.open_loop = Memory("gru", num_actions, size)
         self.predictor = nn.Sequential(
@@ -104,8 +104,8 @@ class BYOLExplore(TransitionReward):
         self.register_buffer("num_moves", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sums ``[T, N]``, 0 on reset steps, and what `loss` starts from and aims at.
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sums ``[T, N]``, 0 on reset steps, and what `terms` starts from and aims at.
 
         Features, all ``[T * N, ...]``: ``closed`` b_{t-1} and ``previous_action`` a_{t-1} (zeros where an episode
         begins), ``target`` the normalised target features of ``obs_{t+1}``.
@@ -140,18 +140,13 @@ class BYOLExplore(TransitionReward):
         own = torch.arange(horizon, device=error.device) < self.age[:, None]
         return (error * own).sum(dim=1)
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
         """``byol_explore_loss``: for every start t the mean of ``l_{t,k}`` over the k that its episode and the rollout
-        reach. The targets are those of `reward`.
+        reach. The targets are those of `compute`.
         """
-        index, num_envs, device = index[valid], rollout.num_envs, rollout.frames.device
+        num_envs, device = rollout.num_envs, rollout.frames.device
         actions, valid_steps = self._actions(rollout), rollout.valid.flatten()
         state = self._closed_states(rollout, features, index)
         reached = torch.ones_like(index, dtype=torch.bool)
@@ -165,7 +160,7 @@ class BYOLExplore(TransitionReward):
             predicted = F.normalize(self.predictor(state), dim=1)
             error = 2.0 - 2.0 * (predicted * features["target"][step]).sum(dim=1)
             errors, counts = errors + error * reached, counts + reached
-        return {"byol_explore_loss": ((errors / counts.clamp(min=1.0)).sum(), valid.sum().float())}
+        return {"byol_explore_loss": ((errors / counts.clamp(min=1.0)).sum(), count_samples(index))}
 
     def _closed_states(self, rollout: Rollout, features: dict[str, Tensor], index: Tensor) -> Tensor:
         """``b_t [B, H]``, with a gradient through the last ``bptt_steps`` steps or as many as the rollout has."""
@@ -184,7 +179,7 @@ class BYOLExplore(TransitionReward):
         return state
 
     def _actions(self, rollout: Rollout) -> Tensor:
-        return action_features(rollout.action.flatten(0, 1), self.action_space)
+        return action_features(rollout.action.flatten(0, 1), self.spaces.action)
 
     @torch.no_grad()
     def after_update(self, backbone: Backbone) -> None:
@@ -228,6 +223,3 @@ class BYOLExplore(TransitionReward):
         mean, square, mu = self.moving / (1.0 - self.options.reward_decay**self.num_moves)
         sigma = ((square - mean.square()).clamp(min=0.0) + _EPSILON).sqrt()
         return (sigma if self.options.normalize_reward else torch.ones_like(sigma)), mu
-
-
-INTRINSIC_REWARDS.register("byol_explore", BYOLExplore)

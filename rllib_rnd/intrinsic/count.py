@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.episodic_counts import SimHash, hash_observations
-from rllib_rnd.intrinsic.networks import frame_space
 from rllib_rnd.modules.distributed import all_reduce_sum
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 # 2^64 over the golden ratio, odd, as int64: its product's upper bits depend on all bits of a key (Knuth, TAOCP 3, 6.4).
@@ -38,7 +37,8 @@ class CountOptions(IntrinsicOptions):
     )
 
 
-class Count(IntrinsicReward):
+@INTRINSIC_REWARDS.register
+class Count(IntrinsicReward[CountOptions]):
     """``beta / sqrt(N(s_{t+1}))``, N the visits of the newest frame of ``obs_{t+1}`` in all of training.
 
     Bellemare et al. 2016, "Unifying Count-Based Exploration and Intrinsic Motivation" (arXiv:1606.01868), eq. 3,
@@ -54,21 +54,18 @@ class Count(IntrinsicReward):
 
     Attributes:
         counts: ``[2^table_bits]`` int64, visits per bucket over all environments and learners.
-
-    Raises:
-        ConfigError: the observation is not an array.
     """
 
+    name = "count"
     Options = CountOptions
     source = "Bellemare et al. 2016 (arXiv:1606.01868), hashes by Tang et al. 2017 (arXiv:1611.04717)"
     cost = "one hash per step; a table of 8 MiB; nothing to train"
 
     counts: Tensor
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        space = frame_space(observation_space, frame_stack)
-        self.simhash = SimHash(space, options.simhash_bits) if options.hash == "simhash" else None
+    def __init__(self, spaces: Spaces, options: CountOptions) -> None:
+        super().__init__(spaces, options)
+        self.simhash = SimHash(spaces.frame, options.simhash_bits) if options.hash == "simhash" else None
         self.register_buffer("counts", torch.zeros(2**options.table_bits, dtype=torch.int64))
 
     @torch.no_grad()
@@ -81,7 +78,7 @@ class Count(IntrinsicReward):
         self.counts += all_reduce_sum(visits)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features."""
         valid = rollout.valid.flatten()
         buckets = self._buckets(rollout)[valid]
@@ -106,6 +103,3 @@ def earlier_occurrences(values: Tensor) -> Tensor:
     is_start[1:] = ordered[1:] != ordered[:-1]
     run_start = torch.where(is_start, place, 0).cummax(dim=0).values if len(values) else place
     return torch.empty_like(place).scatter_(0, order, place - run_start)
-
-
-INTRINSIC_REWARDS.register("count", Count)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import ForwardDynamics, InverseDynamics
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 
@@ -31,7 +31,8 @@ class DisagreementOptions(TransitionOptions):
     )
 
 
-class Disagreement(TransitionReward):
+@INTRINSIC_REWARDS.register
+class Disagreement(TransitionReward[DisagreementOptions]):
     """Exploration via disagreement.
 
     Pathak et al. 2019, "Self-Supervised Exploration via Disagreement" (arXiv:1906.04161). M forward models predict
@@ -43,7 +44,7 @@ class Disagreement(TransitionReward):
     minibatch (the paper: each on a bootstrap of the data; its code drops a fifth of each model's losses).
 
     Raises:
-        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+        ConfigError: the action is neither Discrete nor a Box ``[A]``.
     """
 
     name = "disagreement"
@@ -51,19 +52,20 @@ class Disagreement(TransitionReward):
     source = "Pathak et al. 2019 (arXiv:1906.04161)"
     cost = "one encoding and ensemble_size forward models per step; random features are computed once per rollout"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
+    def __init__(self, spaces: Spaces, options: DisagreementOptions) -> None:
+        super().__init__(spaces, options)
         self.inverse: InverseDynamics | None = None
         if options.encoder == "inverse":
-            self.inverse = InverseDynamics(options.feature_dim, action_space, [options.model_size])
+            self.inverse = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
         else:
             self.encoder.requires_grad_(False)
         self.models = nn.ModuleList(
-            ForwardDynamics(options.feature_dim, action_space, options.model_size) for _ in range(options.ensemble_size)
+            ForwardDynamics(options.feature_dim, spaces.action, options.model_size)
+            for _ in range(options.ensemble_size)
         )
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 1: ``[T, N]``, 0 on reset steps; if random, the features ``phi_t`` and ``phi_tp1`` ``[T * N, D]``."""
         phi = self.encode(rollout)
         action = rollout.action.flatten(0, 1)
@@ -80,33 +82,24 @@ class Disagreement(TransitionReward):
         """``[B, D]`` and actions -> every model's prediction of ``phi_{t+1}``, ``[M, B, D]``."""
         return torch.stack([model(phi_t, action_t) for model in self.models])
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
         """``disagreement_forward_loss``: the models' squared errors, mean over features and over the samples that each
         model keeps, summed over models. With trained features also ``disagreement_inverse_loss``, whose gradient alone
         reaches the encoder.
         """
         draw = torch.rand((len(self.models), len(index)), generator=generator, device=generator.device)
-        keep = (draw < self.options.update_proportion).to(index.device)[:, valid]
-        index = index[valid]
+        keep = (draw < self.options.update_proportion).to(index.device)
         terms: LossTerms = {}
         if self.inverse is None:
             phi_t, phi_tp1 = features["phi_t"][index], features["phi_tp1"][index]
             action_t = rollout.action.flatten(0, 1)[index]
         else:
             phi_t, phi_tp1, action_t = self.transitions(rollout, index)
-            count = valid.sum().float()
-            terms["disagreement_inverse_loss"] = (self.inverse.loss(phi_t, phi_tp1, action_t).sum(), count)
+            error = self.inverse.loss(phi_t, phi_tp1, action_t)
+            terms["disagreement_inverse_loss"] = (error.sum(), count_samples(index))
         error = (self.predict(phi_t.detach(), action_t) - phi_tp1.detach()).square().mean(dim=2)
         # The ratio of sum and count is the sum over models of each one's mean error.
         terms["disagreement_forward_loss"] = ((error * keep).sum(), keep.sum() / len(self.models))
         return terms
-
-
-INTRINSIC_REWARDS.register("disagreement", Disagreement)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import torch
 from torch import nn
 
-from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, count_samples
 from rllib_rnd.rollout import Rollout
 
 
@@ -35,7 +36,10 @@ class DistillationOptions(IntrinsicOptions):
     feature_dim: int = option(512, "size of the target's output and of the predictor's extra layers", low=1)
 
 
-class Distillation(IntrinsicReward, abc.ABC):
+DistillationOptionsT = TypeVar("DistillationOptionsT", bound=DistillationOptions, covariant=True)
+
+
+class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
     """Base of rewards that are the error in predicting a random network.
 
     Burda et al. 2018 (arXiv:1810.12894), section 2.2. A target network f is drawn at random and never changes; a
@@ -59,41 +63,34 @@ class Distillation(IntrinsicReward, abc.ABC):
         """What the networks read of the observations that steps ``index [B]`` are rewarded for: ``[B, ...]``."""
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Prediction errors ``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
         inputs = (self.inputs(rollout, index) for index in rollout.index_chunks())
         target, error = prediction_errors(self.target, self.predictor, inputs, self._reduce)
         return rollout.per_step(error), {"target": target}
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, torch.Tensor],
-        index: torch.Tensor,
-        generator: torch.Generator,
-        valid: torch.Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, torch.Tensor], index: torch.Tensor, generator: torch.Generator
     ) -> LossTerms:
         """``rnd_predictor_loss``: the squared error, mean over features, of the samples that the mask keeps.
 
-        The mask is drawn first, and the predictor runs on kept and valid samples only. Count: kept samples,
-        or with the element mask kept elements / D, so that both have the scale of a mean per sample.
+        The mask is drawn first, and the predictor runs on kept samples only. Count: kept samples, or with the
+        element mask kept elements / D, so that both have the scale of a mean per sample.
         """
         by_element = self.options.mask_granularity == "element"
         draw_shape = (index.shape[0], self.options.feature_dim) if by_element else (index.shape[0],)
         draw = torch.rand(draw_shape, generator=generator, device=generator.device)
         keep = (draw < self.options.update_proportion).to(index.device)
-        chosen = (valid if by_element else keep & valid).nonzero().squeeze(1)
-        if chosen.numel() == 0:
+        kept_index = index if by_element else index[keep]
+        if len(kept_index) == 0:
             # Every parameter still takes part in the graph, as gradient averaging over learners expects.
             zero = torch.stack([p.sum() for p in self.predictor.parameters()]).sum() * 0.0
             return {"rnd_predictor_loss": (zero, zero.detach().clone())}
-        kept_index = index[chosen]
         squared = (self.predictor(self.inputs(rollout, kept_index)) - features["target"][kept_index]).square()
         if by_element:
-            weight = keep[chosen].to(squared.dtype) / self.options.feature_dim
+            weight = keep.to(squared.dtype) / self.options.feature_dim
             return {"rnd_predictor_loss": ((squared * weight).sum(), weight.sum())}
-        count = torch.tensor(float(chosen.numel()), device=squared.device)
-        return {"rnd_predictor_loss": (squared.mean(dim=1).sum(), count)}
+        return {"rnd_predictor_loss": (squared.mean(dim=1).sum(), count_samples(kept_index))}
 
     def _reduce(self, error: torch.Tensor) -> torch.Tensor:
         squared = error.square()

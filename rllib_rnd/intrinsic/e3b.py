@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import InverseDynamics
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 
@@ -27,7 +26,8 @@ class E3BOptions(TransitionOptions):
     ridge: float = option(0.1, "lambda, what the diagonal of the matrix starts with; E3B: 0.1", low=1e-6)
 
 
-class E3B(TransitionReward):
+@INTRINSIC_REWARDS.register
+class E3B(TransitionReward[E3BOptions]):
     """``phi_{t+1}^T C_t^{-1} phi_{t+1}`` with ``C_t = lambda I + sum_{i <= t} phi_i phi_i^T`` over the episode so far.
 
     Henaff et al. 2022, "Exploration via Elliptical Episodic Bonuses" (arXiv:2210.05805), algorithm 1.
@@ -42,7 +42,7 @@ class E3B(TransitionReward):
         inverse_dynamics: what trains the encoder.
 
     Raises:
-        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+        ConfigError: the action is neither Discrete nor a Box ``[A]``.
     """
 
     name = "e3b"
@@ -52,13 +52,13 @@ class E3B(TransitionReward):
 
     inverse: Tensor
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, [options.model_size])
+    def __init__(self, spaces: Spaces, options: E3BOptions) -> None:
+        super().__init__(spaces, options)
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
         self.register_rows("inverse", torch.eye(options.feature_dim, dtype=torch.float64) / options.ridge)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features: the encoder changes with every step of the optimizer."""
         phi = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
         is_first = rollout.is_first
@@ -91,17 +91,9 @@ class E3B(TransitionReward):
         self.inverse.baddbmm_(v, v.transpose(1, 2), alpha=-1.0)
         return bonus
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
         """``e3b_inverse_loss``: cross-entropy (or half the squared error) of the predicted actions."""
-        loss = self.inverse_dynamics.loss(*self.transitions(rollout, index[valid]))
-        return {"e3b_inverse_loss": (loss.sum(), valid.sum().float())}
-
-
-INTRINSIC_REWARDS.register("e3b", E3B)
+        loss = self.inverse_dynamics.loss(*self.transitions(rollout, index))
+        return {"e3b_inverse_loss": (loss.sum(), count_samples(index))}

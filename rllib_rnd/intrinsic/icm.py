@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 
@@ -29,7 +28,8 @@ class ICMOptions(TransitionOptions):
     )
 
 
-class ICM(TransitionReward):
+@INTRINSIC_REWARDS.register
+class ICM(TransitionReward[ICMOptions]):
     """Intrinsic curiosity module.
 
     Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised Prediction" (arXiv:1705.05363). An inverse
@@ -41,7 +41,7 @@ class ICM(TransitionReward):
     convolution, 288 numbers at 42 x 42). Vectors: linear layers.
 
     Raises:
-        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+        ConfigError: the action is neither Discrete nor a Box ``[A]``.
     """
 
     name = "icm"
@@ -51,13 +51,13 @@ class ICM(TransitionReward):
     convs = ICM_CONVS
     activation = nn.ELU
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse = InverseDynamics(options.feature_dim, action_space, [options.model_size])
-        self.forward_model = ForwardDynamics(options.feature_dim, action_space, options.model_size)
+    def __init__(self, spaces: Spaces, options: ICMOptions) -> None:
+        super().__init__(spaces, options)
+        self.inverse = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
+        self.forward_model = ForwardDynamics(options.feature_dim, spaces.action, options.model_size)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Eq. 6: ``[T, N]``, 0 on reset steps. No features: the encoder changes with every step of the optimizer."""
         phi = self.encode(rollout)
         action, num_envs = rollout.action.flatten(0, 1), rollout.num_envs
@@ -66,26 +66,18 @@ class ICM(TransitionReward):
         ]
         return rollout.per_step(self.options.eta * torch.cat(parts)), {}
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
-        """``icm_inverse_loss`` and ``icm_forward_loss`` with their weights of eq. 7, over the valid samples."""
-        phi_t, phi_tp1, action_t = self.transitions(rollout, index[valid])
+        """``icm_inverse_loss`` and ``icm_forward_loss`` with their weights of eq. 7."""
+        phi_t, phi_tp1, action_t = self.transitions(rollout, index)
         inverse = self.inverse.loss(phi_t, phi_tp1, action_t).sum()
         if not self.options.forward_trains_encoder:
             phi_t, phi_tp1 = phi_t.detach(), phi_tp1.detach()
         forward = self._forward_error(phi_t, phi_tp1, action_t).sum()
-        count, beta = valid.sum().float(), self.options.beta
+        count, beta = count_samples(index), self.options.beta
         return {"icm_inverse_loss": ((1 - beta) * inverse, count), "icm_forward_loss": (beta * forward, count)}
 
     def _forward_error(self, phi_t: Tensor, phi_tp1: Tensor, action_t: Tensor) -> Tensor:
         """Eq. 5: ``[B]``, half the squared error, summed over features."""
         return 0.5 * (self.forward_model(phi_t, action_t) - phi_tp1).square().sum(dim=1)
-
-
-INTRINSIC_REWARDS.register("icm", ICM)

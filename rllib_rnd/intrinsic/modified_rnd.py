@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +14,13 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
 from rllib_rnd.intrinsic.feature_watch import FeatureWatch
-from rllib_rnd.modules.backbone import Backbone, box_space, representation_shape
+from rllib_rnd.modules.backbone import Backbone, representation_shape
 from rllib_rnd.modules.image import MIN_IMAGE_SIDE, conv_stack, is_image
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.moving_average import move_average
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 # (output channels, kernel, stride, padding): each side grows by one, by one, and loses one.
@@ -41,7 +41,8 @@ class ModifiedRNDOptions(DistillationOptions):
     )
 
 
-class ModifiedRND(Distillation):
+@INTRINSIC_REWARDS.register
+class ModifiedRND(Distillation[ModifiedRNDOptions]):
     """Random network distillation on the features that the policy's backbone makes of whole observations.
 
     After "modified RND" of the RND+BYOL lineage (reproductions of Burda et al. 2018, arXiv:1810.12894, with
@@ -65,18 +66,21 @@ class ModifiedRND(Distillation):
         ConfigError: observations are vectors.
     """
 
+    name = "modified_rnd"
     Options = ModifiedRNDOptions
     source = "RND+BYOL lineage; Burda et al. 2018 (arXiv:1810.12894)"
     cost = "one forward pass of the backbone per step, and two of small networks; trains on update_proportion"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        shape = box_space(observation_space).shape
+    def __init__(self, spaces: Spaces, options: ModifiedRNDOptions) -> None:
+        super().__init__(spaces, options)
+        shape = spaces.observation.shape
         if not is_image(shape):
             raise ConfigError(
-                f"config.intrinsic_reward (modified_rnd): observations of shape {shape} are no images; allowed are "
+                "type",
+                f"observations of shape {shape} are no images",
                 f"images of {MIN_IMAGE_SIDE} x {MIN_IMAGE_SIDE} pixels or more, whose backbone leaves out what is not "
-                "needed. Nearest: 'rnd', which reads vectors themselves."
+                "needed",
+                "rnd",
             )
         self.watch = FeatureWatch("rnd")
         self.average: Backbone | None = None
@@ -123,7 +127,7 @@ class ModifiedRND(Distillation):
     @torch.no_grad()
     def after_update(self, backbone: Backbone) -> None:
         """Moves the moving average, if there is one; its buffers are the backbone's."""
-        if self.average is not None:
+        if self.average is not None and self.options.tau is not None:
             move_average(self.average.parameters(), backbone.parameters(), self.options.tau)
             for own, online in zip(self.average.buffers(), backbone.buffers(), strict=True):
                 own.copy_(online)
@@ -158,6 +162,3 @@ class ModifiedRND(Distillation):
         for _ in range(extra_layers):
             layers += [nn.ReLU(), orthogonal_init(nn.Linear(dim, dim))]
         return nn.Sequential(*layers)
-
-
-INTRINSIC_REWARDS.register("modified_rnd", ModifiedRND)

@@ -43,7 +43,6 @@ class ObservationEncoder(nn.Module):
         hidden_sizes: linear layers before the last, of vectors.
         convs: of images.
         activation: after every layer but the last.
-        where: names the place in the configuration for errors.
 
     Raises:
         ConfigError: the observation is not an array, or its images are too small.
@@ -56,7 +55,6 @@ class ObservationEncoder(nn.Module):
         hidden_sizes: Sequence[int] = (128,),
         convs: Sequence[ConvSpec] = NATURE_CONVS,
         activation: type[nn.Module] = nn.ReLU,
-        where: str = "config.intrinsic_reward",
     ) -> None:
         super().__init__()
         box = box_space(space)
@@ -68,7 +66,7 @@ class ObservationEncoder(nn.Module):
             self.body = linear_stack(size, hidden_sizes, activation)
             size = hidden_sizes[-1] if hidden_sizes else size
         else:
-            size = math.prod(conv_output_shape(convs, self.layout, where))
+            size = math.prod(conv_output_shape(convs, self.layout, ""))
             self.body = nn.Sequential(conv_stack(self.layout.channels, convs, activation), nn.Flatten())
         self.head = orthogonal_init(nn.Linear(size, feature_dim))
 
@@ -88,12 +86,6 @@ class ObservationEncoder(nn.Module):
         return self.head(self.body(x))
 
 
-def frame_space(observation_space: gym.Space, frame_stack: int) -> gym.spaces.Box:
-    """The space of one frame of a stack (the observation's own without one)."""
-    box = box_space(observation_space)
-    return box if frame_stack == 1 else gym.spaces.Box(box.low[0], box.high[0], dtype=box.dtype.type)  # type: ignore[arg-type, union-attr]
-
-
 def action_size(space: gym.Space) -> int:
     """Width of `action_features`.
 
@@ -104,7 +96,7 @@ def action_size(space: gym.Space) -> int:
         return int(space.n)
     if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
         return int(space.shape[0])
-    raise ConfigError(f"action space {space} is not supported; allowed is Discrete(n) or a Box of shape [A].")
+    raise ConfigError("", f"action space {space} is not supported", "Discrete(n) or a Box of shape [A]")
 
 
 def action_features(action: Tensor, space: gym.Space) -> Tensor:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import InverseDynamics
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 
@@ -37,7 +36,8 @@ class NGUOptions(TransitionOptions):
     rnd_update_proportion: float = option(1.0, "update_proportion of the lifelong part", low=0.0, high=1.0)
 
 
-class NGU(TransitionReward):
+@INTRINSIC_REWARDS.register
+class NGU(TransitionReward[NGUOptions]):
     """``r_episodic * clamp(alpha, 1, L)``, paid for obs_{t+1}.
 
     Badia et al. 2020, "Never Give Up" (arXiv:2002.06038), section 2 and algorithm 1:
@@ -48,7 +48,7 @@ class NGU(TransitionReward):
     - ``alpha = 1 + (e - mean) / std`` with RND's error e and its running moments.
 
     Like the scale of every reward, d_m^2 and the moments of e include the rollout that they scale, and are summed
-    over learners; all must therefore call ``reward`` equally often. Embeddings are kept as they were when they were
+    over learners; all must therefore call ``compute`` equally often. Embeddings are kept as they were when they were
     written, as in the paper. A full memory is a ring: the oldest embedding of the episode goes.
 
     Attributes:
@@ -59,7 +59,7 @@ class NGU(TransitionReward):
         rnd: the lifelong part; reads newest frames, as always.
 
     Raises:
-        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+        ConfigError: the action is neither Discrete nor a Box ``[A]``.
     """
 
     name = "ngu"
@@ -70,15 +70,15 @@ class NGU(TransitionReward):
     memory: Tensor
     written: Tensor
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse_dynamics = InverseDynamics(options.feature_dim, action_space, [options.model_size])
+    def __init__(self, spaces: Spaces, options: NGUOptions) -> None:
+        super().__init__(spaces, options)
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
         rnd_options = RNDOptions(
             feature_dim=options.rnd_feature_dim,
             hidden_sizes=options.rnd_hidden_sizes,
             update_proportion=options.rnd_update_proportion,
         )
-        self.rnd = RND(observation_space, action_space, frame_stack, rnd_options)
+        self.rnd = RND(spaces, rnd_options)
         self.distance_moments = RunningMoments()
         self.error_moments = RunningMoments()
         self.register_rows("memory", torch.zeros(options.capacity, options.feature_dim))
@@ -91,9 +91,9 @@ class NGU(TransitionReward):
         self.rnd.update_statistics(rollout)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps) and RND's feature ``target [T * N, D]``."""
-        error, features = self.rnd.reward(rollout)
+        error, features = self.rnd.compute(rollout)
         embedding = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
         squared = self.neighbor_distances(embedding, rollout.is_first)
         known = rollout.valid[:, :, None] & squared.isfinite()
@@ -140,18 +140,13 @@ class NGU(TransitionReward):
         """RND's errors ``[...]`` -> factors from 1 to L ``[...]``."""
         return (1.0 + self.error_moments.normalize(error)).clamp(1.0, self.options.max_modulator)
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
         """RND's ``rnd_predictor_loss``, and ``ngu_inverse_loss`` of the predicted actions."""
-        loss = self.inverse_dynamics.loss(*self.transitions(rollout, index[valid]))
-        terms = self.rnd.loss(rollout, features, index, generator, valid)
-        return {**terms, "ngu_inverse_loss": (loss.sum(), valid.sum().float())}
+        loss = self.inverse_dynamics.loss(*self.transitions(rollout, index))
+        terms = self.rnd.terms(rollout, features, index, generator)
+        return {**terms, "ngu_inverse_loss": (loss.sum(), count_samples(index))}
 
     def _nearest(self, embedding: Tensor) -> Tensor:
         """``[N, D]`` -> squared distances to at most k nearest ``[N, <= k]``."""
@@ -168,6 +163,3 @@ class NGU(TransitionReward):
         rows = active.nonzero()[:, 0]
         self.memory[rows, self.written[rows] % self.options.capacity] = embedding[rows]
         self.written += active
-
-
-INTRINSIC_REWARDS.register("ngu", NGU)

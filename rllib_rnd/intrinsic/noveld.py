@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 
@@ -31,6 +31,7 @@ class NovelDOptions(RNDOptions):
     )
 
 
+@INTRINSIC_REWARDS.register
 class NovelD(RND):
     """``max(novelty(s_{t+1}) - alpha novelty(s_t), 0)`` where s_{t+1} is seen for the first time in its episode.
 
@@ -45,19 +46,22 @@ class NovelD(RND):
         episode_counts: visits in the current episodes.
 
     Raises:
-        ConfigError: the observation is not an array, or its images are too small.
+        ConfigError: images are too small.
     """
 
-    Options: ClassVar[type[Any]] = NovelDOptions
+    name = "noveld"
+    Options = NovelDOptions
     source = "Zhang et al. 2021 (NeurIPS; BeBold: arXiv:2012.08621)"
     cost = "that of rnd, plus a hash per step"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
+    options: NovelDOptions
+
+    def __init__(self, spaces: Spaces, options: NovelDOptions) -> None:
+        super().__init__(spaces, options)
         self.episode_counts = EpisodicCounts(options.capacity)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
         novelty, target = self._novelty(rollout)
         frames = rollout.frames[rollout.frame_stack - 1 :].flatten(0, 1)
@@ -72,6 +76,3 @@ class NovelD(RND):
         inputs = (self.normalize_frames(rollout.newest_frame(index)) for index in chunks)
         target, novelty = prediction_errors(self.target, self.predictor, inputs, lambda d: d.norm(dim=1))
         return novelty.reshape(-1, rollout.num_envs), target
-
-
-INTRINSIC_REWARDS.register("noveld", NovelD)

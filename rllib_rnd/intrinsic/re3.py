@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
-from rllib_rnd.intrinsic.networks import ObservationEncoder, frame_space
+from rllib_rnd.intrinsic.networks import ObservationEncoder
 from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import CHUNK, Rollout
 
 # Distances, or elements of neighbours, computed at a time (16 MiB): bounds memory.
@@ -31,7 +30,8 @@ class RE3Options(IntrinsicOptions):
     decay: float = option(0.0, "rho of coeff (1 - rho)^t, t agent steps; RE3: 0, 1e-5 or 2.5e-5", low=0.0, high=1.0)
 
 
-class RE3(IntrinsicReward):
+@INTRINSIC_REWARDS.register
+class RE3(IntrinsicReward[RE3Options]):
     """``log(1 + ||y - y_k||)``, y_k the k-th nearest neighbour of y among features of a random encoder.
 
     Seo et al. 2021, "State Entropy Maximization with Random Encoders" (arXiv:2102.09430), section 3. The mean of
@@ -40,7 +40,7 @@ class RE3(IntrinsicReward):
     normalised by the moments of the first statistics (random play), and only by those, so that y never changes.
 
     Neighbours come from the rollout itself, in both directions of time, and from the last ``capacity`` features of
-    earlier ones, both of all environments and learners; all must call ``reward`` equally often.
+    earlier ones, both of all environments and learners; all must call ``compute`` equally often.
 
     Attributes:
         memory: ``[capacity, D]``, features of earlier rollouts, a ring.
@@ -48,9 +48,10 @@ class RE3(IntrinsicReward):
         encoder: frame -> y ``[B, D]``, without gradient.
 
     Raises:
-        ConfigError: the observation is not an array, or its images are too small.
+        ConfigError: images are too small.
     """
 
+    name = "re3"
     Options = RE3Options
     source = "Seo et al. 2021 (arXiv:2102.09430)"
     cost = "one encoder pass per step, and distances to (capacity + samples of a rollout) features; nothing to train"
@@ -58,14 +59,9 @@ class RE3(IntrinsicReward):
     memory: Tensor
     written: Tensor
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        self.encoder = ObservationEncoder(
-            frame_space(observation_space, frame_stack),
-            options.feature_dim,
-            options.hidden_sizes,
-            where="config.intrinsic_reward (re3)",
-        )
+    def __init__(self, spaces: Spaces, options: RE3Options) -> None:
+        super().__init__(spaces, options)
+        self.encoder = ObservationEncoder(spaces.frame, options.feature_dim, options.hidden_sizes)
         self.encoder.requires_grad_(False)
         self.register_buffer("memory", torch.zeros(options.capacity, options.feature_dim))
         self.register_buffer("written", torch.zeros((), dtype=torch.int64))
@@ -83,7 +79,7 @@ class RE3(IntrinsicReward):
         self._remember(y)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features."""
         valid = rollout.valid.flatten()
         y = self._encode(rollout)[valid]
@@ -159,6 +155,3 @@ def _of_all_learners(rows: Tensor) -> Tensor:
     everyone = rows.new_zeros(sum(counts), rows.shape[1])
     everyone[start : start + len(rows)] = rows
     return all_reduce_sum(everyone)
-
-
-INTRINSIC_REWARDS.register("re3", RE3)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 
@@ -35,7 +34,8 @@ class RIDEOptions(TransitionOptions):
     )
 
 
-class RIDE(TransitionReward):
+@INTRINSIC_REWARDS.register
+class RIDE(TransitionReward[RIDEOptions]):
     """Rewarding impact-driven exploration.
 
     Raileanu and Rocktaeschel 2020 (arXiv:2002.12292). ``r_t = scale ||phi_{t+1} - phi_t||_2 / sqrt(N_ep(s_{t+1}))``:
@@ -49,7 +49,7 @@ class RIDE(TransitionReward):
         counts: visits per environment in its current episode; they outlive rollouts.
 
     Raises:
-        ConfigError: the observation is not an array, or the action neither Discrete nor a Box ``[A]``.
+        ConfigError: the action is neither Discrete nor a Box ``[A]``.
     """
 
     name = "ride"
@@ -59,14 +59,14 @@ class RIDE(TransitionReward):
     convs = ICM_CONVS
     activation = nn.ELU
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        self.inverse = InverseDynamics(options.feature_dim, action_space, [options.model_size])
-        self.forward_model = ForwardDynamics(options.feature_dim, action_space, options.model_size)
+    def __init__(self, spaces: Spaces, options: RIDEOptions) -> None:
+        super().__init__(spaces, options)
+        self.inverse = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
+        self.forward_model = ForwardDynamics(options.feature_dim, spaces.action, options.model_size)
         self.counts = EpisodicCounts(options.capacity)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]``, 0 on reset steps. No features: the encoder changes with every step of the optimizer."""
         phi = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
         r_t = self.options.reward_scale * (phi[1:] - phi[:-1]).norm(dim=2)
@@ -80,26 +80,18 @@ class RIDE(TransitionReward):
         keys = hash_observations(newest.flatten(0, 1)).view(-1, rollout.num_envs)
         return self.counts.count_rollout(keys, rollout.is_first)
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
-        """``ride_inverse_loss`` and ``ride_forward_loss`` with their weights, over the valid samples.
+        """``ride_inverse_loss`` and ``ride_forward_loss`` with their weights.
 
         Both train the encoder. Forward: the squared error, summed over features.
         """
-        phi_t, phi_tp1, action_t = self.transitions(rollout, index[valid])
+        phi_t, phi_tp1, action_t = self.transitions(rollout, index)
         inverse = self.inverse.loss(phi_t, phi_tp1, action_t).sum()
         forward = (self.forward_model(phi_t, action_t) - phi_tp1).square().sum()
-        count = valid.sum().float()
+        count = count_samples(index)
         return {
             "ride_inverse_loss": (self.options.inverse_coeff * inverse, count),
             "ride_forward_loss": (self.options.forward_coeff * forward, count),
         }
-
-
-INTRINSIC_REWARDS.register("ride", RIDE)

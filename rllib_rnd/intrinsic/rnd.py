@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
-import gymnasium as gym
 import torch
 from torch import nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
-from rllib_rnd.modules.backbone import box_space
 from rllib_rnd.modules.image import (
     NATURE_CONVS,
     conv_output_shape,
@@ -24,6 +22,7 @@ from rllib_rnd.modules.image import (
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 # (output channels, kernel, stride, padding)
@@ -54,7 +53,8 @@ class RNDOptions(DistillationOptions):
     hidden_sizes: tuple[int, ...] = option((128, 128), "vectors: hidden layers of the encoders", low=1)
 
 
-class RND(Distillation):
+@INTRINSIC_REWARDS.register
+class RND(Distillation[RNDOptions]):
     """Random network distillation.
 
     Burda et al. 2018, "Exploration by Random Network Distillation" (arXiv:1810.12894). A target network f
@@ -70,19 +70,19 @@ class RND(Distillation):
         target, predictor: the two networks, normalised frame -> ``[B, feature_dim]``.
 
     Raises:
-        ConfigError: the observation is not an array, or its images are too small.
+        ConfigError: images are too small.
     """
 
-    Options = RNDOptions
+    name = "rnd"
+    Options: ClassVar[type[RNDOptions]] = RNDOptions
     source = "Burda et al. 2018 (arXiv:1810.12894)"
     cost = "two forward passes per step; the predictor trains on update_proportion of the samples"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        shape = box_space(observation_space).shape
-        self.frame_shape = shape[1:] if frame_stack > 1 else shape
-        self._layout = image_layout(self.frame_shape) if is_image(self.frame_shape) else None
-        self.obs_moments = RunningMoments(self.frame_shape)
+    def __init__(self, spaces: Spaces, options: RNDOptions) -> None:
+        super().__init__(spaces, options)
+        shape = spaces.frame.shape
+        self._layout = image_layout(shape) if is_image(shape) else None
+        self.obs_moments = RunningMoments(shape)
         self.target = self._make_network(extra_layers=0)
         self.target.requires_grad_(False).eval()
         self.predictor = self._make_network(extra_layers=2)
@@ -127,7 +127,7 @@ class RND(Distillation):
             size = options.hidden_sizes[-1] if options.hidden_sizes else size
         else:
             convs = _CONV_LAYOUTS[options.conv_layout]
-            size = math.prod(conv_output_shape(convs, self._layout, "config.intrinsic_reward (rnd)"))
+            size = math.prod(conv_output_shape(convs, self._layout, ""))
             layers = [conv_stack(self._layout.channels, convs, encoder_activation), nn.Flatten()]
         layers.append(orthogonal_init(nn.Linear(size, options.feature_dim)))
         for _ in range(extra_layers):
@@ -136,6 +136,3 @@ class RND(Distillation):
                 orthogonal_init(nn.Linear(options.feature_dim, options.feature_dim)),
             ]
         return nn.Sequential(*layers)
-
-
-INTRINSIC_REWARDS.register("rnd", RND)

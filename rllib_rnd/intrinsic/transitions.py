@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.intrinsic.networks import ObservationEncoder
 from rllib_rnd.modules.image import NATURE_CONVS, ConvSpec
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 
@@ -28,7 +28,10 @@ class TransitionOptions(IntrinsicOptions):
     model_size: int = option(256, "width of the hidden layer of each model on the features", low=1)
 
 
-class TransitionReward(IntrinsicReward):
+TransitionOptionsT = TypeVar("TransitionOptionsT", bound=TransitionOptions, covariant=True)
+
+
+class TransitionReward(IntrinsicReward[TransitionOptionsT]):
     """Base of the rewards that look at ``(obs_t, a_t, obs_{t+1})`` in the features of one encoder.
 
     The encoder reads whole observations, frame stack included: one frame does not tell how things move.
@@ -38,16 +41,14 @@ class TransitionReward(IntrinsicReward):
         metrics: after an update: ``<name>_feature_std`` and ``<name>_feature_drift``, as of `FeatureWatch`.
     """
 
-    Options = TransitionOptions
+    Options: ClassVar[type[TransitionOptions]] = TransitionOptions
     convs: ClassVar[Sequence[ConvSpec]] = NATURE_CONVS
     activation: ClassVar[type[nn.Module]] = nn.ReLU
-    #: YAML name, of the metrics.
-    name: ClassVar[str]
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
+    def __init__(self, spaces: Spaces, options: TransitionOptionsT) -> None:
+        super().__init__(spaces, options)
         self.encoder = ObservationEncoder(
-            observation_space, options.feature_dim, options.hidden_sizes, self.convs, self.activation
+            spaces.observation, options.feature_dim, options.hidden_sizes, self.convs, self.activation
         )
         self.watch = FeatureWatch(self.name)
 

@@ -74,7 +74,7 @@ def prepare_training(
     gammas, episodic, coeffs = [settings.gamma], [True], [settings.extrinsic_coeff]
     features, metrics = [], {"advantage_samples": valid.sum()}
     for i, reward in enumerate(module.rewards()):
-        raw, cached = reward.reward(rollout)
+        raw, cached = reward.compute(rollout)
         normalized = reward.normalize(raw, valid)
         rewards.append(normalized * valid)
         features.append(cached)

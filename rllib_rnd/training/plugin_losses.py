@@ -13,7 +13,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
-from rllib_rnd.options import numbered
+from rllib_rnd.options import numbered, plugin_path
 from rllib_rnd.rollout import Rollout
 
 #: What plug-ins report stands in a section of its own among a learner's metrics: their names are theirs.
@@ -48,11 +48,13 @@ def check_minibatches(rewards: Sequence[IntrinsicReward], losses: Sequence[Auxil
     plugins = {"intrinsic_reward": rewards, "auxiliary_loss": losses}
     for kind, members in plugins.items():
         for i, plugin in enumerate(members):
-            if samples < plugin.min_batch_size():
+            if samples < plugin.min_batch_size:
                 raise ConfigError(
-                    f"{kind}[{i}]: minibatches of {samples} samples per learner are too small for its loss, which "
-                    f"compares samples with each other; allowed are {plugin.min_batch_size()} or more: fewer "
-                    "num_minibatches, a larger minibatch_size, or more environments."
+                    plugin_path(kind, i, len(members)),
+                    f"minibatches of {samples} samples per learner are too small for its loss, which compares samples "
+                    "with each other",
+                    f"{plugin.min_batch_size} or more: fewer num_minibatches, a larger minibatch_size, or more "
+                    "environments",
                 )
 
 
@@ -63,10 +65,10 @@ def reward_terms(
     index: Tensor,
     generator: torch.Generator,
 ) -> list[Term]:
-    """Losses of intrinsic rewards on valid samples, ``index [B]``; ``features`` are what each ``reward`` returned."""
-    terms, valid = [], torch.ones(len(index), dtype=torch.bool, device=index.device)
+    """Losses of intrinsic rewards on valid samples, ``index [B]``; ``features`` are what each ``compute`` returned."""
+    terms: list[Term] = []
     for i, reward in enumerate(rewards):
-        named = reward.loss(rollout, features[i], index, generator, valid)
+        named = reward.terms(rollout, features[i], index, generator)
         terms += [Term(numbered(name, i), *term) for name, term in named.items()]
     return terms
 
@@ -75,9 +77,9 @@ def auxiliary_terms(
     losses: Sequence[AuxiliaryLoss], backbone: Backbone, rollout: Rollout, index: Tensor, generator: torch.Generator
 ) -> list[Term]:
     """Auxiliary losses on valid samples, ``index [B]``."""
-    terms, valid = [], torch.ones(len(index), dtype=torch.bool, device=index.device)
+    terms: list[Term] = []
     for i, loss in enumerate(losses):
-        named, options = loss.loss(backbone, rollout, index, generator, valid), loss.options
+        named, options = loss.terms(backbone, rollout, index, generator), loss.options
         terms += [Term(numbered(n, i), *term, options.coeff, options.project_gradient) for n, term in named.items()]
     return terms
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rllib_rnd.auxiliary.augmentations import (
     AUGMENTATIONS,
-    Augmentation,
     AugmentationOptions,
+    ObservationAugmentation,
     build_augmentation,
     shift_images,
 )
@@ -31,13 +31,13 @@ def float_space(*shape: int, low: float = -np.inf, high: float = np.inf) -> gym.
     return gym.spaces.Box(low, high, shape, np.float32)
 
 
-def make(name: str, space: gym.spaces.Box | None = None, **options: Any) -> Augmentation:
+def make(name: str, space: gym.spaces.Box | None = None, **options: Any) -> ObservationAugmentation:
     space = space or bytes_space(4, SIDE, SIDE)
     given: dict[str, Any] = {"augmentation": name, **options}
-    return build_augmentation(space, AugmentationOptions(**given), "config.auxiliary_loss")
+    return build_augmentation(space, AugmentationOptions(**given))
 
 
-def augment(augmentation: Augmentation, obs: Tensor, seed: int = 0) -> Tensor:
+def augment(augmentation: ObservationAugmentation, obs: Tensor, seed: int = 0) -> Tensor:
     return augmentation(obs, torch.Generator().manual_seed(seed))
 
 
@@ -257,7 +257,7 @@ def test_what_does_not_fit_the_observation_is_refused_at_build_time(
 ) -> None:
     with pytest.raises(ConfigError, match=allowed) as refused:
         make(name, space)
-    for part in ("config.auxiliary_loss.augmentation", repr(name), str(space.shape), str(space.dtype)):
+    for part in ("augmentation: ", repr(name), str(space.shape), str(space.dtype)):
         assert part in str(refused.value)
 
 

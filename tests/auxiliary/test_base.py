@@ -14,6 +14,7 @@ from rllib_rnd.auxiliary import AUXILIARY_LOSSES, AuxiliaryLoss, AuxiliaryOption
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules import build_backbone
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +24,15 @@ class NormOptions(AuxiliaryOptions):
     power: int = option(2, "exponent", low=1)
 
 
-class FeatureNorm(AuxiliaryLoss):
+class FeatureNorm(AuxiliaryLoss[NormOptions]):
     """Keeps features small."""
 
+    name = "feature_norm"
     Options = NormOptions
 
-    def loss(self, backbone: Any, rollout: Any, index: Any, generator: Any, valid: Any) -> dict[str, Any]:
+    def terms(self, backbone: Any, rollout: Any, index: Any, generator: Any) -> LossTerms:
         features = backbone(rollout.obs(index)).policy.abs() ** self.options.power
-        weight = valid.float()
-        return {"feature_norm": ((features.mean(1) * weight).sum(), weight.sum())}
+        return {"feature_norm": (features.mean(1).sum(), count_samples(index))}
 
 
 class Observations:
@@ -43,13 +44,13 @@ class Observations:
 
 def test_a_registered_loss_is_parsed_and_trains_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AUXILIARY_LOSSES, "_classes", {"feature_norm": FeatureNorm})
-    cls, options = AUXILIARY_LOSSES.parse({"type": "feature_norm", "power": 3}, "config.auxiliary_loss")
+    cls, options = AUXILIARY_LOSSES.parse({"type": "feature_norm", "power": 3}, "auxiliary_loss")
     assert cls is FeatureNorm and (options.coeff, options.power) == (1.0, 3)
     space = gym.spaces.Box(-1, 1, (4,), np.float32)
     backbone = build_backbone("mlp", space)
-    auxiliary = cls(backbone, space, options)
-    valid = torch.tensor([True, False, True])
-    total, count = auxiliary.loss(backbone, Observations(), torch.arange(3), torch.Generator(), valid)["feature_norm"]
+    auxiliary = cls(backbone, Spaces(space, gym.spaces.Discrete(2)), options)
+    rollout: Any = Observations()
+    total, count = auxiliary.terms(backbone, rollout, torch.arange(2), torch.Generator())["feature_norm"]
     (total / count).backward()
     assert count == 2.0
     assert all(p.grad is not None for p in backbone.parameters())
@@ -62,4 +63,4 @@ def test_a_registered_loss_is_parsed_and_trains_the_backbone(monkeypatch: pytest
 def test_bad_coefficients_are_config_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AUXILIARY_LOSSES, "_classes", {"feature_norm": FeatureNorm})
     with pytest.raises(ConfigError, match="coeff: -1"):
-        AUXILIARY_LOSSES.parse({"type": "feature_norm", "coeff": -1}, "config.auxiliary_loss")
+        AUXILIARY_LOSSES.parse({"type": "feature_norm", "coeff": -1}, "auxiliary_loss")

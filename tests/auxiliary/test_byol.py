@@ -217,25 +217,16 @@ def test_collapse_metrics_are_healthy_on_spread_and_zero_on_constant_features() 
     assert all(value < 1e-4 for value in byol.metrics.values())
 
 
-def test_reset_steps_are_no_samples() -> None:
-    backbone, byol = build({**SMALL, "augmentation": "none"})
-    obs = observations(VECTORS)
-    valid = torch.arange(24) % 3 != 0
-    total, count = loss(byol, backbone, obs, valid=valid)
-    assert count == 16.0
-    torch.testing.assert_close(total, loss(byol, backbone, obs[valid])[0])
-
-
 @pytest.mark.parametrize("samples", [0, 1])
 def test_batches_too_small_for_batch_normalisation_are_skipped(samples: int) -> None:
     backbone, byol = build(SMALL)
-    assert byol.min_batch_size() == 2
-    total, count = loss(byol, backbone, observations(VECTORS), valid=torch.arange(24) < samples)
+    assert byol.min_batch_size == 2
+    total, count = loss(byol, backbone, observations(VECTORS)[:samples])
     assert total.item() == 0.0 and count.item() == 0.0
     total.backward()
     for parameter in trained(backbone, byol):
         assert parameter.grad is not None and parameter.grad.abs().sum() == 0
-    assert loss(byol, backbone, observations(VECTORS), valid=torch.arange(24) < 2)[1] == 2.0
+    assert loss(byol, backbone, observations(VECTORS)[:2])[1] == 2.0
 
 
 @pytest.mark.parametrize("augmentation", ["shift", "byol_original"])
@@ -269,6 +260,6 @@ def test_options_are_checked_and_the_augmentation_is_for_the_observation() -> No
     assert AUXILIARY_LOSSES.resolve("byol", "type") is BYOL
     for key, value in (("tau", 1.5), ("projection_size", 0), ("tau_schedule", "cosin"), ("coeff", -1.0)):
         with pytest.raises(ConfigError, match=key):
-            AUXILIARY_LOSSES.parse({"type": "byol", key: value}, "config.auxiliary_loss")
-    with pytest.raises(ConfigError, match=r"auxiliary_loss \(byol\).augmentation: 'shift'.*Nearest: 'noise'"):
+            AUXILIARY_LOSSES.parse({"type": "byol", key: value}, "auxiliary_loss")
+    with pytest.raises(ConfigError, match=r"^augmentation: 'shift'.*Nearest: 'noise'"):
         build({**SMALL, "augmentation": "shift"})

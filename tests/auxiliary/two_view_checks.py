@@ -12,6 +12,7 @@ from torch import Tensor
 from rllib_rnd.auxiliary import AUXILIARY_LOSSES
 from rllib_rnd.auxiliary.two_views import TwoViewLoss
 from rllib_rnd.modules import Backbone, build_backbone
+from rllib_rnd.plugin import Spaces
 
 IMAGES = gym.spaces.Box(0, 255, (4, 36, 36), np.uint8)
 VECTORS = gym.spaces.Box(-np.inf, np.inf, (5,), np.float32)
@@ -64,19 +65,16 @@ def build(
     torch.manual_seed(seed)
     net = build_backbone(backbone, space)
     spec = {"augmentation": "noise" if space is VECTORS else "shift", **spec}
-    cls, options = AUXILIARY_LOSSES.parse(spec, "config.auxiliary_loss")
-    auxiliary = cls(net, space, options)
+    cls, options = AUXILIARY_LOSSES.parse(spec, "auxiliary_loss")
+    auxiliary = cls(net, Spaces(space, gym.spaces.Discrete(2)), options)
     assert isinstance(auxiliary, TwoViewLoss)
     return net, auxiliary.train()
 
 
-def loss(
-    auxiliary: Any, backbone: Any, obs: Tensor, seed: int = 0, valid: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The one (sum, count) of a minibatch."""
-    valid = torch.ones(len(obs), dtype=torch.bool) if valid is None else valid
+def loss(auxiliary: Any, backbone: Any, obs: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """The one (sum, count) of a minibatch of all the observations."""
     generator = torch.Generator().manual_seed(seed)
-    terms = auxiliary.loss(backbone, Observations(obs), torch.arange(len(obs)), generator, valid)
+    terms = auxiliary.terms(backbone, Observations(obs), torch.arange(len(obs)), generator)
     assert list(terms) == [f"{auxiliary.name}_loss"]
     return terms[f"{auxiliary.name}_loss"]
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 from tests.intrinsic.rollouts import random_rollout, vector_space
 from tests.intrinsic.transition_checks import cut
@@ -35,7 +36,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def make(
     name: str,
-    space: gym.Space | None = None,
+    space: gym.spaces.Box | None = None,
     action_space: gym.Space[Any] | None = None,
     frame_stack: int = 1,
     seed: int = 0,
@@ -44,9 +45,9 @@ def make(
     """A small reward of one type; observations are vectors of five floats and actions one of four by default."""
     torch.manual_seed(seed)
     spec = {"type": name, **SMALL[name], **options}
-    cls, parsed = INTRINSIC_REWARDS.parse(spec, "config.intrinsic_reward")
+    cls, parsed = INTRINSIC_REWARDS.parse(spec, "intrinsic_reward")
     actions = gym.spaces.Discrete(4) if action_space is None else action_space
-    reward: Any = cls(vector_space(5) if space is None else space, actions, frame_stack, parsed)
+    reward: Any = cls(Spaces(vector_space(5) if space is None else space, actions, frame_stack), parsed)
     return reward
 
 
@@ -82,7 +83,7 @@ def in_pieces(reward: Any, rollout: Rollout, *stops: int) -> Tensor:
     """Rewards of a rollout that arrives in pieces which end before the given steps."""
     bounds = [0, *stops, rollout.num_steps]
     pieces = [cut(rollout, start, stop) for start, stop in pairwise(bounds)]
-    return torch.cat([reward.reward(piece)[0] for piece in pieces])
+    return torch.cat([reward.compute(piece)[0] for piece in pieces])
 
 
 def same_buffers(one: torch.nn.Module, other: torch.nn.Module) -> bool:

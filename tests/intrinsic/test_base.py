@@ -10,26 +10,26 @@ import pytest
 import torch
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.intrinsic import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 
-class Constant(IntrinsicReward):
+class Constant(IntrinsicReward[IntrinsicOptions]):
     """Rewards every step with 1."""
+
+    name = "constant"
 
     def update_statistics(self, rollout: Rollout) -> None:
         return None
 
-    def reward(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         return torch.ones(rollout.num_steps, rollout.num_envs), {}
-
-    def loss(self, rollout: Rollout, features: Any, index: Any, generator: Any, valid: Any) -> LossTerms:
-        return {}
 
 
 def make(**options: Any) -> Constant:
     space = gym.spaces.Box(-1, 1, (2,), np.float32)
-    return Constant(space, gym.spaces.Discrete(2), 1, IntrinsicOptions(**options))
+    return Constant(Spaces(space, gym.spaces.Discrete(2)), IntrinsicOptions(**options))
 
 
 RAW = torch.tensor([[1.0, 4.0], [2.0, 0.0], [-8.0, 1.0]])
@@ -102,9 +102,9 @@ def test_statistics_are_part_of_the_state_dict() -> None:
 )
 def test_bad_options_are_config_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        INTRINSIC_REWARDS.parse({"type": "rnd", **options}, "config.intrinsic_reward")
+        INTRINSIC_REWARDS.parse({"type": "rnd", **options}, "intrinsic_reward")
 
 
 def test_unknown_type_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'rnd'"):
-        INTRINSIC_REWARDS.parse({"type": "rdn"}, "config.intrinsic_reward")
+        INTRINSIC_REWARDS.parse({"type": "rdn"}, "intrinsic_reward")

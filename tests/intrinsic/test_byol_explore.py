@@ -52,7 +52,7 @@ def closed_state(reward: Any, data: Rollout, s: int, n: int) -> Tensor:
     for t in range(start, s + 1):
         phi = reward.encoder(data.frames[t, n][None])
         state = reward.closed_loop.cell(torch.cat([phi, previous], dim=1), state)
-        previous = action_features(data.action[t, n][None], reward.action_space)
+        previous = action_features(data.action[t, n][None], reward.spaces.action)
     return state
 
 
@@ -63,7 +63,7 @@ def errors(reward: Any, data: Rollout, n: int, s: int) -> dict[int, Tensor]:
         t = s + k - 1  # the step whose action is taken and whose next observation is predicted
         if t >= T or data.is_first[t + 1, n]:
             break
-        state = reward.open_loop.cell(action_features(data.action[t, n][None], reward.action_space), state)
+        state = reward.open_loop.cell(action_features(data.action[t, n][None], reward.spaces.action), state)
         predicted = F.normalize(reward.predictor(state), dim=1)
         wanted = F.normalize(reward.target(data.frames[t + 1, n][None]), dim=1)
         found[k] = (predicted - wanted).square().sum()
@@ -82,14 +82,14 @@ def test_rewards_are_those_of_a_plain_triple_loop(horizon: int, action_space: gy
             for s in range(T):
                 for k, error in errors(reward, data, n, s).items():
                     wanted[s + k - 1, n] += error
-    torch.testing.assert_close(reward.reward(data)[0], wanted)
+    torch.testing.assert_close(reward.compute(data)[0], wanted)
 
 
 @pytest.mark.parametrize("bptt_steps", [1, 3, 50])
 @pytest.mark.parametrize("horizon", [1, 3, 20])
 def test_losses_are_those_of_a_plain_triple_loop(horizon: int, bptt_steps: int) -> None:
     reward, data = make("byol_explore", horizon=horizon, bptt_steps=bptt_steps), long_rollout()
-    features, wanted = reward.reward(data)[1], []
+    features, wanted = reward.compute(data)[1], []
     for s in range(T):
         for n in range(N):
             found = errors(reward, data, n, s)
@@ -115,7 +115,7 @@ def test_rewards_by_hand() -> None:
     data = scripted([[[1.0, 1.0]], [[0.0, 2.0]], [[1.0, 1.0]], [[4.0, 0.0]], [[-1.0, 0.0]]], first=[(0, 0)])
     errors = [2.0, 2.0 - math.sqrt(2.0), 0.0, 4.0]
     for horizon in (1, 2, 8):
-        r_t = by_hand(horizon=horizon).reward(data)[0][:, 0]
+        r_t = by_hand(horizon=horizon).compute(data)[0][:, 0]
         wanted = [min(t + 1, horizon) * error for t, error in enumerate(errors)]
         torch.testing.assert_close(r_t, torch.tensor(wanted))
 
@@ -140,7 +140,7 @@ def test_gradients_reach_everything_but_the_target() -> None:
 @pytest.mark.parametrize(("bptt_steps", "reached"), [(1, [5]), (3, [3, 4, 5]), (50, [0, 1, 2, 3, 4, 5])])
 def test_gradients_flow_back_as_far_as_asked(bptt_steps: int, reached: list[int]) -> None:
     reward, data = make("byol_explore", bptt_steps=bptt_steps, horizon=1), long_rollout()
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     data.frames.requires_grad_(True)
     all_losses(reward, data, torch.tensor([5 * N]), features=features)["byol_explore_loss"][0].backward()
     assert data.frames.grad is not None
@@ -150,7 +150,7 @@ def test_gradients_flow_back_as_far_as_asked(bptt_steps: int, reached: list[int]
 
 def test_gradients_stop_at_the_beginning_of_an_episode() -> None:
     reward, data = make("byol_explore", bptt_steps=50, horizon=1), long_rollout()
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     data.frames.requires_grad_(True)
     all_losses(reward, data, torch.tensor([6 * N + 1]), features=features)["byol_explore_loss"][0].backward()
     assert data.frames.grad[:, 1].any(dim=1).nonzero()[:, 0].tolist() == [4, 5, 6]
@@ -183,7 +183,7 @@ def test_target_and_encoder_share_their_input_statistics() -> None:
 def test_targets_are_those_of_the_reward() -> None:
     """A rollout's targets stay as they are while the target network moves during the training on it."""
     reward, data = make("byol_explore"), random_rollout()
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     before = all_losses(reward, data, features=features)["byol_explore_loss"][0]
     with torch.no_grad():
         for parameter in reward.target.parameters():

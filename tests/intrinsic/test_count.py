@@ -39,35 +39,35 @@ def test_earlier_occurrences() -> None:
 def test_the_reward_is_one_over_the_root_of_all_visits_so_far() -> None:
     reward = counter()
     # Visited: B, C, B; the first observation A is nobody's next one.
-    r_t, features = reward.reward(scripted([[A], [B], [C], [B]]))
+    r_t, features = reward.compute(scripted([[A], [B], [C], [B]]))
     torch.testing.assert_close(r_t[:, 0], roots(1, 1, 2))
     assert features == {} and r_t.dtype == torch.float32
     reward.update_statistics(scripted([[A], [B], [C], [B]]))
     assert reward.counts.sum() == 3
-    torch.testing.assert_close(reward.reward(scripted([[B], [C], [A], [B]]))[0][:, 0], roots(2, 1, 3))
+    torch.testing.assert_close(reward.compute(scripted([[B], [C], [A], [B]]))[0][:, 0], roots(2, 1, 3))
 
 
 def test_beta_scales() -> None:
-    r_t = make("count", vector_space(1), beta=0.5).reward(scripted([[A], [B], [B]]))[0]
+    r_t = make("count", vector_space(1), beta=0.5).compute(scripted([[A], [B], [B]]))[0]
     torch.testing.assert_close(r_t[:, 0], 0.5 * roots(1, 2))
 
 
 def test_environments_share_counts_in_the_order_of_their_numbers() -> None:
-    r_t = counter().reward(scripted([[A, A, A], [B, C, B], [C, B, C]]))[0]
+    r_t = counter().compute(scripted([[A, A, A], [B, C, B], [C, B, C]]))[0]
     torch.testing.assert_close(r_t, roots(1, 1, 2, 2, 3, 3).reshape(2, 3))
 
 
 def test_episodes_make_no_difference_and_reset_steps_do_not_count() -> None:
     data = scripted([[A], [B], [B], [B], [B]], first=[(0, 0), (3, 0)])
     reward = counter()
-    r_t = reward.reward(data)[0][:, 0]
+    r_t = reward.compute(data)[0][:, 0]
     torch.testing.assert_close(r_t, torch.tensor([1.0, 2**-0.5, 0.0, 3**-0.5]))
     reward.update_statistics(data)
     assert reward.counts.sum() == 3
 
 
 def test_the_current_observation_can_be_rewarded_instead() -> None:
-    r_t = counter(reward_on="current").reward(scripted([[A], [B], [A], [C]]))[0]
+    r_t = counter(reward_on="current").compute(scripted([[A], [B], [A], [C]]))[0]
     torch.testing.assert_close(r_t[:, 0], roots(1, 1, 2))
 
 
@@ -85,8 +85,8 @@ def test_many_rollouts_agree_with_a_dictionary(kind: str) -> None:
                 if data.valid[t, n]:
                     seen[int(state[t + 1, n])] += 1
                     wanted[t, n] = seen[int(state[t + 1, n])] ** -0.5
-        torch.testing.assert_close(reward.reward(data)[0], wanted)
-        assert torch.equal(reward.reward(data)[0], reward.reward(data)[0])  # reading changes nothing
+        torch.testing.assert_close(reward.compute(data)[0], wanted)
+        assert torch.equal(reward.compute(data)[0], reward.compute(data)[0])  # reading changes nothing
         reward.update_statistics(data)
 
 
@@ -94,10 +94,10 @@ def test_a_repeated_state_is_rewarded_less_with_every_visit() -> None:
     reward = counter()
     old = []
     for _ in range(5):
-        r_t = reward.reward(scripted([[A], [B]]))[0]
+        r_t = reward.compute(scripted([[A], [B]]))[0]
         old.append(float(r_t))
         reward.update_statistics(scripted([[A], [B]]))
-    new = float(reward.reward(scripted([[B], [C]]))[0])
+    new = float(reward.compute(scripted([[B], [C]]))[0])
     assert old == sorted(old, reverse=True) and old[-1] < old[0] == new == 1.0
 
 
@@ -110,7 +110,7 @@ def test_only_the_newest_frame_of_a_stack_is_counted(kind: str) -> None:
         reward.simhash.fit(data.frames.flatten(0, 1), torch.ones(27, dtype=torch.bool))
     wanted = torch.where(data.valid, 1.0, 0.0)
     wanted[1, 0] = 2**-0.5
-    torch.testing.assert_close(reward.reward(data)[0], wanted)
+    torch.testing.assert_close(reward.compute(data)[0], wanted)
 
 
 @pytest.mark.parametrize(("space", "shape"), [(image_space(36, 36, 3), (36, 36, 3)), (image_space(7, 7), (7, 7))])
@@ -118,7 +118,7 @@ def test_only_the_newest_frame_of_a_stack_is_counted(kind: str) -> None:
 def test_every_kind_of_observation_is_counted(space: Any, shape: tuple[int, ...], kind: str) -> None:
     reward, data = make("count", space, hash=kind), random_rollout(shape)
     reward.update_statistics(data)
-    r_t = reward.reward(data)[0]
+    r_t = reward.compute(data)[0]
     assert r_t.shape == (6, 3) and bool((r_t[data.valid] > 0).all()) and r_t[3, 1] == 0.0
 
 
@@ -126,8 +126,8 @@ def test_similar_observations_share_a_count_under_simhash_only() -> None:
     base = torch.randn(1, 1, 5, generator=torch.Generator().manual_seed(1))
     frames = torch.cat([base, base, base + 1e-6, -base])
     data = scripted(frames.tolist())
-    torch.testing.assert_close(make("count", beta=1.0).reward(data)[0][:, 0], roots(1, 1, 1))
-    torch.testing.assert_close(make("count", beta=1.0, hash="simhash").reward(data)[0][:, 0], roots(1, 2, 1))
+    torch.testing.assert_close(make("count", beta=1.0).compute(data)[0][:, 0], roots(1, 1, 1))
+    torch.testing.assert_close(make("count", beta=1.0, hash="simhash").compute(data)[0][:, 0], roots(1, 2, 1))
 
 
 def test_a_table_that_is_too_small_rewards_too_little_and_never_too_much() -> None:
@@ -137,7 +137,7 @@ def test_a_table_that_is_too_small_rewards_too_little_and_never_too_much() -> No
     for reward in (full, small):
         reward.update_statistics(data)
     assert full.counts.sum() == small.counts.sum() == data.valid.sum()
-    r_full, r_small = (reward.reward(data)[0] for reward in (full, small))
+    r_full, r_small = (reward.compute(data)[0] for reward in (full, small))
     assert bool((r_small <= r_full).all()) and r_small.sum() < 0.7 * r_full.sum()
 
 
@@ -159,24 +159,24 @@ def test_counts_and_projection_are_saved() -> None:
     data = random_rollout()
     reward, restored = make("count", hash="simhash", seed=0), make("count", hash="simhash", seed=1)
     reward.update_statistics(data)
-    assert not torch.equal(reward.reward(data)[0], restored.reward(data)[0])
+    assert not torch.equal(reward.compute(data)[0], restored.compute(data)[0])
     restored.load_state_dict(reward.state_dict())
-    assert torch.equal(reward.reward(data)[0], restored.reward(data)[0]) and same_buffers(reward, restored)
+    assert torch.equal(reward.compute(data)[0], restored.compute(data)[0]) and same_buffers(reward, restored)
 
 
 def test_two_rollouts_are_rewarded_like_one_long_one() -> None:
     data, _ = short_episodes()
-    wanted, reward = make("count").reward(data)[0], make("count")
+    wanted, reward = make("count").compute(data)[0], make("count")
     parts = []
     for start, stop in ((0, 13), (13, 40)):
         piece = cut(data, start, stop)
-        parts.append(reward.reward(piece)[0])
+        parts.append(reward.compute(piece)[0])
         reward.update_statistics(piece)
     torch.testing.assert_close(torch.cat(parts), wanted)
 
 
 def test_bad_options_name_what_is_allowed() -> None:
     with pytest.raises(ConfigError, match="Did you mean 'simhash'"):
-        INTRINSIC_REWARDS.parse({"type": "count", "hash": "simhsh"}, "config.intrinsic_reward")
+        INTRINSIC_REWARDS.parse({"type": "count", "hash": "simhsh"}, "intrinsic_reward")
     with pytest.raises(ConfigError, match="simhash_bits: 64 is out of range; allowed is 1 to 63"):
-        INTRINSIC_REWARDS.parse({"type": "count", "simhash_bits": 64}, "config.intrinsic_reward")
+        INTRINSIC_REWARDS.parse({"type": "count", "simhash_bits": 64}, "intrinsic_reward")

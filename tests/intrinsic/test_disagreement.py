@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_paper() -> None:
     ],
 )
 def test_reward_is_the_variance_over_the_models(outputs: list[list[float]], variance: float) -> None:
-    r_t, features = by_hand(outputs).reward(DATA)
+    r_t, features = by_hand(outputs).compute(DATA)
     torch.testing.assert_close(r_t, torch.full((2, 1), variance))
     assert features["phi_t"].tolist() == [[0.0, 0.0], [2.0, 1.0]]
     assert features["phi_tp1"].tolist() == [[2.0, 1.0], [1.0, -1.0]]
@@ -54,12 +54,11 @@ def test_loss_is_the_sum_over_models_of_their_mean_errors() -> None:
 
 def test_each_model_trains_on_its_own_share_of_the_samples() -> None:
     reward, data = make("disagreement", ensemble_size=2, update_proportion=0.5), random_rollout()
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     total, count = all_losses(reward, data, seed=3, features=features)["disagreement_forward_loss"]
-    keep = torch.rand((2, 18), generator=torch.Generator().manual_seed(3)) < 0.5
-    keep = keep & data.valid.flatten()
-    action = data.action.flatten()
-    errors = torch.stack([(m(features["phi_t"], action) - features["phi_tp1"]).square().mean(1) for m in reward.models])
+    keep, valid = torch.rand((2, 17), generator=torch.Generator().manual_seed(3)) < 0.5, data.valid.flatten()
+    phi_t, phi_tp1, action = features["phi_t"][valid], features["phi_tp1"][valid], data.action.flatten()[valid]
+    errors = torch.stack([(model(phi_t, action) - phi_tp1).square().mean(1) for model in reward.models])
     torch.testing.assert_close(total, errors[0][keep[0]].sum() + errors[1][keep[1]].sum())
     assert count.item() == keep.sum() / 2 and not torch.equal(keep[0], keep[1])
     index = torch.arange(18).repeat(200)
@@ -87,7 +86,7 @@ def test_trained_features_learn_from_the_inverse_loss_alone() -> None:
     reward, data = make("disagreement", encoder="inverse"), random_rollout()
     terms = all_losses(reward, data)
     assert list(terms) == ["disagreement_inverse_loss", "disagreement_forward_loss"]
-    assert terms["disagreement_inverse_loss"][1].item() == 17.0 and reward.reward(data)[1] == {}
+    assert terms["disagreement_inverse_loss"][1].item() == 17.0 and reward.compute(data)[1] == {}
     terms["disagreement_forward_loss"][0].backward()
     assert all(p.grad is None for p in (*reward.encoder.parameters(), *reward.inverse.parameters()))
     assert all(p.grad is not None for p in reward.models.parameters())
@@ -102,10 +101,10 @@ def test_noise_is_not_rewarded_for_ever() -> None:
     reward, data = make("disagreement"), random_rollout(steps=60, seed=1)
     data.frames[:61:2] = 0.0  # even observations are all the same, odd ones are noise: obs_{t+1} is a guess
     data.action[:] = 0
-    before = float(reward.reward(data)[0][::2].mean())
+    before = float(reward.compute(data)[0][::2].mean())
     history = train(reward, data, 300)
-    assert float(reward.reward(data)[0][::2].mean()) < 0.1 * before
-    features = reward.reward(data)[1]
+    assert float(reward.compute(data)[0][::2].mean()) < 0.1 * before
+    features = reward.compute(data)[1]
     guesses = torch.arange(0, 180).view(60, 3)[::2].flatten()
     with torch.no_grad():
         predicted = reward.models[0](features["phi_t"][guesses], torch.zeros(90, dtype=torch.int64))

@@ -34,7 +34,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 def test_the_bonus_by_hand() -> None:
     data = scripted([[[1.0, 0.0]], [[1.0, 1.0]], [[0.0, 2.0]]], first=[(0, 0)])
-    r_t = by_hand(2, ridge=1.0).reward(data)[0][:, 0]
+    r_t = by_hand(2, ridge=1.0).compute(data)[0][:, 0]
     # C_0 = diag(2, 1): 1 / 2 + 1. C_1 = [[3, 1], [1, 2]], its inverse [[2, -1], [-1, 3]] / 5: 4 * 3 / 5.
     torch.testing.assert_close(r_t, torch.tensor([1.5, 2.4]))
 
@@ -42,7 +42,7 @@ def test_the_bonus_by_hand() -> None:
 def test_one_hot_features_make_it_one_over_the_ridge_plus_visits() -> None:
     data, state = short_episodes(60, 4, states=5)
     visits = visits_by_hand(state, data.is_first)
-    r_t = by_hand(5).reward(data)[0]
+    r_t = by_hand(5).compute(data)[0]
     wanted = torch.where(data.valid, 1.0 / (0.1 + visits - 1), 0.0)
     torch.testing.assert_close(r_t, wanted)
     assert visits.max() >= 4
@@ -53,7 +53,7 @@ def test_rank_one_updates_agree_with_direct_inverses() -> None:
     generator = torch.Generator().manual_seed(0)
     data.frames.copy_(torch.randn(data.frames.shape, generator=generator))
     reward = by_hand(4, ridge=0.3)
-    r_t = reward.reward(data)[0]
+    r_t = reward.compute(data)[0]
     matrix = torch.zeros(3, 4, 4, dtype=torch.float64)
     for t in range(60):
         for n in range(3):
@@ -94,7 +94,7 @@ def test_an_episode_begins_with_its_first_observation_alone() -> None:
     # The episode ends with 2 at step 1, step 2 resets to 1: C = 0.1 + 1 for the step to 2. The other goes on.
     rows = [[1.0, 1.0], [2.0, 2.0], [2.0, 2.0], [1.0, 1.0], [2.0, 2.0]]
     data = scripted([[[x], [y]] for x, y in rows], first=[(0, 0), (0, 1), (3, 0)])
-    r_t = by_hand(1).reward(data)[0]
+    r_t = by_hand(1).compute(data)[0]
     torch.testing.assert_close(r_t[:, 0], torch.tensor([4 / 1.1, 4 / 5.1, 0.0, 4 / 1.1]))
     torch.testing.assert_close(r_t[:, 1], torch.tensor([4 / 1.1, 4 / 5.1, 1 / 9.1, 4 / 10.1]))
 
@@ -102,13 +102,13 @@ def test_an_episode_begins_with_its_first_observation_alone() -> None:
 @pytest.mark.parametrize("stop", [1, 7, 39])
 def test_two_rollouts_are_rewarded_like_one_long_one(stop: int) -> None:
     data, _ = short_episodes()
-    wanted = make("e3b").reward(data)[0]
+    wanted = make("e3b").compute(data)[0]
     torch.testing.assert_close(in_pieces(make("e3b"), data, stop), wanted)
 
 
 def test_a_repeated_state_is_rewarded_less_with_every_visit() -> None:
     states = [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]] * 4 + [[0.0, 0.0, 1.0]]
-    r_t = by_hand(3).reward(scripted([[s] for s in states], first=[(0, 0)]))[0][:, 0].tolist()
+    r_t = by_hand(3).compute(scripted([[s] for s in states], first=[(0, 0)]))[0][:, 0].tolist()
     assert r_t[1] > r_t[3] > r_t[5] and r_t[0] > r_t[2] > r_t[4] > r_t[6]
     assert r_t[7] > 5 * r_t[1]
 
@@ -128,7 +128,7 @@ def test_every_kind_of_observation_and_action_is_rewarded_and_learned(space, fra
     reward = make("e3b", space, actions, frame_stack)
     data = with_actions(random_rollout(shape, frame_stack=frame_stack), actions)
     reward.update_statistics(data)
-    r_t, features = reward.reward(data)
+    r_t, features = reward.compute(data)
     assert r_t.shape == (6, 3) and r_t.dtype == torch.float32 and not r_t.requires_grad and features == {}
     assert bool((r_t[data.valid] > 0).all()) and r_t[3, 1] == 0.0
     terms = all_losses(reward, data)
@@ -154,7 +154,7 @@ def test_learning_lowers_the_loss() -> None:
 
 def test_only_update_statistics_moves_the_input_statistics() -> None:
     data, reward = random_rollout(), make("e3b")
-    reward.reward(data)
+    reward.compute(data)
     assert reward.encoder.moments.count == 0
     reward.update_statistics(data)
     wanted = data.frames[1:].flatten(0, 1)[data.valid.flatten()].double().mean(0)
@@ -164,7 +164,7 @@ def test_only_update_statistics_moves_the_input_statistics() -> None:
 def test_the_matrix_is_saved() -> None:
     data, _ = short_episodes()
     reward, restored = make("e3b", seed=0), make("e3b", seed=1)
-    reward.reward(data)
+    reward.compute(data)
     restored.load_state_dict(reward.state_dict())
     assert same_buffers(reward, restored) and reward.inverse.shape == (4, 4, 4)
-    assert torch.equal(reward.reward(data)[0], restored.reward(data)[0])
+    assert torch.equal(reward.compute(data)[0], restored.compute(data)[0])

@@ -36,11 +36,11 @@ def play(name: str, start: int, stop: int) -> tuple[Any, torch.Tensor]:
     noise = 0.0 if name in ("count", "noveld") else 0.3  # counts need repetitions, distances none
     shares = [data.select_envs(start, stop) for data in rollouts(noise)]
     for data in shares[:2]:
-        r_t = reward.reward(data)[0]
+        r_t = reward.compute(data)[0]
         if name != "count":  # which sees the others' visits of the same rollout only afterwards
             reward.normalize(r_t, data.valid)
         reward.update_statistics(data)
-    return reward, reward.reward(shares[2])[0]
+    return reward, reward.compute(shares[2])[0]
 
 
 def learner(rank: int, folder: str) -> None:

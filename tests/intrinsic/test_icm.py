@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rllib_rnd.intrinsic import ICM, ICMOptions
+from rllib_rnd.plugin import Spaces
 from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
 from tests.intrinsic.transition_checks import (
     DISCRETE,
@@ -43,7 +44,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("eta", [0.01, 1.0])
 def test_reward_is_half_eta_times_the_squared_error(eta: float) -> None:
-    r_t, features = by_hand(eta=eta).reward(DATA)
+    r_t, features = by_hand(eta=eta).compute(DATA)
     torch.testing.assert_close(r_t, torch.tensor([[eta / 2 * 5.0], [0.0]]))
     assert features == {}
 
@@ -106,7 +107,7 @@ def test_without_the_inverse_loss_the_forward_loss_collapses_the_features() -> N
 
 def test_sizes_on_images() -> None:
     options = ICMOptions()
-    icm = ICM(image_space(4, 84, 84), DISCRETE, 4, options)
+    icm = ICM(Spaces(image_space(4, 84, 84), DISCRETE, 4), options)
     assert icm.encoder.head.in_features == 32 * 6 * 6 and icm.encoder.head.out_features == 256
     inverse = (512 * 256 + 256) + (256 * 4 + 4)
     forward = (260 * 256 + 256) + (256 * 256 + 256)

@@ -12,6 +12,7 @@ from torch import nn
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS, ModifiedRND
 from rllib_rnd.modules.backbone import Backbone, build_backbone
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 from tests.conftest import small_config
 from tests.intrinsic.test_rnd import N, T, box, rollout, size
@@ -26,7 +27,7 @@ def make(
     spec = {"type": "nature_cnn", "hidden_sizes": [24], **(backbone or {})}
     network = build_backbone(spec, space)
     cls, parsed = INTRINSIC_REWARDS.parse({"type": "modified_rnd", "feature_dim": 16, **options}, "intrinsic_reward")
-    reward = cls(space, gym.spaces.Discrete(2), 2, parsed)
+    reward = cls(Spaces(space, gym.spaces.Discrete(2), 2), parsed)
     reward.use_backbone(network)
     assert isinstance(reward, ModifiedRND)
     return reward, network
@@ -60,9 +61,9 @@ def test_every_step_is_rewarded_and_only_the_predictor_learns(backbone: dict[str
     reward, network = make(backbone, tau=tau)
     data = images()
     reward.update_statistics(data)
-    r_t, features = reward.reward(data)
+    r_t, features = reward.compute(data)
     assert r_t.shape == (T, N) and bool((r_t[data.valid] > 0).all()) and r_t[3, 1] == 0.0
-    terms = reward.loss(data, features, torch.arange(T * N), torch.Generator().manual_seed(0), data.valid.flatten())
+    terms = reward.terms(data, features, data.valid.flatten().nonzero()[:, 0], torch.Generator().manual_seed(0))
     (total, count) = terms["rnd_predictor_loss"]
     (total / count).backward()
     for name, parameter in reward.named_parameters():
@@ -89,23 +90,23 @@ def test_features_stay_those_of_the_reward_until_the_update_is_over() -> None:
     reward, network = make()
     data, index = images(), torch.arange(T * N)
     reward.update_statistics(data)
-    r_t, before = reward.reward(data)[0], reward.inputs(data, index)
+    r_t, before = reward.compute(data)[0], reward.inputs(data, index)
     calls: list[int] = []
     network.convs.register_forward_hook(lambda module, args, output: calls.append(len(output)))
     move(network)
     assert torch.equal(reward.inputs(data, index), before) and calls == []
     reward.update_statistics(data)
     assert calls == [T * N - 1]  # for the drift alone: the valid samples, fewer than it looks at
-    assert not torch.allclose(reward.reward(data)[0], r_t)
+    assert not torch.allclose(reward.compute(data)[0], r_t)
 
 
 def test_drift_is_zero_for_a_backbone_at_rest_and_shows_one_that_moves() -> None:
     reward, network = make()
     data = images()
-    reward.reward(data)
+    reward.compute(data)
     reward.update_statistics(data)
     assert reward.metrics["rnd_feature_drift"] == 0.0 and reward.metrics["rnd_feature_std"] > 0.0
-    reward.reward(data)
+    reward.compute(data)
     move(network)
     reward.update_statistics(data)
     moved = reward.metrics["rnd_feature_drift"]
@@ -122,7 +123,7 @@ def test_the_moving_average_follows_by_hand_and_the_features_are_its_own() -> No
     data = images()
     old = [p.clone() for p in network.parameters()]
     move(network)
-    before = reward.reward(data)[0]
+    before = reward.compute(data)[0]
     reward.after_update(network)
     assert reward.average is not None
     for average, first, now in zip(reward.average.parameters(), old, network.parameters(), strict=True):
@@ -130,7 +131,7 @@ def test_the_moving_average_follows_by_hand_and_the_features_are_its_own() -> No
     reward.update_statistics(data)
     assert reward.metrics["rnd_feature_drift"] > 0.0
     reward.feature_moments.count.zero_()
-    assert not torch.equal(reward.reward(data)[0], before)
+    assert not torch.equal(reward.compute(data)[0], before)
     reward.train()
     assert not reward.average.training and not reward.target.training and reward.predictor.training
     assert not any(p.requires_grad for p in reward.average.parameters())
@@ -148,7 +149,7 @@ def test_the_backbone_keeps_its_mode() -> None:
     reward, network = make()
     for mode in (True, False):
         network.train(mode)
-        reward.reward(images())
+        reward.compute(images())
         assert network.training == mode
 
 
@@ -157,15 +158,15 @@ def test_a_familiar_state_is_rewarded_less_than_a_new_one() -> None:
     familiar, novel = images(1), images(2)
     for data in (familiar, novel):
         reward.update_statistics(data)
-    before = reward.reward(familiar)[0].sum() / reward.reward(novel)[0].sum()
+    before = reward.compute(familiar)[0].sum() / reward.compute(novel)[0].sum()
     optimizer = torch.optim.Adam(reward.predictor.parameters(), lr=3e-3)
-    index, features = torch.arange(T * N), reward.reward(familiar)[1]
+    index, features = torch.arange(T * N), reward.compute(familiar)[1]
     for _ in range(200):
-        terms = reward.loss(familiar, features, index, torch.Generator(), familiar.valid.flatten())
+        terms = reward.terms(familiar, features, index, torch.Generator())
         optimizer.zero_grad()
         (terms["rnd_predictor_loss"][0] / T / N).backward()
         optimizer.step()
-    assert reward.reward(familiar)[0].sum() / reward.reward(novel)[0].sum() < 0.5 * before
+    assert reward.compute(familiar)[0].sum() / reward.compute(novel)[0].sum() < 0.5 * before
 
 
 def test_state_dict_restores_networks_statistics_and_average() -> None:
@@ -175,15 +176,15 @@ def test_state_dict_restores_networks_statistics_and_average() -> None:
     move(network)
     reward.after_update(network)
     restored, _ = make(tau=0.5)
-    assert not torch.equal(restored.reward(data)[0], reward.reward(data)[0])
+    assert not torch.equal(restored.compute(data)[0], reward.compute(data)[0])
     restored.load_state_dict(reward.state_dict())
     restored._encoded = reward._encoded = None
-    assert torch.equal(restored.reward(data)[0], reward.reward(data)[0])
+    assert torch.equal(restored.compute(data)[0], reward.compute(data)[0])
 
 
 @pytest.mark.parametrize("shape", [(5,), (7, 7, 3)])
 def test_vectors_are_refused_with_what_would_fit(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"modified_rnd\): observations of shape .* are no images.*Nearest: 'rnd'"):
+    with pytest.raises(ConfigError, match=r"^type: observations of shape .* are no images.*Nearest: 'rnd'"):
         make({"type": "mlp", "hidden_sizes": [8]}, box(*shape))
 
 

@@ -19,7 +19,6 @@ from rllib_rnd.intrinsic.networks import (
     ObservationEncoder,
     action_features,
     action_size,
-    frame_space,
 )
 from tests.intrinsic.rollouts import image_space, vector_space
 
@@ -106,16 +105,8 @@ def test_no_sample_gives_no_features_and_zero_gradients() -> None:
 def test_observations_that_cannot_be_encoded_are_config_errors() -> None:
     with pytest.raises(ConfigError, match="not supported"):
         ObservationEncoder(gym.spaces.Discrete(4), 2)
-    with pytest.raises(ConfigError, match="my_reward: images of 40 x 40 pixels are too small"):
-        ObservationEncoder(image_space(40, 40), 2, convs=((8, 41, 1, 0),), where="my_reward")
-
-
-def test_frame_space_drops_the_stack() -> None:
-    stacked = gym.spaces.Box(np.array([[0, 1], [2, 3]]), np.array([[4, 5], [6, 7]]), dtype=np.int64)
-    frame = frame_space(stacked, 2)
-    assert frame.shape == (2,) and frame.dtype == np.int64
-    assert frame.low.tolist() == [0, 1] and frame.high.tolist() == [4, 5]
-    assert frame_space(stacked, 1) == stacked
+    with pytest.raises(ConfigError, match="images of 40 x 40 pixels are too small"):
+        ObservationEncoder(image_space(40, 40), 2, convs=((8, 41, 1, 0),))
 
 
 # --- actions ---------------------------------------------------------------------------------------------------------

@@ -119,7 +119,7 @@ def test_too_similar_states_are_rewarded_nothing() -> None:
 
 
 def test_distances_of_nothing_but_equal_states_stay_finite() -> None:
-    r_t = by_hand().reward(scripted([[[1.0]], [[1.0]], [[1.0]]], first=[(0, 0)]))[0]
+    r_t = by_hand().compute(scripted([[[1.0]], [[1.0]], [[1.0]]], first=[(0, 0)]))[0]
     assert bool(r_t.isfinite().all()) and float(r_t[0, 0]) == pytest.approx(1 / 1.001)
 
 
@@ -135,8 +135,8 @@ def test_the_reward_is_the_product_under_scales_that_include_the_rollout() -> No
     reward, other = by_hand(5), by_hand(5)
     for r in (reward, other):
         r.rnd.update_statistics(data)
-    r_t, features = reward.reward(data)
-    error, rnd_features = other.rnd.reward(data)
+    r_t, features = reward.compute(data)
+    error, rnd_features = other.rnd.compute(data)
     squared = distances(other, data)
     known = squared[data.valid]
     mean = known[known.isfinite()].double().mean()
@@ -165,7 +165,7 @@ def test_every_kind_of_observation_and_action_is_rewarded_and_learned(space, fra
     reward = make("ngu", space, actions, frame_stack)
     data = with_actions(random_rollout(shape, frame_stack=frame_stack), actions)
     reward.update_statistics(data)
-    r_t, features = reward.reward(data)
+    r_t, features = reward.compute(data)
     assert r_t.shape == (6, 3) and r_t.dtype == torch.float32 and not r_t.requires_grad
     assert bool((r_t[data.valid] > 0).all()) and r_t[3, 1] == 0.0
     terms = all_losses(reward, data, features=features)
@@ -231,7 +231,7 @@ def test_statistics_are_those_of_both_inputs() -> None:
     torch.testing.assert_close(reward.rnd.obs_moments.mean, wanted)
     torch.testing.assert_close(reward.encoder.moments.mean, wanted)
     before = [b.clone() for b in (*reward.rnd.obs_moments.buffers(), *reward.encoder.buffers())]
-    reward.reward(random_rollout(seed=1))
+    reward.compute(random_rollout(seed=1))
     after = (*reward.rnd.obs_moments.buffers(), *reward.encoder.buffers())
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -242,13 +242,13 @@ def test_memory_and_scales_are_saved() -> None:
     in_pieces(reward, data, 20)
     restored.load_state_dict(reward.state_dict())
     assert same_buffers(reward, restored)
-    assert torch.equal(reward.reward(data)[0], restored.reward(data)[0])
+    assert torch.equal(reward.compute(data)[0], restored.compute(data)[0])
 
 
 def test_the_memory_of_long_rollouts_is_bounded() -> None:
     data = random_rollout(frames=np.random.default_rng(0).normal(size=(7, 3, 5)).astype(np.float32))
     reward = make("ngu", capacity=4)
     for _ in range(3):
-        reward.reward(data)
+        reward.compute(data)
     # Environment 1 begins anew in every rollout, the others never do: one first observation, six steps each.
     assert reward.memory.shape == (3, 4, 4) and reward.written.tolist() == [19, 3, 19]

@@ -52,7 +52,7 @@ def test_kth_distance_of_equal_points_is_zero_however_long_they_are() -> None:
 
 def test_the_reward_by_hand() -> None:
     # Distances to the second nearest other: of 0 to 2 (past 1), of 1 to 0 or 2, of 2 to 0 (past 1), of 5 to 1.
-    r_t, features = by_hand(num_neighbors=2).reward(line(0.0, 1.0, 2.0, 5.0))
+    r_t, features = by_hand(num_neighbors=2).compute(line(0.0, 1.0, 2.0, 5.0))
     wanted = torch.tensor([2.0, 1.0, 2.0, 4.0]).log1p()
     torch.testing.assert_close(r_t[:, 0], wanted)
     assert features == {} and r_t.dtype == torch.float32
@@ -61,9 +61,9 @@ def test_the_reward_by_hand() -> None:
 def test_earlier_rollouts_are_neighbours_too() -> None:
     reward = by_hand(num_neighbors=1)
     reward.update_statistics(line(1.0, 4.5))
-    torch.testing.assert_close(reward.reward(line(0.5, 4.0))[0][:, 0], torch.tensor([0.5, 0.5]).log1p())
+    torch.testing.assert_close(reward.compute(line(0.5, 4.0))[0][:, 0], torch.tensor([0.5, 0.5]).log1p())
     torch.testing.assert_close(
-        by_hand(num_neighbors=1).reward(line(0.5, 4.0))[0][:, 0], torch.tensor([3.5, 3.5]).log1p()
+        by_hand(num_neighbors=1).compute(line(0.5, 4.0))[0][:, 0], torch.tensor([3.5, 3.5]).log1p()
     )
 
 
@@ -71,7 +71,7 @@ def test_rewards_agree_with_brute_force_and_reset_steps_take_no_part() -> None:
     data, other = random_rollout((5,), steps=9, seed=1), random_rollout((5,), steps=9, seed=2)
     reward = make("re3")
     reward.update_statistics(other)
-    r_t = reward.reward(data)[0]
+    r_t = reward.compute(data)[0]
     rows = [reward.encoder(d.frames[1:].flatten(0, 1)) for d in (data, other)]
     known = torch.cat([y[d.valid.flatten()] for y, d in zip(rows, (data, other), strict=True)])
     for t in range(9):
@@ -82,8 +82,8 @@ def test_rewards_agree_with_brute_force_and_reset_steps_take_no_part() -> None:
 
 
 def test_fewer_neighbours_than_k_are_enough() -> None:
-    torch.testing.assert_close(by_hand().reward(line(1.0, 3.0))[0][:, 0], torch.tensor([2.0, 2.0]).log1p())
-    assert by_hand().reward(line(1.0))[0].tolist() == [[0.0]]
+    torch.testing.assert_close(by_hand().compute(line(1.0, 3.0))[0][:, 0], torch.tensor([2.0, 2.0]).log1p())
+    assert by_hand().compute(line(1.0))[0].tolist() == [[0.0]]
 
 
 def test_the_memory_is_a_ring_of_the_newest_features() -> None:
@@ -101,17 +101,17 @@ def test_the_memory_is_a_ring_of_the_newest_features() -> None:
 def test_without_capacity_only_the_rollout_itself_counts() -> None:
     reward = by_hand(num_neighbors=1, capacity=0)
     reward.update_statistics(line(1.0))
-    torch.testing.assert_close(reward.reward(line(1.0, 3.0))[0][:, 0], torch.tensor([2.0, 2.0]).log1p())
+    torch.testing.assert_close(reward.compute(line(1.0, 3.0))[0][:, 0], torch.tensor([2.0, 2.0]).log1p())
 
 
 def test_a_repeated_state_is_rewarded_less_with_every_visit() -> None:
     reward, old = by_hand(num_neighbors=3), []
     reward.update_statistics(line(2.0, 3.0, 4.0))
     for _ in range(5):
-        old.append(float(reward.reward(line(1.0))[0]))
+        old.append(float(reward.compute(line(1.0))[0]))
         reward.update_statistics(line(1.0))
     torch.testing.assert_close(torch.tensor(old), torch.tensor([3.0, 2.0, 1.0, 0.0, 0.0]).log1p())
-    assert float(reward.reward(line(-4.0))[0]) > old[0]
+    assert float(reward.compute(line(-4.0))[0]) > old[0]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_every_kind_of_observation_is_rewarded_and_nothing_learns(space, frame_s
     reward, data = make("re3", space, frame_stack=frame_stack), random_rollout(shape, frame_stack=frame_stack)
     before = [p.clone() for p in reward.parameters()]
     reward.update_statistics(data)
-    r_t = reward.reward(data)[0]
+    r_t = reward.compute(data)[0]
     assert r_t.shape == (6, 3) and not r_t.requires_grad
     assert bool((r_t[data.valid] > 0).all()) and r_t[3, 1] == 0.0
     assert all_losses(reward, data) == {}
@@ -149,19 +149,19 @@ def test_features_are_computed_once_per_rollout(monkeypatch: pytest.MonkeyPatch)
     reward, data = make("re3"), random_rollout()
     reward.update_statistics(random_rollout(seed=1))
     reward.encoder.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
-    reward.reward(data)
+    reward.compute(data)
     reward.update_statistics(data)
     assert seen == [18]
     monkeypatch.setattr(re3_module, "CHUNK", 7)
-    parts = reward.reward(cut(data, 0, 6))[0]
+    parts = reward.compute(cut(data, 0, 6))[0]
     assert seen == [18, 7, 7, 4]
     assert reward._encoded is not None
-    torch.testing.assert_close(parts, reward.reward(data)[0])
+    torch.testing.assert_close(parts, reward.compute(data)[0])
 
 
 def test_vectors_keep_the_scale_of_the_first_statistics() -> None:
     reward, data = make("re3"), random_rollout()
-    reward.reward(data)
+    reward.compute(data)
     reward.update_statistics(data)
     mean = reward.encoder.moments.mean.clone()
     torch.testing.assert_close(mean, data.frames[1:].flatten(0, 1)[data.valid.flatten()].double().mean(0))
@@ -175,7 +175,7 @@ def test_the_decay_is_that_of_agent_steps_and_not_undone_by_the_scale() -> None:
     data = random_rollout()
     reward, constant = make("re3", decay=0.01, gamma=0.0), make("re3", gamma=0.0)
     for steps in (0, 17, 34):
-        raw = reward.reward(data)[0]
+        raw = reward.compute(data)[0]
         expected = constant.normalize(raw, data.valid) * 0.99**steps
         torch.testing.assert_close(reward.normalize(raw, data.valid), expected)
     assert expected.abs().max() > 0
@@ -188,4 +188,4 @@ def test_encoder_and_memory_are_saved() -> None:
     reward.update_statistics(data)
     restored.load_state_dict(reward.state_dict())
     assert same_buffers(reward, restored)
-    assert torch.equal(reward.reward(data)[0], restored.reward(data)[0])
+    assert torch.equal(reward.compute(data)[0], restored.compute(data)[0])

@@ -31,7 +31,7 @@ def test_defaults_are_those_of_the_paper() -> None:
 
 def test_reward_is_the_change_of_features_over_the_root_of_visits() -> None:
     data = scripted([[A], [B], [A], [B], [C], [B]], first=[(0, 0)])
-    r_t, features = by_hand().reward(data)
+    r_t, features = by_hand().compute(data)
     # Visits, with the reset observation A: B 1, A 2, B 2, C 1, B 3.
     wanted = [5.0, 5.0 / math.sqrt(2), 5.0 / math.sqrt(2), 4.0, 4.0 / math.sqrt(3)]
     torch.testing.assert_close(r_t[:, 0], torch.tensor(wanted))
@@ -40,19 +40,19 @@ def test_reward_is_the_change_of_features_over_the_root_of_visits() -> None:
 
 def test_the_reward_has_a_scale_of_its_own() -> None:
     data = scripted([[A], [B], [A]], first=[(0, 0)])
-    r_t = by_hand(reward_scale=0.1).reward(data)[0]
+    r_t = by_hand(reward_scale=0.1).compute(data)[0]
     torch.testing.assert_close(r_t[:, 0], torch.tensor([0.5, 0.5 / math.sqrt(2)]))
 
 
 def test_staying_in_place_pays_nothing() -> None:
-    r_t = by_hand().reward(scripted([[A], [A], [A]], first=[(0, 0)]))[0]
+    r_t = by_hand().compute(scripted([[A], [A], [A]], first=[(0, 0)]))[0]
     assert not r_t.any()
 
 
 def test_counts_begin_anew_with_every_episode_and_environment() -> None:
     # Environment 0 ends at step 1 (its last observation is B) and begins again with A; environment 1 goes on.
     data = scripted([[A, A], [B, B], [B, B], [A, A], [B, B]], first=[(0, 0), (0, 1), (3, 0)])
-    r_t = by_hand().reward(data)[0]
+    r_t = by_hand().compute(data)[0]
     torch.testing.assert_close(r_t[:, 0], torch.tensor([5.0, 0.0, 0.0, 5.0]))
     torch.testing.assert_close(r_t[:, 1], torch.tensor([5.0, 0.0, 5.0 / math.sqrt(2), 5.0 / math.sqrt(3)]))
 
@@ -60,26 +60,26 @@ def test_counts_begin_anew_with_every_episode_and_environment() -> None:
 def test_the_true_last_observation_counts_and_the_reset_step_does_not() -> None:
     # Ends at step 1 with B, visited before: N = 2. Step 2 is the reset step.
     data = scripted([[B], [A], [B], [C], [B]], first=[(0, 0), (3, 0)])
-    r_t = by_hand().reward(data)[0]
+    r_t = by_hand().compute(data)[0]
     torch.testing.assert_close(r_t[:, 0], torch.tensor([5.0, 5.0 / math.sqrt(2), 0.0, 4.0]))
 
 
 def test_visits_are_remembered_over_rollouts() -> None:
     long = scripted([[A], [B], [A], [B], [A], [B]], first=[(0, 0)])
-    wanted, reward = by_hand().reward(long)[0], by_hand()
-    parts = [reward.reward(cut(long, start, stop))[0] for start, stop in ((0, 2), (2, 3), (3, 5))]
+    wanted, reward = by_hand().compute(long)[0], by_hand()
+    parts = [reward.compute(cut(long, start, stop))[0] for start, stop in ((0, 2), (2, 3), (3, 5))]
     torch.testing.assert_close(torch.cat(parts), wanted)
 
 
 def test_counts_can_be_left_out() -> None:
     data = scripted([[A], [B], [A], [B]], first=[(0, 0)])
-    r_t = by_hand(episodic_counts=False).reward(data)[0]
+    r_t = by_hand(episodic_counts=False).compute(data)[0]
     torch.testing.assert_close(r_t[:, 0], torch.tensor([5.0, 5.0, 5.0]))
 
 
 def test_a_full_memory_forgets_the_state_it_saw_first() -> None:
     data = scripted([[A], [B], [C], [B], [A]], first=[(0, 0)])
-    r_t = by_hand(capacity=2).reward(data)[0]
+    r_t = by_hand(capacity=2).compute(data)[0]
     # C takes the place of A, so that A is new at the end; B is known.
     torch.testing.assert_close(r_t[:, 0], torch.tensor([5.0, 4.0, 4.0 / math.sqrt(2), 5.0]))
 
@@ -87,8 +87,8 @@ def test_a_full_memory_forgets_the_state_it_saw_first() -> None:
 def test_only_the_newest_frame_of_a_stack_tells_states_apart() -> None:
     data, space = random_rollout((36, 36), frame_stack=3), image_space(3, 36, 36)
     data.frames[4, 0] = data.frames[3, 0]  # obs_1 and obs_2 have the same newest frame, and others behind it
-    r_t = make("ride", space, frame_stack=3).reward(data)[0]
-    without = make("ride", space, frame_stack=3, episodic_counts=False).reward(data)[0]
+    r_t = make("ride", space, frame_stack=3).compute(data)[0]
+    without = make("ride", space, frame_stack=3, episodic_counts=False).compute(data)[0]
     wanted = torch.ones(6, 3)
     wanted[1, 0] = math.sqrt(2)
     torch.testing.assert_close((without / r_t)[data.valid], wanted[data.valid])
@@ -118,8 +118,8 @@ def test_each_loss_trains_its_model_and_both_train_the_encoder(term: str) -> Non
 def test_a_repeated_transition_is_rewarded_less_than_a_new_one_in_an_episode_but_not_over_training() -> None:
     data = scripted([[A], [B], [A], [C], [A], [B]], first=[(0, 0)])
     reward = make("ride", vector_space(2))
-    r_t = reward.reward(data)[0][:, 0]
+    r_t = reward.compute(data)[0][:, 0]
     assert r_t[4] == pytest.approx(float(r_t[0]) / math.sqrt(2))  # A to B again: B is seen for the second time
     train(reward, data, 50)
-    r_t = reward.reward(data)[0][:, 0]
+    r_t = reward.compute(data)[0][:, 0]
     assert r_t[4] == pytest.approx(float(r_t[0]) / math.sqrt(2)) and r_t[0] > 0

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from rllib_rnd.modules.mlp import MLP, MLPOptions
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 from tests.intrinsic.rollouts import random_rollout, vector_space
 
@@ -28,7 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def make(
     name: str,
-    space: gym.Space | None = None,
+    space: gym.spaces.Box | None = None,
     action_space: gym.Space[Any] = DISCRETE,
     frame_stack: int = 1,
     seed: int = 0,
@@ -37,8 +38,8 @@ def make(
     """A small reward of one type; observations are vectors of five floats unless told otherwise."""
     torch.manual_seed(seed)
     spec = {"type": name, **SMALL[name], **options}
-    cls, parsed = INTRINSIC_REWARDS.parse(spec, "config.intrinsic_reward")
-    reward: Any = cls(vector_space(5) if space is None else space, action_space, frame_stack, parsed)
+    cls, parsed = INTRINSIC_REWARDS.parse(spec, "intrinsic_reward")
+    reward: Any = cls(Spaces(vector_space(5) if space is None else space, action_space, frame_stack), parsed)
     return reward
 
 
@@ -100,11 +101,12 @@ def cut(rollout: Rollout, start: int, stop: int) -> Rollout:
 def all_losses(
     reward: Any, rollout: Rollout, index: Tensor | None = None, seed: int = 0, features: Any = None
 ) -> dict[str, Any]:
-    """The named (sum, count) of all or some samples, reset steps masked."""
+    """The named (sum, count) of all or some samples, reset steps left out as the learner does."""
     index = torch.arange(rollout.num_steps * rollout.num_envs) if index is None else index
-    features = reward.reward(rollout)[1] if features is None else features
+    index = index[rollout.valid.flatten()[index]]
+    features = reward.compute(rollout)[1] if features is None else features
     generator = torch.Generator().manual_seed(seed)
-    return reward.loss(rollout, features, index, generator, rollout.valid.flatten()[index])
+    return reward.terms(rollout, features, index, generator)
 
 
 def total_loss(terms: dict[str, Any]) -> Tensor:
@@ -119,7 +121,7 @@ def train(reward: Any, rollout: Rollout, steps: int = 100, lr: float = 3e-3) -> 
     backbone = MLP(vector_space(5), MLPOptions())
     for step in range(steps):
         if step % 10 == 0:
-            features = reward.reward(rollout)[1]
+            features = reward.compute(rollout)[1]
         loss = total_loss(all_losses(reward, rollout, seed=step, features=features))
         optimizer.zero_grad()
         loss.backward()

@@ -117,8 +117,8 @@ def test_what_is_not_finite_is_never_learned_from_and_never_the_best() -> None:
     pretraining, _, other = make(nonfinite, num_epochs=1)
     before = {n: t.clone() for n, t in pretraining.module.backbone.named_parameters()}
     (loss,) = pretraining.module.auxiliaries()
-    original = loss.loss
-    loss.loss = lambda *a: {n: (s * float("nan"), c) for n, (s, c) in original(*a).items()}  # type: ignore[method-assign]
+    original = loss.terms
+    loss.terms = lambda *a: {n: (s * float("nan"), c) for n, (s, c) in original(*a).items()}  # type: ignore[method-assign]
     pretraining.train_on(other, generator)  # two steps
     assert nonfinite.total == 2
     assert all(torch.equal(before[n], p) for n, p in pretraining.module.backbone.named_parameters())

@@ -5,17 +5,17 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import ClassVar, Literal, TypeVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
 from rllib_rnd.functional import drift
-from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.snd.networks import FRAME_CHUNK, FrameEncoder, FrameInput, derived_generator, initialize_pair
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 # Samples whose features the effective rank is of.
@@ -59,7 +59,10 @@ class SNDOptions(IntrinsicOptions):
     hidden_sizes: tuple[int, ...] = option((128, 128), "vectors: hidden layers of the encoders", low=1)
 
 
-class SND(IntrinsicReward, abc.ABC):
+SNDOptionsT = TypeVar("SNDOptionsT", bound=SNDOptions, covariant=True)
+
+
+class SND(IntrinsicReward[SNDOptionsT], abc.ABC):
     """Base of the SND rewards; they differ in what the target learns (`representation`).
 
     Pecháč, Chovanec, Farkaš 2023, "Self-supervised network distillation" (arXiv:2302.11563). A target encoder learns a
@@ -81,25 +84,18 @@ class SND(IntrinsicReward, abc.ABC):
             variance then).
 
     Raises:
-        ConfigError: the observation is not an array, or its images are too small.
+        ConfigError: images are too small.
     """
 
-    Options = SNDOptions
+    Options: ClassVar[type[SNDOptions]] = SNDOptions
     source = "Pecháč et al. 2023 (arXiv:2302.11563)"
-    #: YAML name, for errors.
-    name = "snd"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        self.frames = FrameInput(observation_space, frame_stack, options.normalize_input, options.clip_input)
+    def __init__(self, spaces: Spaces, options: SNDOptionsT) -> None:
+        super().__init__(spaces, options)
+        self.frames = FrameInput(spaces.frame, options.normalize_input, options.clip_input)
         self.target = self._encoder(extra_layers=0)
         self.predictor = self._encoder(extra_layers=_PREDICTOR_LAYERS)
         initialize_pair(self.target, self.predictor, options.target_gain, options.predictor_gain, options.coupled_init)
-
-    @property
-    def where(self) -> str:
-        """The place in the configuration, for errors."""
-        return f"config.intrinsic_reward ({self.name})"
 
     @abc.abstractmethod
     def representation(
@@ -118,6 +114,7 @@ class SND(IntrinsicReward, abc.ABC):
             ``x``, ``[k, D]`` detached, which the predictor distils.
         """
 
+    @property
     def min_batch_size(self) -> int:
         """As many as leave two after ``update_proportion``; 1 with 0, which trains on nothing."""
         proportion = self.options.update_proportion
@@ -133,22 +130,17 @@ class SND(IntrinsicReward, abc.ABC):
         self.frames.update(rollout)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """Distillation errors ``[T, N]`` times ``reward_scale`` (0 on reset steps) and ``target [T * N, D]``.
 
-        The features are the target's before it trains on this rollout; `loss` only measures its drift by them.
+        The features are the target's before it trains on this rollout; `terms` only measures its drift by them.
         """
         inputs = (self.inputs(rollout, index) for index in rollout.index_chunks(FRAME_CHUNK))
         target, error = prediction_errors(self.target, self.predictor, inputs, lambda d: d.square().mean(dim=1))
         return rollout.per_step(self.options.reward_scale * error), {"target": target}
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
         """``snd_target_loss`` of the variant, and ``snd_predictor_loss``: the squared error, mean over kept elements.
 
@@ -156,15 +148,14 @@ class SND(IntrinsicReward, abc.ABC):
         fewer than two samples all are zero.
         """
         draws = derived_generator(generator)
-        usable = index[valid]
-        order = torch.randperm(len(usable), generator=draws, device=draws.device).to(index.device)
-        index = usable[order[: math.ceil(self.options.update_proportion * len(usable))]]
+        order = torch.randperm(len(index), generator=draws, device=draws.device).to(index.device)
+        index = index[order[: math.ceil(self.options.update_proportion * len(index))]]
         if len(index) < 2:
             return self._no_terms()
         x = self.inputs(rollout, index)
         losses, target = self.representation(rollout, index, x, draws)
         self._measure(target, features["target"][index])
-        count = torch.tensor(float(len(index)), device=index.device)
+        count = count_samples(index)
         terms = {name: (value * count, count) for name, value in losses.items()}
         return {**terms, "snd_predictor_loss": self._distil(x, target, draws)}
 
@@ -179,7 +170,7 @@ class SND(IntrinsicReward, abc.ABC):
     def _distil(self, x: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         squared = (self.predictor(x) - target).square()
         if self.options.keep_proportion == 1.0:
-            return squared.mean(dim=1).sum(), torch.tensor(float(len(x)), device=x.device)
+            return squared.mean(dim=1).sum(), count_samples(x)
         draw = torch.rand(squared.shape, generator=generator, device=generator.device).to(x.device)
         weight = (draw < self.options.keep_proportion).to(squared.dtype) / squared.shape[1]
         return (squared * weight).sum(), weight.sum()
@@ -203,11 +194,5 @@ class SND(IntrinsicReward, abc.ABC):
     def _encoder(self, extra_layers: int) -> FrameEncoder:
         options = self.options
         return FrameEncoder(
-            self.frames,
-            options.feature_dim,
-            options.encoder,
-            options.hidden_sizes,
-            options.activation,
-            extra_layers,
-            self.where,
+            self.frames, options.feature_dim, options.encoder, options.hidden_sizes, options.activation, extra_layers
         )

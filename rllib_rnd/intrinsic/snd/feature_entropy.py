@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import gymnasium as gym
 import torch
 from torch import Tensor
 
 from rllib_rnd.functional.contrastive import contrastive_mse_loss, magnitude_penalty
 from rllib_rnd.functional.infonce import info_nce_loss
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, LossTerms
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.feature_watch import FeatureWatch
-from rllib_rnd.intrinsic.snd.augmentations import AUGMENTATION_CHOICES, AUGMENTATION_HELP, Augmentation
+from rllib_rnd.intrinsic.snd.augmentation_sets import AUGMENTATION_CHOICES, AUGMENTATION_HELP, AugmentationSet
 from rllib_rnd.intrinsic.snd.networks import (
     FRAME_CHUNK,
     INFO_NCE_MAGNITUDE_LIMIT,
@@ -25,6 +24,7 @@ from rllib_rnd.intrinsic.snd.networks import (
     initialize,
 )
 from rllib_rnd.options import option
+from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
 # Rows of rings (environments) summed at a time, in float64.
@@ -59,7 +59,8 @@ class FeatureEntropyOptions(IntrinsicOptions):
     hidden_sizes: tuple[int, ...] = option((128, 128), "vectors: hidden layers of the encoder", low=1)
 
 
-class FeatureEntropy(IntrinsicReward):
+@INTRINSIC_REWARDS.register
+class FeatureEntropy(IntrinsicReward[FeatureEntropyOptions]):
     """The spread of an episode's recent features.
 
     After michalnand/reinforcement_learning_agents, the agent "SND with entropy" (2022). An encoder learns from itself;
@@ -78,35 +79,29 @@ class FeatureEntropy(IntrinsicReward):
         metrics: after an update: ``entropy_feature_std`` and ``entropy_feature_drift``, as of `FeatureWatch`.
 
     Raises:
-        ConfigError: the observation is not an array, its images are too small, or augmentations are of images for
-            vectors.
+        ConfigError: images are too small, or augmentations are of images for vectors.
     """
 
+    name = "feature_entropy"
     Options = FeatureEntropyOptions
     source = "michalnand/reinforcement_learning_agents, SND with entropy (2022)"
     cost = "one forward pass per step; trains on 2 x pairs frames; buffer_size x feature_dim floats per environment"
+    min_batch_size = 2  # states are told apart
+
     ring: Tensor
     position: Tensor
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        where = "config.intrinsic_reward (feature_entropy)"
-        self.frames = FrameInput(observation_space, frame_stack, options.normalize_input, options.clip_input)
+    def __init__(self, spaces: Spaces, options: FeatureEntropyOptions) -> None:
+        super().__init__(spaces, options)
+        self.frames = FrameInput(spaces.frame, options.normalize_input, options.clip_input)
         self.encoder = FrameEncoder(
-            self.frames, options.feature_dim, options.encoder, options.hidden_sizes, options.activation, 0, where
+            self.frames, options.feature_dim, options.encoder, options.hidden_sizes, options.activation, 0
         )
         initialize(self.encoder)
-        images, name = self.frames.layout is not None, options.augmentation
-        if name == "auto":
-            name = "v1" if images else "noise"
-        self.augment = Augmentation(name, images, f"{where}.augmentation")
+        self.augment = AugmentationSet(options.augmentation, self.frames.layout is not None, auto="v1")
         self.watch = FeatureWatch("entropy")
         self.register_rows("ring", torch.zeros(options.buffer_size, options.feature_dim))
         self.register_rows("position", torch.tensor(-1))
-
-    def min_batch_size(self) -> int:
-        """Two: states are told apart."""
-        return 2
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
@@ -115,7 +110,7 @@ class FeatureEntropy(IntrinsicReward):
         self.frames.update(rollout)
 
     @torch.no_grad()
-    def reward(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
+    def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """The spread after every step, ``[T, N]`` (0 on reset steps); moves the buffers over the rollout."""
         num_steps, num_envs = rollout.num_steps, rollout.num_envs
         self.fit_rows(num_envs, rollout.frames.device)
@@ -138,35 +133,29 @@ class FeatureEntropy(IntrinsicReward):
             spread[t] = variance.sqrt().mean(dim=1)
         return rollout.per_step(self.options.reward_scale * spread), {}
 
-    def loss(
-        self,
-        rollout: Rollout,
-        features: dict[str, Tensor],
-        index: Tensor,
-        generator: torch.Generator,
-        valid: Tensor,
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
     ) -> LossTerms:
         """``entropy_encoder_loss``: the encoder's own loss on ``pairs`` pairs; zero with fewer than two samples."""
         draws = derived_generator(generator)
-        usable = index[valid]
-        if len(usable) < 2:
+        if len(index) < 2:
             zero = torch.stack([p.sum() for p in self.parameters()]).sum() * 0.0
             return {"entropy_encoder_loss": (zero, zero.detach().clone())}
         options = self.options
         regulariser = (options.regulariser, options.regularisation_coeff)
         if options.objective == "contrastive":
-            drawn = draw_pairs(len(usable), options.pairs, draws)
+            drawn = draw_pairs(len(index), options.pairs, draws)
             first, second, label = (part.to(index.device) for part in drawn)
         else:
-            order = torch.randperm(len(usable), generator=draws, device=draws.device).to(index.device)
+            order = torch.randperm(len(index), generator=draws, device=draws.device).to(index.device)
             first = second = order[: options.pairs]
-        frame = rollout.newest_frame(usable[torch.cat([first, second])], offset=int(options.reward_on == "next"))
+        frame = rollout.newest_frame(index[torch.cat([first, second])], offset=int(options.reward_on == "next"))
         za, zb = self.encoder(self.augment(self.frames(frame), draws)).chunk(2)
         if options.objective == "contrastive":
             value = contrastive_mse_loss(za, zb, label, *regulariser, MAGNITUDE_LIMIT)
         else:
             value = info_nce_loss(za, zb) + magnitude_penalty(za, zb, *regulariser, INFO_NCE_MAGNITUDE_LIMIT)
-        count = torch.tensor(float(len(usable)), device=index.device)
+        count = count_samples(index)
         return {"entropy_encoder_loss": (value * count, count)}
 
     def _sums(self) -> tuple[Tensor, Tensor]:
@@ -194,6 +183,3 @@ class FeatureEntropy(IntrinsicReward):
         self.position.copy_(torch.where(where, (slot + 1) % self.options.buffer_size, slot))
         total += new.double() - old.double()
         square += new.double().square() - old.double().square()
-
-
-INTRINSIC_REWARDS.register("feature_entropy", FeatureEntropy)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.intrinsic.networks import frame_space
 from rllib_rnd.modules.image import (
     ConvSpec,
     conv_output_shape,
@@ -49,8 +48,7 @@ class FrameInput(nn.Module):
     """Newest frames, raw, -> what the networks read.
 
     Args:
-        observation_space: of one observation as the policy sees it, frame stack included.
-        frame_stack: K.
+        space: of one frame.
         normalize: ``none``: bytes scaled to 0..1 by the space's upper bound; ``mean``: then less the running mean;
             ``mean_std``: (x - mean) / std, clipped; ``auto``: ``none`` for bytes, ``mean_std`` for floats, whose scale
             is not known.
@@ -59,20 +57,15 @@ class FrameInput(nn.Module):
     Attributes:
         moments: running mean and variance per element of a frame, None if they are not needed.
         layout: of images, None for vectors.
-
-    Raises:
-        ConfigError: the observation is not an array.
     """
 
     def __init__(
         self,
-        observation_space: gym.Space,
-        frame_stack: int,
+        space: gym.spaces.Box,
         normalize: Literal["auto", "none", "mean", "mean_std"] = "auto",
         clip: float | None = None,
     ) -> None:
         super().__init__()
-        space = frame_space(observation_space, frame_stack)
         is_bytes = space.dtype == np.uint8
         self.shape = space.shape
         self.layout = image_layout(space.shape) if is_image(space.shape) else None
@@ -111,7 +104,6 @@ class FrameEncoder(nn.Module):
         hidden_sizes: of vectors.
         activation: a key of `ENCODER_ACTIVATIONS`, of all but the extra layers.
         extra_layers: linear layers that a predictor has beyond its target, ELU before each.
-        where: names the place in the configuration for errors.
 
     Attributes:
         local_channels: channels of the map after the third convolution; of a vector, which is one place, the width of
@@ -129,7 +121,6 @@ class FrameEncoder(nn.Module):
         hidden_sizes: Sequence[int],
         activation: str,
         extra_layers: int,
-        where: str,
     ) -> None:
         super().__init__()
         unit = ENCODER_ACTIVATIONS[activation]
@@ -145,7 +136,7 @@ class FrameEncoder(nn.Module):
             # Two modules per convolution: itself and its activation.
             self.local = nn.Sequential(*stack[: 2 * _LOCAL_CONVS])
             self.local_channels = convs[_LOCAL_CONVS - 1][0]
-            size = math.prod(conv_output_shape(convs, frames.layout, where))
+            size = math.prod(conv_output_shape(convs, frames.layout, ""))
             layers = [*stack[2 * _LOCAL_CONVS :], nn.Flatten()]
         layers.append(nn.Linear(size, feature_dim))
         for _ in range(extra_layers):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
-import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
@@ -15,11 +14,12 @@ from rllib_rnd.functional.snd_barlow import snd_barlow_loss
 from rllib_rnd.functional.vicreg import vicreg_loss
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.networks import InverseDynamics
-from rllib_rnd.intrinsic.snd.augmentations import AUGMENTATION_CHOICES, AUGMENTATION_HELP, Augmentation
+from rllib_rnd.intrinsic.snd.augmentation_sets import AUGMENTATION_CHOICES, AUGMENTATION_HELP, AugmentationSet
 from rllib_rnd.intrinsic.snd.base import SND, SNDOptions
 from rllib_rnd.intrinsic.snd.networks import INFO_NCE_MAGNITUDE_LIMIT, MAGNITUDE_LIMIT, draw_pairs
 from rllib_rnd.modules.layers import orthogonal_init
 from rllib_rnd.options import option
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 
 # Of the source's inverse model (`vinv`).
@@ -27,7 +27,15 @@ _VINV_HIDDEN_SIZES = (512, 256)
 
 
 @dataclass(frozen=True)
-class SNDVOptions(SNDOptions):
+class AugmentedSNDOptions(SNDOptions):
+    """Options of the variants that learn from augmented views."""
+
+    pairs: int = option(64, "pairs of states that the target learns from, times update_proportion", low=1)
+    augmentation: str = option("auto", AUGMENTATION_HELP + "v2, noise for vectors", choices=AUGMENTATION_CHOICES)
+
+
+@dataclass(frozen=True)
+class SNDVOptions(AugmentedSNDOptions):
     """Options of ``snd_v``."""
 
     keep_proportion: float = option(
@@ -42,7 +50,7 @@ class SNDVOptions(SNDOptions):
 
 
 @dataclass(frozen=True)
-class SNDInfoNCEOptions(SNDOptions):
+class SNDInfoNCEOptions(AugmentedSNDOptions):
     """Options of ``snd_infonce``."""
 
     keep_proportion: float = option(
@@ -86,7 +94,7 @@ class SNDVICOptions(SNDOptions):
 
 
 @dataclass(frozen=True)
-class SNDBarlowOptions(SNDOptions):
+class SNDBarlowOptions(AugmentedSNDOptions):
     """Options of ``snd_barlow``."""
 
     encoder: Literal["narrow", "wide", "strided"] = option("wide", "images: as snd_v; the source: wide")
@@ -99,17 +107,17 @@ class SNDBarlowOptions(SNDOptions):
     off_diagonal_coeff: float = option(0.005, "weight of the correlations between features; 0.005", low=0.0)
 
 
-class AugmentedSND(SND):
+AugmentedSNDOptionsT = TypeVar("AugmentedSNDOptionsT", bound=AugmentedSNDOptions, covariant=True)
+
+
+class AugmentedSND(SND[AugmentedSNDOptionsT]):
     """Base of the variants that learn from augmented views; ``augmentation_set`` is what ``auto`` is for images."""
 
     augmentation_set = "v2"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
-        images, name = self.frames.layout is not None, options.augmentation
-        if name == "auto":
-            name = self.augmentation_set if images else "noise"
-        self.augment = Augmentation(name, images, f"{self.where}.augmentation")
+    def __init__(self, spaces: Spaces, options: AugmentedSNDOptionsT) -> None:
+        super().__init__(spaces, options)
+        self.augment = AugmentationSet(options.augmentation, self.frames.layout is not None, self.augmentation_set)
 
     @property
     def num_pairs(self) -> int:
@@ -128,17 +136,18 @@ class AugmentedSND(SND):
         return self.target(x)
 
 
-class SNDV(AugmentedSND):
+@INTRINSIC_REWARDS.register
+class SNDV(AugmentedSND[SNDVOptions]):
     """SND-V: augmented views of one state at distance 0, states from different times at distance 1.
 
     Raises:
         ConfigError: as `SND`, or augmentations of images for vectors.
     """
 
+    name = "snd_v"
     Options = SNDVOptions
     source = "Pecháč et al. 2023 (arXiv:2302.11563), SND-V"
     cost = "about three times RND's; with the policy's own 1.1 to 1.6 times in all"
-    name = "snd_v"
 
     def representation(
         self, rollout: Rollout, index: Tensor, x: Tensor, generator: torch.Generator
@@ -153,7 +162,8 @@ class SNDV(AugmentedSND):
         return {"snd_target_loss": loss}, self.plain_features(x)
 
 
-class SNDInfoNCE(AugmentedSND):
+@INTRINSIC_REWARDS.register
+class SNDInfoNCE(AugmentedSND[SNDInfoNCEOptions]):
     """SND with InfoNCE: of all states of a batch, which one is this another view of?
 
     Standardised over the batch, features have no scale of their own. They would grow without end and the reward, which
@@ -163,10 +173,10 @@ class SNDInfoNCE(AugmentedSND):
         ConfigError: as `SNDV`.
     """
 
+    name = "snd_infonce"
     Options = SNDInfoNCEOptions
     source = "michalnand/reinforcement_learning_agents (nce); van den Oord et al. 2018 (arXiv:1807.03748)"
     cost = "about four times RND's: four times the pairs of snd_v"
-    name = "snd_infonce"
 
     def representation(
         self, rollout: Rollout, index: Tensor, x: Tensor, generator: torch.Generator
@@ -178,7 +188,8 @@ class SNDInfoNCE(AugmentedSND):
         return {"snd_target_loss": loss}, self.plain_features(x)
 
 
-class SNDBarlow(AugmentedSND):
+@INTRINSIC_REWARDS.register
+class SNDBarlow(AugmentedSND[SNDBarlowOptions]):
     """SND with Barlow Twins: features of two views agree, and no two features say the same.
 
     The sum over features is divided by their number: one optimiser step does not feel the factor, a gradient clip that
@@ -188,10 +199,10 @@ class SNDBarlow(AugmentedSND):
         ConfigError: as `SNDV`.
     """
 
+    name = "snd_barlow"
     Options = SNDBarlowOptions
     source = "Iskandor/SND (bt); Zbontar et al. 2021 (arXiv:2103.03230)"
     cost = "about ten times RND's: the wide encoder, and two views of every sample"
-    name = "snd_barlow"
     augmentation_set = "noise_blur"
 
     def representation(
@@ -203,7 +214,8 @@ class SNDBarlow(AugmentedSND):
         return {"snd_target_loss": loss}, self.plain_features(x)
 
 
-class SNDSTD(SND):
+@INTRINSIC_REWARDS.register
+class SNDSTD(SND[SNDSTDOptions]):
     """SND-STD: a state's features, at every place, are found by those of the next state (ST-DIM).
 
     Nothing is augmented, so the pass that the target learns from also yields what the predictor distils. Vectors have
@@ -216,13 +228,13 @@ class SNDSTD(SND):
         ConfigError: as `SND`.
     """
 
+    name = "snd_std"
     Options = SNDSTDOptions
     source = "Pecháč et al. 2023 (arXiv:2302.11563), SND-STD; Anand et al. 2019 (arXiv:1906.08226)"
     cost = "about ten times RND's; logits of places x samples x samples"
-    name = "snd_std"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
+    def __init__(self, spaces: Spaces, options: SNDSTDOptions) -> None:
+        super().__init__(spaces, options)
         channels = self.target.local_channels
         self.global_query = orthogonal_init(nn.Linear(options.feature_dim, channels), 1.0)
         self.local_query = orthogonal_init(nn.Linear(channels, channels), 1.0)
@@ -248,7 +260,8 @@ class SNDSTD(SND):
         return {"snd_target_loss": loss}, rewarded.detach()
 
 
-class SNDVIC(SND):
+@INTRINSIC_REWARDS.register
+class SNDVIC(SND[SNDVICOptions]):
     """SND-VIC: following states have like features, which vary and are not correlated (VICReg).
 
     Nothing is augmented, so the pass that the target learns from also yields what the predictor distils. With
@@ -258,16 +271,16 @@ class SNDVIC(SND):
         ConfigError: as `SND`; with ``inverse_coeff``, actions that are neither Discrete nor a Box of one axis.
     """
 
+    name = "snd_vic"
     Options = SNDVICOptions
     source = "Pecháč et al. 2023 (arXiv:2302.11563), SND-VIC; Bardes et al. 2022 (arXiv:2105.04906)"
     cost = "about nine times RND's"
-    name = "snd_vic"
 
-    def __init__(self, observation_space: gym.Space, action_space: gym.Space, frame_stack: int, options: Any) -> None:
-        super().__init__(observation_space, action_space, frame_stack, options)
+    def __init__(self, spaces: Spaces, options: SNDVICOptions) -> None:
+        super().__init__(spaces, options)
         self.inverse: InverseDynamics | None = None
         if options.inverse_coeff > 0:
-            self.inverse = InverseDynamics(options.feature_dim, action_space, _VINV_HIDDEN_SIZES, gain=2**0.5)
+            self.inverse = InverseDynamics(options.feature_dim, spaces.action, _VINV_HIDDEN_SIZES, gain=2**0.5)
 
     def loss_names(self) -> list[str]:
         """Names of what `representation` returns."""
@@ -286,8 +299,3 @@ class SNDVIC(SND):
             error = self.inverse.loss(phi_t, phi_tp1, rollout.action.flatten(0, 1)[index]).mean()
             losses["snd_inverse_loss"] = options.inverse_coeff * error
         return losses, rewarded.detach()
-
-
-_VARIANTS: tuple[type[SND], ...] = (SNDV, SNDSTD, SNDVIC, SNDInfoNCE, SNDBarlow)
-for _cls in _VARIANTS:
-    INTRINSIC_REWARDS.register(_cls.name, _cls)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from rllib_rnd.intrinsic.snd.networks import derived_generator
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 from tests.intrinsic.rollouts import vector_space
 
@@ -21,18 +22,20 @@ DISCRETE: gym.spaces.Discrete = gym.spaces.Discrete(4)
 SMALL = {"feature_dim": 16, "hidden_sizes": [32, 32], "update_proportion": 1.0}
 
 
-def make(name: str, space: gym.Space | None = None, frame_stack: int = 1, seed: int = 0, **options: Any) -> Any:
+def make(name: str, space: gym.spaces.Box | None = None, frame_stack: int = 1, seed: int = 0, **options: Any) -> Any:
     torch.manual_seed(seed)
-    cls, parsed = INTRINSIC_REWARDS.parse({"type": name, **SMALL, **options}, "config.intrinsic_reward")
-    return cls(vector_space(5) if space is None else space, DISCRETE, frame_stack, parsed)
+    cls, parsed = INTRINSIC_REWARDS.parse({"type": name, **SMALL, **options}, "intrinsic_reward")
+    return cls(Spaces(vector_space(5) if space is None else space, DISCRETE, frame_stack), parsed)
 
 
-def terms(reward: Any, data: Rollout, seed: int = 0, features: Any = None, **kwargs: Any) -> dict[str, Any]:
-    """The named (sum, count) of all or some samples, reset steps masked."""
-    index = kwargs.get("index", torch.arange(data.num_steps * data.num_envs))
-    valid = kwargs.get("valid", data.valid.flatten()[index])
-    features = reward.reward(data)[1] if features is None else features
-    return reward.loss(data, features, index, torch.Generator().manual_seed(seed), valid)
+def terms(
+    reward: Any, data: Rollout, seed: int = 0, features: Any = None, index: Tensor | None = None
+) -> dict[str, Any]:
+    """The named (sum, count) of all or some samples, reset steps left out as the learner does."""
+    index = torch.arange(data.num_steps * data.num_envs) if index is None else index
+    index = index[data.valid.flatten()[index]]
+    features = reward.compute(data)[1] if features is None else features
+    return reward.terms(data, features, index, torch.Generator().manual_seed(seed))
 
 
 def mean(term: tuple[Tensor, Tensor]) -> Tensor:
@@ -41,7 +44,7 @@ def mean(term: tuple[Tensor, Tensor]) -> Tensor:
 
 def train(reward: Any, data: Rollout, steps: int, lr: float = 1e-3) -> list[dict[str, float]]:
     optimizer, history = torch.optim.Adam(reward.parameters(), lr=lr), []
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     for step in range(steps):
         named = {name: mean(term) for name, term in terms(reward, data, step, features).items()}
         optimizer.zero_grad()
@@ -56,7 +59,7 @@ def size(module: torch.nn.Module) -> int:
 
 
 def samples_of(reward: Any, data: Rollout, seed: int = 0) -> tuple[Tensor, torch.Generator]:
-    """The flat indices that one call of `loss` trains on, and its generator after their draw."""
+    """The flat indices that one call of `terms` trains on, and its generator after their draw."""
     generator = derived_generator(torch.Generator().manual_seed(seed))
     usable = data.valid.flatten().nonzero().squeeze(1)
     order = torch.randperm(len(usable), generator=generator)

@@ -41,7 +41,7 @@ def one_thread() -> Iterator[None]:
 def test_every_kind_of_observation_is_rewarded_and_learned(name, space, frame_stack, frame_shape) -> None:
     reward, data = make(name, space, frame_stack), random_rollout(frame_shape, T, N, frame_stack)
     reward.update_statistics(data)
-    r_t, features = reward.reward(data)
+    r_t, features = reward.compute(data)
     assert r_t.shape == (T, N) and r_t.dtype == torch.float32 and not r_t.requires_grad
     assert features["target"].shape == (T * N, 16) and not features["target"].requires_grad
     assert bool((r_t[data.valid] > 0).all()) and r_t[3, 1] == 0.0
@@ -73,7 +73,7 @@ def test_reward_is_the_scaled_mean_squared_error_and_clipped_to_one(name: str) -
     reward.update_statistics(data)
     x = reward.frames(data.frames[1:].flatten(0, 1))
     wanted = 3.0 * (reward.target(x) - reward.predictor(x)).square().mean(1).view(T, N).detach()
-    r_t = reward.reward(data)[0]
+    r_t = reward.compute(data)[0]
     torch.testing.assert_close(r_t[data.valid], wanted[data.valid])
     assert torch.equal(reward.normalize(r_t, data.valid), r_t.clamp(0.0, 1.0))
 
@@ -81,21 +81,21 @@ def test_reward_is_the_scaled_mean_squared_error_and_clipped_to_one(name: str) -
 @pytest.mark.parametrize(("reward_on", "offset"), [("current", 3), ("next", 4)])
 def test_only_the_newest_frame_of_the_rewarded_observation_matters(reward_on: str, offset: int) -> None:
     reward, data = make("snd_v", image_space(4, 36, 36), 4, reward_on=reward_on), random_rollout((36, 36), T, N, 4)
-    before = reward.reward(data)[0]
+    before = reward.compute(data)[0]
     data.frames[2 + offset, 0] = 255 - data.frames[2 + offset, 0]
-    assert (reward.reward(data)[0] != before).nonzero().tolist() == [[2, 0]]
+    assert (reward.compute(data)[0] != before).nonzero().tolist() == [[2, 0]]
 
 
 def test_frames_newest_first_are_read_in_time_order_all_the_same() -> None:
     reward, data = make("snd_v", image_space(4, 36, 36), 4), random_rollout((36, 36), T, N, 4)
-    assert torch.equal(reward.reward(data)[0], reward.reward(replace(data, newest_first=True))[0])
+    assert torch.equal(reward.compute(data)[0], reward.compute(replace(data, newest_first=True))[0])
 
 
 def test_rewards_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch) -> None:
     reward, data = make("snd_v"), random_rollout()
-    whole, features = reward.reward(data)
+    whole, features = reward.compute(data)
     small_chunks(monkeypatch)
-    parts, part_features = reward.reward(data)
+    parts, part_features = reward.compute(data)
     torch.testing.assert_close(parts, whole)
     torch.testing.assert_close(part_features["target"], features["target"])
 
@@ -103,7 +103,7 @@ def test_rewards_do_not_depend_on_the_chunk_size(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", NAMES)
 def test_predictor_distils_the_target_of_now_and_not_that_of_the_reward(name: str) -> None:
     reward, data = make(name, keep_proportion=1.0), random_rollout()
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     with torch.no_grad():
         for parameter in reward.target.parameters():
             parameter.add_(0.1 * torch.ones_like(parameter))
@@ -115,7 +115,7 @@ def test_predictor_distils_the_target_of_now_and_not_that_of_the_reward(name: st
 
 def test_update_proportion_thins_out_samples_and_pairs() -> None:
     reward, data = make("snd_v", update_proportion=0.25, pairs=40), random_rollout()
-    features, target, predictor = reward.reward(data)[1], [], []
+    features, target, predictor = reward.compute(data)[1], [], []
     reward.target.local.register_forward_hook(lambda module, inputs, output: target.append(len(inputs[0])))
     reward.predictor.local.register_forward_hook(lambda module, inputs, output: predictor.append(len(inputs[0])))
     index = torch.arange(T * N).repeat(20)
@@ -145,12 +145,12 @@ def test_kept_elements_have_their_share_and_the_loss_is_their_mean() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_randomness_depends_on_the_batch_size_alone(name: str) -> None:
+def test_the_generator_decides_alone_and_gives_one_number(name: str) -> None:
     reward, data = make(name), random_rollout()
-    features, index = reward.reward(data)[1], torch.arange(T * N)
+    features = reward.compute(data)[1]
     generators = [torch.Generator().manual_seed(0) for _ in range(2)]
-    for generator, valid in zip(generators, (torch.ones(T * N), torch.zeros(T * N)), strict=True):
-        reward.loss(data, features, index, generator, valid.bool())
+    for generator, size in zip(generators, (T * N, 0), strict=True):
+        reward.terms(data, features, torch.arange(size), generator)
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
     torch.manual_seed(1)
     first = terms(reward, data, seed=3, features=features)
@@ -159,13 +159,11 @@ def test_randomness_depends_on_the_batch_size_alone(name: str) -> None:
     assert all(torch.equal(first[n][0], second[n][0]) for n in first)
 
 
-@pytest.mark.parametrize("case", ["nothing kept", "nothing valid", "one sample"])
+@pytest.mark.parametrize("case", ["nothing kept", "no sample", "one sample"])
 @pytest.mark.parametrize("name", NAMES)
 def test_too_few_samples_give_zero_loss_and_zero_gradients(name: str, case: str) -> None:
     reward = make(name, update_proportion=0.0 if case == "nothing kept" else 1.0)
-    data, valid = random_rollout(), torch.full((T * N,), case == "nothing kept")
-    valid[0] = case == "one sample"
-    named = terms(reward, data, valid=valid)
+    named = terms(reward, random_rollout(), index=torch.arange({"no sample": 0, "one sample": 1}.get(case, T * N)))
     assert set(named) == {"snd_target_loss", "snd_predictor_loss"}
     assert all(total.item() == 0.0 and count.item() == 0.0 for total, count in named.values())
     torch.stack([mean(term) for term in named.values()]).sum().backward()
@@ -186,7 +184,7 @@ def test_metrics_show_spread_norm_rank_and_drift() -> None:
     torch.testing.assert_close(metrics["snd_feature_rank"], eigenvalues.sum() ** 2 / eigenvalues.square().sum())
     assert metrics["snd_target_drift"] < 1e-10
 
-    features = reward.reward(data)[1]
+    features = reward.compute(data)[1]
     with torch.no_grad():
         reward.target.head[0].weight.mul_(1.1)
     terms(reward, data, features=features)
@@ -211,17 +209,17 @@ def test_metrics_show_collapse() -> None:
 def test_state_dict_restores_networks_statistics_and_carry(name: str) -> None:
     reward, restored, data = make(name, seed=0), make(name, seed=1), random_rollout()
     reward.update_statistics(data)
-    reward.normalize(reward.reward(data)[0], data.valid)
-    assert not torch.equal(reward.reward(data)[0], restored.reward(data)[0])
+    reward.normalize(reward.compute(data)[0], data.valid)
+    assert not torch.equal(reward.compute(data)[0], restored.compute(data)[0])
     restored.load_state_dict(reward.state_dict())
-    assert torch.equal(reward.reward(data)[0], restored.reward(data)[0])
+    assert torch.equal(reward.compute(data)[0], restored.compute(data)[0])
     assert torch.equal(reward.reward_filter.carry, restored.reward_filter.carry)
     first, second = (terms(r, data, seed=5) for r in (reward, restored))
     assert all(torch.equal(first[n][0], second[n][0]) for n in first)
 
 
 def test_augmentations_of_images_are_refused_for_vectors() -> None:
-    message = r"config.intrinsic_reward \(snd_v\).augmentation: 'v2' works on images.*Nearest: 'noise'"
+    message = r"^augmentation: 'v2' works on images.*Nearest: 'noise'"
     with pytest.raises(ConfigError, match=message):
         make("snd_v", augmentation="v2")
     assert make("snd_barlow").augment.steps[0].augment is make("snd_v", augmentation="noise").augment.steps[0].augment
@@ -240,13 +238,13 @@ def test_augmentations_of_images_are_refused_for_vectors() -> None:
 )
 def test_bad_options_are_config_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
-        INTRINSIC_REWARDS.parse(options, "config.intrinsic_reward")
+        INTRINSIC_REWARDS.parse(options, "intrinsic_reward")
 
 
 @pytest.mark.parametrize("name", [*NAMES, "feature_entropy"])
 def test_the_docs_have_every_option_and_its_default(name: str) -> None:
     """The tables of ``snd_v`` and ``feature_entropy`` are whole, others hold what differs from ``snd_v`` or is new."""
-    page = (Path(__file__).parents[2] / "docs" / "snd.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "snd.md").read_text()
     sections = re.findall(r"^##+ Options of `intrinsic_reward: {type: (\w+)}`\n(.*?)(?=^#)", page, re.M | re.S)
     tables = {kind: dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", text, re.MULTILINE)) for kind, text in sections}
     written = tables[name] if name == "feature_entropy" else {**tables["snd_v"], **tables[name]}

@@ -17,6 +17,7 @@ from rllib_rnd.functional import contrastive_mse_loss, info_nce_loss
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS, FeatureEntropy
 from rllib_rnd.intrinsic.snd import feature_entropy as module
 from rllib_rnd.intrinsic.snd.networks import derived_generator, draw_pairs
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
 from tests.intrinsic.rollouts import image_space, random_rollout, small_chunks, vector_space
 from tests.intrinsic.snd.snd_checks import mean
@@ -40,12 +41,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def make(space: gym.Space | None = None, frame_stack: int = 1, seed: int = 0, **options: Any) -> Any:
+def make(space: gym.spaces.Box | None = None, frame_stack: int = 1, seed: int = 0, **options: Any) -> Any:
     torch.manual_seed(seed)
     spec = {"type": "feature_entropy", **SMALL, **options}
-    cls, parsed = INTRINSIC_REWARDS.parse(spec, "config.intrinsic_reward")
+    cls, parsed = INTRINSIC_REWARDS.parse(spec, "intrinsic_reward")
     assert cls is FeatureEntropy
-    return cls(vector_space(5) if space is None else space, gym.spaces.Discrete(4), frame_stack, parsed)
+    return cls(Spaces(vector_space(5) if space is None else space, gym.spaces.Discrete(4), frame_stack), parsed)
 
 
 def bare(**options: Any) -> Any:
@@ -105,34 +106,34 @@ def plain_loop(reward: Any, rollout: Rollout, offset: int = 0) -> Tensor:
 
 def test_spread_by_hand() -> None:
     """Buffers of 2: (1 1), (1 3), (3 3), (3 7)."""
-    r_t, _ = bare(buffer_size=2).reward(numbers([1, 3, 3, 7, 0]))
+    r_t, _ = bare(buffer_size=2).compute(numbers([1, 3, 3, 7, 0]))
     torch.testing.assert_close(r_t[:, 0], torch.tensor([0.0, 1.0, 0.0, 2.0]))
 
 
 def test_spread_by_hand_of_the_next_observation() -> None:
     """The buffer is filled with the reset observation itself: (1 3), (3 3), (3 7), (7 0)."""
-    r_t, _ = bare(buffer_size=2, reward_on="next").reward(numbers([1, 3, 3, 7, 0]))
+    r_t, _ = bare(buffer_size=2, reward_on="next").compute(numbers([1, 3, 3, 7, 0]))
     torch.testing.assert_close(r_t[:, 0], torch.tensor([1.0, 0.0, 2.0, 3.5]))
 
 
 def test_reset_steps_are_no_part_of_an_episode() -> None:
     """An episode ends after step 1: step 2 resets (its observation 100 is the true end) and step 3 begins anew."""
     data = numbers([1, 3, 100, 5, 9, 0], first=((0, 0), (3, 0)))
-    r_t, _ = bare(buffer_size=2).reward(data)
+    r_t, _ = bare(buffer_size=2).compute(data)
     torch.testing.assert_close(r_t[:, 0], torch.tensor([0.0, 1.0, 0.0, 0.0, 2.0]))
-    r_t, _ = bare(buffer_size=2, reward_on="next").reward(data)
+    r_t, _ = bare(buffer_size=2, reward_on="next").compute(data)
     torch.testing.assert_close(r_t[:, 0], torch.tensor([1.0, 48.5, 0.0, 2.0, 4.5]))
 
 
 def test_staying_where_it_is_known_pays_less_with_every_step_and_then_nothing() -> None:
     """Buffers of 4 after 5 5 5 9 and three more 9: one unlike among four, two, three, none."""
-    r_t, _ = bare(buffer_size=4).reward(numbers([5, 5, 5, 9, 9, 9, 9, 0]))
+    r_t, _ = bare(buffer_size=4).compute(numbers([5, 5, 5, 9, 9, 9, 9, 0]))
     torch.testing.assert_close(r_t[3:7, 0], torch.tensor([12**0.5 / 2, 2.0, 12**0.5 / 2, 0.0]))
 
 
 def test_scale_and_clip() -> None:
     reward, data = bare(buffer_size=2, reward_scale=0.75), numbers([1, 3, 3, 7, 0])
-    r_t, _ = reward.reward(data)
+    r_t, _ = reward.compute(data)
     torch.testing.assert_close(reward.normalize(r_t, data.valid)[:, 0], torch.tensor([0.0, 0.75, 0.0, 1.0]))
 
 
@@ -140,7 +141,7 @@ def test_scale_and_clip() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_rewards_are_those_of_a_plain_loop(seed: int, reward_on: str) -> None:
     reward, data = make(reward_on=reward_on), random_episodes(seed, steps=20)
-    r_t, features = reward.reward(data)
+    r_t, features = reward.compute(data)
     assert r_t.shape == (20, N) and r_t.dtype == torch.float32 and features == {}
     torch.testing.assert_close(r_t, plain_loop(reward, data, int(reward_on == "next")), atol=1e-5, rtol=1e-4)
 
@@ -150,9 +151,9 @@ def test_rewards_are_those_of_a_plain_loop(seed: int, reward_on: str) -> None:
 def test_cutting_rollouts_changes_nothing(cuts: tuple[int, ...], reward_on: str) -> None:
     data = random_episodes(3)
     whole, pieces = make(reward_on=reward_on), make(reward_on=reward_on)
-    wanted = whole.reward(data)[0]
+    wanted = whole.compute(data)[0]
     bounds = zip((0, *cuts), (*cuts, T), strict=True)
-    got = torch.cat([pieces.reward(cut(data, start, stop))[0] for start, stop in bounds])
+    got = torch.cat([pieces.compute(cut(data, start, stop))[0] for start, stop in bounds])
     torch.testing.assert_close(got, wanted, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(pieces.ring, whole.ring)
     assert torch.equal(pieces.position, whole.position)
@@ -160,33 +161,33 @@ def test_cutting_rollouts_changes_nothing(cuts: tuple[int, ...], reward_on: str)
 
 def test_an_episode_in_midflight_begins_with_the_first_observation_seen() -> None:
     """After a change of environments there may be no reset to begin with."""
-    r_t, _ = bare(buffer_size=2).reward(numbers([4, 8, 0], first=()))
+    r_t, _ = bare(buffer_size=2).compute(numbers([4, 8, 0], first=()))
     torch.testing.assert_close(r_t[:, 0], torch.tensor([0.0, 2.0]))
 
 
 def test_large_means_do_not_drown_a_small_spread() -> None:
     values = [1000.0 + 0.01 * (t % 3) for t in range(400)]
-    r_t, _ = bare(buffer_size=30, clip_reward=None).reward(numbers(values))
+    r_t, _ = bare(buffer_size=30, clip_reward=None).compute(numbers(values))
     exact = torch.tensor(values, dtype=torch.float32).double()[300:330].std(unbiased=False)
     assert float(r_t[350, 0]) == pytest.approx(float(exact), rel=1e-3)
-    assert float(bare().reward(numbers([1000.0] * 40))[0].max()) < 1e-4
+    assert float(bare().compute(numbers([1000.0] * 40))[0].max()) < 1e-4
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     data = random_episodes()
-    whole = make().reward(data)[0]
+    whole = make().compute(data)[0]
     small_chunks(monkeypatch)
     monkeypatch.setattr(module, "_SUM_ROWS", 2)
-    torch.testing.assert_close(make().reward(data)[0], whole)
+    torch.testing.assert_close(make().compute(data)[0], whole)
 
 
 def test_state_dict_restores_the_buffers() -> None:
     reward, restored, data = make(seed=0), make(seed=1), random_episodes()
     first, second = cut(data, 0, 7), cut(data, 7, T)
-    reward.reward(first)
+    reward.compute(first)
     restored.load_state_dict(reward.state_dict())
     assert reward.row_names() == ["ring", "position"]
-    assert torch.equal(reward.reward(second)[0], restored.reward(second)[0])
+    assert torch.equal(reward.compute(second)[0], restored.compute(second)[0])
     assert torch.equal(reward.ring, restored.ring)
 
 
@@ -199,11 +200,11 @@ def test_the_encoder_learns_on_every_kind_of_observation(space, frame_stack, fra
     reward = make(space, frame_stack, objective=objective, normalize_input="auto")
     data = random_rollout(frame_shape, 6, N, frame_stack)
     reward.update_statistics(data)
-    assert bool((reward.reward(data)[0][1:][data.valid[1:]] >= 0).all())
-    index = torch.arange(6 * N)
+    assert bool((reward.compute(data)[0][1:][data.valid[1:]] >= 0).all())
+    usable = data.valid.flatten().nonzero()[:, 0]
     optimizer, history = torch.optim.Adam(reward.parameters(), lr=1e-3), []
     for step in range(60):
-        named = reward.loss(data, {}, index, torch.Generator().manual_seed(step), data.valid.flatten())
+        named = reward.terms(data, {}, usable, torch.Generator().manual_seed(step))
         assert list(named) == ["entropy_encoder_loss"] and int(named["entropy_encoder_loss"][1]) == 6 * N - 1
         loss = mean(named["entropy_encoder_loss"])
         optimizer.zero_grad()
@@ -219,12 +220,12 @@ def test_the_encoder_learns_on_every_kind_of_observation(space, frame_stack, fra
 
 
 def test_losses_are_the_contrastive_one_and_infonce_of_drawn_states() -> None:
-    data, index = random_rollout((5,), 6, N), torch.arange(6 * N)
-    usable = index[data.valid.flatten()]
+    data = random_rollout((5,), 6, N)
+    usable = data.valid.flatten().nonzero()[:, 0]
     for objective in ("contrastive", "info_nce"):
         reward = make(objective=objective, pairs=9)
         reward.augment = lambda x, generator: x
-        named = reward.loss(data, {}, index, torch.Generator().manual_seed(7), data.valid.flatten())
+        named = reward.terms(data, {}, usable, torch.Generator().manual_seed(7))
         draws = derived_generator(torch.Generator().manual_seed(7))
         z = reward.encoder(reward.frames(data.newest_frame(usable)))
         if objective == "contrastive":
@@ -236,12 +237,12 @@ def test_losses_are_the_contrastive_one_and_infonce_of_drawn_states() -> None:
         torch.testing.assert_close(mean(named["entropy_encoder_loss"]), wanted)
 
 
-@pytest.mark.parametrize("num_valid", [0, 1])
-def test_too_few_samples_give_zero_loss_and_gradients_and_the_same_draws(num_valid: int) -> None:
-    reward, data, index = make(), random_episodes(), torch.arange(T * N)
+@pytest.mark.parametrize("num_samples", [0, 1])
+def test_too_few_samples_give_zero_loss_and_gradients_and_the_same_draws(num_samples: int) -> None:
+    reward, data = make(), random_episodes()
     generators = [torch.Generator().manual_seed(0) for _ in range(2)]
-    reward.loss(data, {}, index, generators[0], torch.ones(T * N, dtype=torch.bool))
-    total, count = reward.loss(data, {}, index, generators[1], index < num_valid)["entropy_encoder_loss"]
+    reward.terms(data, {}, torch.arange(T * N), generators[0])
+    total, count = reward.terms(data, {}, torch.arange(num_samples), generators[1])["entropy_encoder_loss"]
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
     assert total.item() == 0.0 and count.item() == 0.0
     total.backward()
@@ -252,11 +253,11 @@ def test_beside_snd_it_makes_three_critics_with_their_own_terms() -> None:
     spec = [{"type": "snd_v", "feature_dim": 8}, {"type": "feature_entropy", **SMALL, "gamma": 0.9, "coeff": 0.5}]
     data, names = random_episodes(), []
     for one in spec:
-        cls, options = INTRINSIC_REWARDS.parse(one, "config.intrinsic_reward")
-        reward: Any = cls(vector_space(5), gym.spaces.Discrete(4), 1, options)
-        features = reward.reward(data)[1]
+        cls, options = INTRINSIC_REWARDS.parse(one, "intrinsic_reward")
+        reward: Any = cls(Spaces(vector_space(5), gym.spaces.Discrete(4)), options)
+        features = reward.compute(data)[1]
         generator = torch.Generator().manual_seed(0)
-        names += list(reward.loss(data, features, torch.arange(T * N), generator, data.valid.flatten()))
+        names += list(reward.terms(data, features, data.valid.flatten().nonzero()[:, 0], generator))
     assert names == ["snd_target_loss", "snd_predictor_loss", "entropy_encoder_loss"]
 
 
@@ -271,5 +272,5 @@ def test_beside_snd_it_makes_three_critics_with_their_own_terms() -> None:
 def test_bad_options_are_config_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(**options)
-    with pytest.raises(ConfigError, match=r"\(feature_entropy\).augmentation: 'v1' works on images"):
+    with pytest.raises(ConfigError, match=r"^augmentation: 'v1' works on images"):
         make(augmentation="v1")

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import SND
 from rllib_rnd.intrinsic.snd.networks import FrameEncoder, FrameInput, draw_pairs
 from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
-from tests.intrinsic.snd.snd_checks import DISCRETE, N, T, make, size, terms
+from tests.intrinsic.snd.snd_checks import N, T, make, size, terms
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +34,8 @@ def one_thread() -> Iterator[None]:
     ],
 )
 def test_parameter_counts_at_96_pixels(encoder: str, target: int, predictor: int) -> None:
-    frames = FrameInput(image_space(4, 96, 96), 4)
-    networks = [FrameEncoder(frames, 512, encoder, (128,), "elu", extra, "x") for extra in (0, 2)]
+    frames = FrameInput(image_space(96, 96))
+    networks = [FrameEncoder(frames, 512, encoder, (128,), "elu", extra) for extra in (0, 2)]
     assert [size(network) for network in networks] == [target, predictor]
     assert networks[0].with_local(torch.zeros(1, 1, 96, 96))[1].shape == (1, 64, 12, 12)
 
@@ -139,7 +138,5 @@ def test_the_stored_frames_are_never_written_to(mode: str) -> None:
         assert torch.equal(data.frames, before)
 
 
-def test_images_too_small_for_the_convolutions_are_flattened_and_other_spaces_refused() -> None:
+def test_images_too_small_for_the_convolutions_are_flattened() -> None:
     assert isinstance(make("snd_std", image_space(8, 8, 3)), SND)
-    with pytest.raises(ConfigError, match="Discrete"):
-        make("snd_v", DISCRETE)

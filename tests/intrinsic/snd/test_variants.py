@@ -130,7 +130,7 @@ def test_the_target_sees_no_frame_twice(name: str, passes: list[int]) -> None:
     """Without augmentation the pass that is learned from also gives what is distilled."""
     options: dict[str, Any] = {"pairs": 10} if name in AUGMENTED else {}
     reward, data = make(name, **options), random_rollout()
-    features, seen = reward.reward(data)[1], []
+    features, seen = reward.compute(data)[1], []
     reward.target.local.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     terms(reward, data, features=features)
     assert seen == passes
@@ -164,11 +164,11 @@ def test_target_learns_from_itself_and_predictor_from_the_target_only(name: str)
 def test_target_learns_and_predictor_follows_it(name: str) -> None:
     reward, data = make(name), random_rollout((5,), 12, 6)
     reward.update_statistics(data)
-    before = reward.reward(data)[1]["target"]
+    before = reward.compute(data)[1]["target"]
     history = train(reward, data, 150)
     first, last = (sum(h["snd_target_loss"] for h in part) for part in (history[:10], history[-10:]))
     assert last < first
-    features = reward.reward(data)[1]["target"]
+    features = reward.compute(data)[1]["target"]
     assert (features - before).square().mean() > 0.1 * features.var(0).mean()
     assert history[-1]["snd_predictor_loss"] < 0.3 * features.var(0).mean()
 
@@ -185,7 +185,7 @@ def test_a_visited_state_loses_its_bonus_and_a_new_one_keeps_it(name: str) -> No
 
     def relative() -> float:
         """Its bonus in units of that of new frames; the scale of both is that of the target's features, which grow."""
-        return float(reward.reward(visited)[0][1, 0] / reward.reward(new)[0][new.valid].mean())
+        return float(reward.compute(visited)[0][1, 0] / reward.compute(new)[0][new.valid].mean())
 
     assert relative() > 0.5
     train(reward, visited, 250)

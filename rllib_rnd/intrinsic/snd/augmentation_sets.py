@@ -98,7 +98,7 @@ def _noise(probability: float = 1.0) -> Step:
 
 
 #: Sets by name, applied from left to right.
-AUGMENTATIONS: dict[str, tuple[Step, ...]] = {
+AUGMENTATION_SETS: dict[str, tuple[Step, ...]] = {
     "noise": (_noise(),),
     # 2022, of the README's runs.
     "v1": (Step(pixelate, 0.5, 2), Step(pixelate, 0.25, 4), Step(pixel_dropout, 0.125, 0.1), _noise()),
@@ -112,29 +112,29 @@ AUGMENTATIONS: dict[str, tuple[Step, ...]] = {
 }
 
 #: Values and the beginning of the documentation of an option that names a set.
-AUGMENTATION_CHOICES = ("auto", *AUGMENTATIONS)
+AUGMENTATION_CHOICES = ("auto", *AUGMENTATION_SETS)
 AUGMENTATION_HELP = "set of augmentations: noise, v1 (2022), v2 (paper), v2_conv, v2_pixelate, noise_blur; auto: "
 
 
-class Augmentation:
-    """A set of augmentations by name.
+class AugmentationSet:
+    """A set of augmentations by the name that the option ``augmentation`` gives.
 
     Args:
-        name: a key of `AUGMENTATIONS`.
+        name: a key of `AUGMENTATION_SETS`, or ``auto``.
         images: True if it will see ``[B, C, H, W]``, False for ``[B, D]``.
-        where: names the option for errors.
+        auto: what ``auto`` is for images; for vectors it is ``noise``.
 
     Raises:
         ConfigError: the set works on images only, and these are vectors.
     """
 
-    def __init__(self, name: str, images: bool, where: str) -> None:
-        self.steps = AUGMENTATIONS[name]
+    def __init__(self, name: str, images: bool, auto: str) -> None:
+        if name == "auto":
+            name = auto if images else "noise"
+        self.steps = AUGMENTATION_SETS[name]
         if not images and any(step.images_only for step in self.steps):
-            raise ConfigError(
-                f"{where}: {name!r} works on images, these observations are vectors; allowed is auto, noise. "
-                "Nearest: 'noise'."
-            )
+            problem = f"{name!r} works on images, these observations are vectors"
+            raise ConfigError("augmentation", problem, "auto, noise", "noise")
 
     @torch.no_grad()
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:

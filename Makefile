@@ -60,4 +60,4 @@ setup-dev: .venv/.installed-dev
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find rllib_rnd tests tuned_examples experiments -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find rllib_rnd benchmarks experiments tests tuned_examples -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,16 +1,12 @@
 """Do bfloat16 and torch.compile help here? The package end to end, plain and with each of them, takes turns.
 
-python benchmarks/acceleration.py --envs 32 --rounds 2
-python benchmarks/acceleration.py --envs 512 --rounds 2 --gpu
+python -m benchmarks.acceleration --envs 32 --rounds 2
+python -m benchmarks.acceleration --envs 512 --rounds 2 --gpu
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import Contender, arguments, publish, race
+from benchmarks.harness import Contender, arguments, publish, race
 
 VARIANTS: dict[str, list[str]] = {
     "plain": [],
@@ -26,7 +22,7 @@ if __name__ == "__main__":
     for num_envs in args.envs:
         flags = ["--envs", str(num_envs), "--steps", str(args.steps), "--threads", str(args.threads)]
         flags += ["--gpu"] * args.gpu
-        contenders = [Contender(name, ["benchmarks/product.py", *flags, *VARIANTS[name]]) for name in args.variants]
+        contenders = [Contender(name, ["-m", "benchmarks.product", *flags, *VARIANTS[name]]) for name in args.variants]
         race(contenders, args.rounds, warmup=2)  # the second iteration compiles again, for sizes that vary
         plain = contenders[0].median("seconds")
         rows += [

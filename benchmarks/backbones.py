@@ -1,6 +1,6 @@
 """What does each backbone cost? Acting and training with policy and critics on top, all taking turns in one process.
 
-    python benchmarks/backbones.py --rounds 5
+    python -m benchmarks.backbones --rounds 5
 
 Stacks of 4 x 84 x 84 bytes, 18 actions, two value streams. Acting: one forward pass of a batch of observations without
 gradients. Training: forward and backward of as many samples as the learner takes at once; recurrent backbones read
@@ -12,19 +12,15 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import arguments, publish
-
+from benchmarks.harness import arguments, publish
 from rllib_rnd.module import IntrinsicPPOModule
 
-SPECS: dict[str, dict[str, Any]] = {
+SPECS: dict[str, dict[str, object]] = {
     "nature_cnn": {"type": "nature_cnn"},
     "openai_cnn": {"type": "openai_cnn"},
     "michalnand_a": {"type": "michalnand_a"},
@@ -50,13 +46,16 @@ class Runner:
     def __init__(self, name: str, device: str) -> None:
         self.name, self.times = name, {"act": list[float](), "train": list[float]()}
         space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
-        config = {"backbone": SPECS[name], "intrinsic_rewards": [], "auxiliary_losses": [], "frame_stack": 4}
         self.module = IntrinsicPPOModule(
             observation_space=space,
             action_space=gym.spaces.Discrete(18),
-            # A second stream, as RND adds one, but not its networks.
-            inference_only=True,
-            model_config={**config, "intrinsic_rewards": [{"type": "rnd"}]},
+            inference_only=True,  # a second stream, as RND adds one, but not its networks
+            model_config={
+                "backbone": SPECS[name],
+                "intrinsic_rewards": [{"type": "rnd"}],
+                "auxiliary_losses": [],
+                "frame_stack": 4,
+            },
         ).to(device)
         self.parameters = sum(p.numel() for p in self.module.parameters())
 

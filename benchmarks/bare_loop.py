@@ -8,18 +8,14 @@ checkpoints: what the package adds to this is its overhead.
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import arguments, serve
-
+from benchmarks.harness import arguments, serve
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.training.allocator import keep_freed_memory
 

@@ -1,6 +1,6 @@
 """What does each intrinsic reward cost the learner? An update with each and with none, all taking turns in one process.
 
-    python benchmarks/bonuses.py --rounds 5
+    python -m benchmarks.bonuses --rounds 5
 
 A rollout of noise with the shapes of Montezuma's Revenge, 128 steps; PPO as in the paper of RND (4 epochs of 4
 minibatches, of 512 samples with 16 environments), every reward with its defaults. Sampling costs the same with all of
@@ -12,15 +12,12 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import arguments, publish
-from learner import T, build_learner, random_rollout
-from product import paper_config
-
+from benchmarks.harness import arguments, publish
+from benchmarks.learner import T, build_learner, random_rollout
+from benchmarks.product import paper_config
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 
 NONE = "none"

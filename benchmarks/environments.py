@@ -1,6 +1,6 @@
 """Raw environment stepping: how many agent steps per second the emulators give, without any network.
 
-    python benchmarks/environments.py --envs 8 32 128 512 --rounds 3
+    python -m benchmarks.environments --envs 8 32 128 512 --rounds 3
 
 Each backend steps Montezuma's Revenge with random actions; all take turns. Wall time, and steps per CPU-second (all
 threads of the process), which other work on the machine disturbs less.
@@ -12,20 +12,18 @@ import importlib.util
 import os
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import Contender, arguments, publish, race, serve
+from benchmarks.harness import Contender, arguments, publish, race, serve
 
 BACKENDS = ("gymnasium", "ale", "envpool", "gymnasium stock sync")
 
 
-def make(backend: str, num_envs: int, threads: int) -> Any:
+def make(backend: str, num_envs: int, threads: int) -> gym.vector.VectorEnv:
     """The package's vector environment on a backend, or gymnasium's own wrappers in its SyncVectorEnv."""
+    # Each contender imports what it uses only: its peak memory is in the table.
     if backend != "gymnasium stock sync":
         from rllib_rnd.envs import make_vector_env
 
@@ -71,7 +69,7 @@ if __name__ == "__main__":
     rows = []
     for num_envs in args.envs:
         flags = ["--envs", str(num_envs), "--threads", str(threads), "--seconds", str(args.seconds)]
-        contenders = [Contender(b, ["benchmarks/environments.py", "--backend", b, *flags]) for b in backends]
+        contenders = [Contender(b, ["-m", "benchmarks.environments", "--backend", b, *flags]) for b in backends]
         race(contenders, args.rounds)
         rows += [
             {

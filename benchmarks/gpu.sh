@@ -28,24 +28,24 @@ GPU=$("$PYTHON" -c 'import torch; print("--gpu" if torch.cuda.is_available() els
 run() {
     local started=$SECONDS
     echo "== $*"
-    "$PYTHON" "$@"
+    "$PYTHON" -m "benchmarks.$1" "${@:2}"
     echo "== $((SECONDS - started)) s"
 }
 
 if [ -n "${QUICK:-}" ]; then
-    run benchmarks/environments.py --envs 2 --rounds 1 --seconds 0.1 --threads 1
-    run benchmarks/learner.py --envs 2 --rounds 1 --threads 1 $GPU
-    run benchmarks/acceleration.py --envs 4 --steps 8 --rounds 1 --threads 1 --variants plain bfloat16 $GPU
-    run benchmarks/backbones.py --acting 2 --training 8 --rounds 1 --threads 1 --backbones nature_cnn gru $GPU
-    run benchmarks/bonuses.py --envs 1 --rounds 1 --threads 1 --rewards rnd snd_v $GPU
+    run environments --envs 2 --rounds 1 --seconds 0.1 --threads 1
+    run learner --envs 2 --rounds 1 --threads 1 $GPU
+    run acceleration --envs 4 --steps 8 --rounds 1 --threads 1 --variants plain bfloat16 $GPU
+    run backbones --acting 2 --training 8 --rounds 1 --threads 1 --backbones nature_cnn gru $GPU
+    run bonuses --envs 1 --rounds 1 --threads 1 --rewards rnd snd_v $GPU
 else
-    run benchmarks/environments.py --envs 128 512 --rounds 2 --seconds 2
-    run benchmarks/sampling.py --envs 32 --rounds 2
-    run benchmarks/learner.py --envs 128 512 --rounds 2 $GPU
-    run benchmarks/acceleration.py --envs 512 --rounds 2 $GPU
-    run benchmarks/backbones.py --acting 512 --training 4096 --rounds 5 $GPU
-    run benchmarks/bonuses.py --envs 128 --rounds 3 $GPU
-    run benchmarks/scaling.py --envs 128 512 --steps 128 --runners 0 4 8 --rounds 1 $GPU
+    run environments --envs 128 512 --rounds 2 --seconds 2
+    run sampling --envs 32 --rounds 2
+    run learner --envs 128 512 --rounds 2 $GPU
+    run acceleration --envs 512 --rounds 2 $GPU
+    run backbones --acting 512 --training 4096 --rounds 5 $GPU
+    run bonuses --envs 128 --rounds 3 $GPU
+    run scaling --envs 128 512 --steps 128 --runners 0 4 8 --rounds 1 $GPU
 fi
 
 if [ -n "${MONTEZUMA_SECONDS:-}" ]; then

@@ -1,6 +1,6 @@
 """Learner only: samples per second on a rollout of random frames, and the share of the machine's arithmetic.
 
-    python benchmarks/learner.py --envs 32 128 --rounds 3
+    python -m benchmarks.learner --envs 32 128 --rounds 3
 
 The limit is the number of multiply-adds of all passes (counted by torch's FLOP counter on one update) over the rate of
 large matrix products, measured in the same call. Compares the allocator that keeps freed memory with glibc's default.
@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import Contender, arguments, matmul_rate, publish, race, serve
-from product import paper_config
-
+from benchmarks.harness import Contender, arguments, matmul_rate, publish, race, serve
+from benchmarks.product import paper_config
+from rllib_rnd import IntrinsicPPOConfig
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.training.learner import IntrinsicPPOLearner
 
 T, K, ACTIONS = 128, 4, 18
 
@@ -44,11 +42,14 @@ def random_rollout(num_envs: int, streams: int = 2) -> Rollout:
     )
 
 
-def build_learner(config: Any) -> Any:
+def build_learner(config: IntrinsicPPOConfig) -> IntrinsicPPOLearner:
     """A learner for Montezuma's Revenge, without environments."""
     config.validate()
-    spaces = (gym.spaces.Box(0, 255, (K, 84, 84), np.uint8), gym.spaces.Discrete(ACTIONS))
-    return config.build_learner(spaces={"__env__": spaces, "__env_single__": spaces, "default_policy": spaces})
+    spaces: tuple[gym.Space, gym.Space] = (gym.spaces.Box(0, 255, (K, 84, 84), np.uint8), gym.spaces.Discrete(ACTIONS))
+    learner: IntrinsicPPOLearner = config.build_learner(
+        spaces={"__env__": spaces, "__env_single__": spaces, "default_policy": spaces}
+    )
+    return learner
 
 
 def contend(keep: bool, num_envs: int, threads: int, gpu: bool) -> None:
@@ -80,11 +81,11 @@ if __name__ == "__main__":
         sys.exit()
     if args.threads:
         torch.set_num_threads(args.threads)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     for num_envs in args.envs:
         flags = ["--envs", str(num_envs), "--threads", str(args.threads), *(["--gpu"] * args.gpu)]
         allocators = ("keep",) if args.gpu else ("default", "keep")
-        contenders = [Contender(a, ["benchmarks/learner.py", "--allocator", a, *flags]) for a in allocators]
+        contenders = [Contender(a, ["-m", "benchmarks.learner", "--allocator", a, *flags]) for a in allocators]
         race(contenders, args.rounds)
         rate = matmul_rate(2.0, "cuda" if args.gpu else "cpu")
         for c in contenders:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import arguments, serve
+import ray
 
 import rllib_rnd
+from benchmarks.harness import arguments, serve
 
 
 def paper_config(
     env: str, num_envs: int, num_runners: int = 0, threads: int = 0, num_steps: int = 128, plain: bool = False
-) -> Any:
+) -> rllib_rnd.IntrinsicPPOConfig:
     """The paper's settings: 4 epochs, 4 minibatches, a quarter of the samples for the predictor.
 
     Args:
@@ -44,12 +40,11 @@ def paper_config(
     )
     if not plain:
         config.training(warmup_steps=8, intrinsic_reward={"type": "rnd", "update_proportion": 0.25})
-    return config.debugging(seed=0, log_level="ERROR")
+    config.debugging(seed=0, log_level="ERROR")
+    return config
 
 
 if __name__ == "__main__":
-    import ray
-
     args = arguments(
         __doc__,
         env="ALE/MontezumaRevenge-v5",

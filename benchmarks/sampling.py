@@ -1,6 +1,6 @@
 """Sampling only: the package's runner against RLlib's stock runner, on the same environment and network.
 
-    python benchmarks/sampling.py --envs 8 32 --rounds 4
+    python -m benchmarks.sampling --envs 8 32 --rounds 4
 
 ``floor`` does nothing but step the environment and run the network's forward pass; the overhead of a runner is what
 it takes beyond that.
@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import Contender, arguments, publish, race, serve
-from product import paper_config
+from benchmarks.harness import Contender, arguments, publish, race, serve
+from benchmarks.product import paper_config
+from rllib_rnd.envs import make_vector_env
 
 T = 128
 ENV = "ALE/MontezumaRevenge-v5"
@@ -45,7 +44,7 @@ def contend(kind: str, num_envs: int, backend: str) -> None:
 
         serve(iterate)
     else:
-        env, module = runner.env, runner.module
+        env, module = make_vector_env(ENV, num_envs, {"backend": backend}, num_threads=1), runner.module
         obs = env.reset(seed=0)[0]
         rng = np.random.default_rng(0)
 
@@ -71,7 +70,7 @@ if __name__ == "__main__":
     for num_envs in args.envs:
         kinds = ("floor", "rllib_rnd", "RLlib stock")
         flags = ["--envs", str(num_envs), "--backend", args.backend]
-        contenders = [Contender(kind, ["benchmarks/sampling.py", "--kind", kind, *flags]) for kind in kinds]
+        contenders = [Contender(kind, ["-m", "benchmarks.sampling", "--kind", kind, *flags]) for kind in kinds]
         race(contenders, args.rounds)
         floor = contenders[0].median("seconds") / contenders[0].median("agent_steps")
         for c in contenders:

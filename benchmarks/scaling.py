@@ -1,6 +1,6 @@
 """How cost grows with environments, rollout length and runners: agent steps per second, time per part, memory.
 
-    python benchmarks/scaling.py --envs 8 32 128 512 --steps 32 128 512 --runners 0 1 2 4
+    python -m benchmarks.scaling --envs 8 32 128 512 --steps 32 128 512 --runners 0 1 2 4
 
 One table of three races: environments (128 steps, no runners), rollout length and runners (both with 32 environments).
 Memory is that of the main process, which learns; runners have their own.
@@ -8,12 +8,7 @@ Memory is that of the main process, which learns; runners have their own.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import Contender, arguments, publish, race
+from benchmarks.harness import Contender, arguments, publish, race
 
 PARTS = ("sample_s", "transfer_s", "learn_s", "sync_s")
 
@@ -21,11 +16,11 @@ PARTS = ("sample_s", "transfer_s", "learn_s", "sync_s")
 def contender(envs: int, steps: int, runners: int, overlap: bool, flags: list[str]) -> Contender:
     """The package at one setting; its name holds the setting."""
     name = f"{envs} {steps} {runners}{' overlapped' if overlap else ''}"
-    words = ["benchmarks/product.py", "--envs", envs, "--steps", steps, "--runners", runners, *flags]
+    words = ["-m", "benchmarks.product", "--envs", envs, "--steps", steps, "--runners", runners, *flags]
     return Contender(name, [str(word) for word in words] + ["--overlap"] * overlap)
 
 
-def row(c: Contender) -> dict[str, Any]:
+def row(c: Contender) -> dict[str, object]:
     """Medians of one contender; parts per 1,000 agent steps, so that settings can be compared."""
     envs, steps, runners, *overlapped = c.name.split()
     agent_steps = c.median("agent_steps")

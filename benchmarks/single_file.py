@@ -8,17 +8,13 @@ allocator.
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import arguments, serve
-from bare_loop import (
+from benchmarks.bare_loop import (
     EPOCHS,
     GAMMA_EXT,
     GAMMA_INT,
@@ -31,7 +27,7 @@ from bare_loop import (
     predictor_network,
     target_network,
 )
-
+from benchmarks.harness import arguments, serve
 from rllib_rnd.envs import make_vector_env
 
 

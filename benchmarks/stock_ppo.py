@@ -1,6 +1,6 @@
 """PPO against PPO: the package without intrinsic reward and RLlib's stock PPO take turns.
 
-    python benchmarks/stock_ppo.py --envs 8 32 --rounds 2
+    python -m benchmarks.stock_ppo --envs 8 32 --rounds 2
 
 The same game, preprocessing (84 x 84 gray, four frames), layers (Nature convolutions, 256, 448), rollouts of 128 steps,
 4 epochs and 4 minibatches; each with the sampling loop and learner it brings.
@@ -9,23 +9,24 @@ The same game, preprocessing (84 x 84 gray, four frames), layers (Nature convolu
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
 
+import ale_py
 import gymnasium as gym
 import numpy as np
+import ray
+import torch
+from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation, TransformObservation
+from ray.rllib.algorithms.ppo import PPOConfig
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.tune import register_env
 
-sys.path.insert(0, str(Path(__file__).parent))
-from _harness import Contender, arguments, publish, race, serve
+from benchmarks.harness import Contender, arguments, publish, race, serve
 
 T = 128
 
 
-def montezuma(_: Any = None) -> gym.Env:
+def montezuma(_: object = None) -> gym.Env:
     """Gymnasium's own wrappers, in the layout that RLlib's convolutions read: ``[84, 84, 4]`` floats in 0..1."""
-    import ale_py
-    from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation, TransformObservation
-
     gym.register_envs(ale_py)
     env: gym.Env = gym.make("ALE/MontezumaRevenge-v5", frameskip=1, repeat_action_probability=0.25)
     env = FrameStackObservation(AtariPreprocessing(env, noop_max=1), 4)
@@ -35,11 +36,6 @@ def montezuma(_: Any = None) -> gym.Env:
 
 def stock(num_envs: int) -> None:
     """Serves iterations of RLlib's PPO."""
-    import ray
-    from ray.rllib.algorithms.ppo import PPOConfig
-    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-    from ray.tune import register_env
-
     ray.init(include_dashboard=False, log_to_driver=False, num_cpus=4)
     register_env("montezuma", montezuma)
     config = PPOConfig().environment("montezuma").debugging(seed=0, log_level="ERROR")
@@ -74,8 +70,6 @@ def stock(num_envs: int) -> None:
 if __name__ == "__main__":
     args = arguments(__doc__, envs=[8, 32], rounds=2, threads=0, stock=False)
     if args.stock:
-        import torch
-
         if args.threads:
             torch.set_num_threads(args.threads)
         stock(args.envs[0])
@@ -84,8 +78,8 @@ if __name__ == "__main__":
     for num_envs in args.envs:
         flags = ["--envs", str(num_envs), "--threads", str(args.threads)]
         contenders = [
-            Contender("rllib_rnd PPO", ["benchmarks/product.py", "--plain", *flags]),
-            Contender("RLlib PPO", ["benchmarks/stock_ppo.py", "--stock", *flags]),
+            Contender("rllib_rnd PPO", ["-m", "benchmarks.product", "--plain", *flags]),
+            Contender("RLlib PPO", ["-m", "benchmarks.stock_ppo", "--stock", *flags]),
         ]
         race(contenders, args.rounds)
         theirs = contenders[1].median("seconds")

@@ -1,34 +1,31 @@
-"""What studies share: runs of tuned examples over seeds, one CSV row per training iteration, tables and curves.
+"""What studies share: runs of tuned examples over seeds, one CSV row per training iteration.
 
 A study goes on where it was cut: runs that are already in its CSV are left out.
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import csv
-import functools
 import math
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import matplotlib
+import ray
+import torch
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import pandas as pd
-from matplotlib.figure import Figure
-
-import rllib_rnd  # noqa: F401 - registers algorithms and environments
+from experiments.provenance import commit, note
+from rllib_rnd import IntrinsicPPO, Rollout
 from rllib_rnd.experiment.file import Overrides, load_experiments
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent / "tuned_examples"
-COLORS = ("#0b6e99", "#b3541e", "#3d8b37", "#7a3e9d", "#8a8a8a")
 KEY = ("study", "variant", "size", "seed")  # columns that tell runs apart
+
+Row = dict[str, str | int | float]
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Run:
     minutes: float = math.inf  # ends it too
 
     @property
-    def columns(self) -> dict[str, Any]:
+    def columns(self) -> Row:
         """What tells it apart, by the columns of `KEY`."""
         return {name: getattr(self, name) for name in KEY}
 
@@ -63,22 +60,40 @@ def deep_sea(study: str, variant: str, size: int, seed: int, budget: int) -> Run
     return Run(study, variant, f"deep_sea_{variant}", seed, budget, 0.9, size, settings)
 
 
-@functools.cache
-def commit() -> str:
-    """The version of the code, as git names it."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that every study has."""
+    parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
+    parser.add_argument("--report-only", action="store_true", help="run nothing: results.md and figures of the data")
+    return parser
 
 
-def build(run: Run) -> Any:
+@contextlib.contextmanager
+def local_ray() -> Iterator[None]:
+    """Ray on this machine, for runs."""
+    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def build(run: Run) -> IntrinsicPPO:
     """The algorithm of a run."""
     overrides = Overrides(settings=run.settings, seed=run.seed)
     (experiment,) = load_experiments(EXAMPLES / f"{run.example}.yaml", overrides)
     config = experiment.sample_config()
-    return (config if run.env is None else config.environment(run.env)).build_algo()
+    algorithm: IntrinsicPPO = (config if run.env is None else config.environment(run.env)).build_algo()
+    return algorithm
 
 
-def train(run: Run, measure: Callable[[Any], dict[str, Any]] = lambda algorithm: {}) -> Iterator[dict[str, Any]]:
+def raw_bonus(algorithm: IntrinsicPPO, rollout: Rollout) -> torch.Tensor:
+    """What the learner's intrinsic reward pays for a rollout of tensors, before any scaling, ``[T, N]``."""
+    module = algorithm.learner_module().eval()
+    bonus: torch.Tensor = module.rewards()[0].compute(rollout)[0]
+    return bonus
+
+
+def train(run: Run, measure: Callable[[IntrinsicPPO], Row] = lambda algorithm: {}) -> Iterator[Row]:
     """Trains and yields one row per iteration, with the columns that ``measure`` makes of the algorithm."""
     algorithm = build(run)
     started, done = time.time(), False
@@ -104,7 +119,7 @@ def train(run: Run, measure: Callable[[Any], dict[str, Any]] = lambda algorithm:
     algorithm.stop()
 
 
-def run_missing(runs: Iterable[Run], path: Path, carry_out: Callable[[Run], Iterable[dict[str, Any]]] = train) -> None:
+def run_missing(runs: Iterable[Run], path: Path, carry_out: Callable[[Run], Iterable[Row]] = train) -> None:
     """Carries out what is not in the CSV file yet (rows with the columns of `train`) and adds it; Ray must be up."""
     finished = set()
     if path.exists():
@@ -115,12 +130,13 @@ def run_missing(runs: Iterable[Run], path: Path, carry_out: Callable[[Run], Iter
             continue
         rows = list(carry_out(run))  # written at once: a cut run leaves nothing behind
         append(rows, path)
+        note(path.parent)
         last = rows[-1]
         told = [f"{name} {last[name]}" for name in ("agent_steps", "return_mean", "seconds") if name in last]
         print(*run.key, *told, flush=True)
 
 
-def append(rows: list[dict[str, Any]], path: Path) -> None:
+def append(rows: list[Row], path: Path) -> None:
     """Adds rows to a CSV file, in the columns that it has."""
     fields = list(rows[0])
     if path.exists():
@@ -132,39 +148,3 @@ def append(rows: list[dict[str, Any]], path: Path) -> None:
         if new:
             writer.writeheader()
         writer.writerows(rows)
-
-
-def runs_table(frame: pd.DataFrame) -> list[str]:
-    """One Markdown row per run: the state in which it ended."""
-    lines = [
-        "| variant | N | seed | agent steps | mean return (last 100 episodes) | seconds |",
-        "|---|---|---|---|---|---|",
-    ]
-    for (variant, size, seed), rows in frame.groupby(["variant", "size", "seed"]):
-        last = rows.iloc[-1]
-        shown = size if size else "-"
-        lines.append(
-            f"| {variant} | {shown} | {seed} | {last.agent_steps:,} | {last.return_mean:.3g} | {last.seconds:.0f} |"
-        )
-    return lines
-
-
-def draw_returns(frame: pd.DataFrame, path: Path, title: str) -> None:
-    """Mean return against agent steps, one line per run."""
-    figure, axes = plt.subplots(figsize=(7, 4))
-    colors = dict(zip(sorted(frame.variant.unique(), reverse=True), COLORS, strict=False))
-    for (variant, _), rows in frame.groupby(["variant", "seed"]):
-        axes.plot(rows.agent_steps, rows.return_mean, color=colors[variant], alpha=0.8, lw=1.4)
-    for variant, color in colors.items():
-        axes.plot([], [], color=color, label=f"{variant} ({frame.seed.nunique()} seeds)")
-    axes.set(xlabel="agent steps", ylabel="mean return", title=title)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    save(figure, path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Writes and closes a figure."""
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)

@@ -1,26 +1,22 @@
 """Does every intrinsic reward work at all? Two sparse tasks, the same PPO, three seeds; a noisy TV; the price.
 
-    python experiments/bonus_check/run.py
-    python experiments/bonus_check/run.py --tasks minigrid --bonuses rnd snd_v   # a part, beside another call
-    python experiments/bonus_check/run.py --report                               # results.md from what is there
+    python -m experiments.bonus_check.run
+    python -m experiments.bonus_check.run --tasks minigrid --bonuses rnd snd_v   # a part, beside another call
+    python -m experiments.bonus_check.run --report-only   # results.md and figures of what is there
 
 Writes a CSV file per task, pictures and results.md; goes on where it was cut. The task "speed" wants an idle machine.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import ray
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from report import write_report
-from studies import Run, build, commit, run_missing
+from experiments.bonus_check import report
+from experiments.provenance import commit
+from experiments.studies import Row, Run, build, local_ray, raw_bonus, run_missing, study_parser
 
 HERE = Path(__file__).parent
 NONE = "none"
@@ -53,37 +49,50 @@ BONUSES: dict[str, str] = {
     "feature_entropy": "normalize_reward: true, clip_reward: null, buffer_size: 32, feature_dim: 64",
 }
 IMAGES_ONLY = {"modified_rnd"}
-#: Example, environment in place of the example's, budget in agent steps, mean return that ends a run, other settings.
-TASKS: dict[str, tuple[str, str | None, int, float, tuple[str, ...]]] = {
-    "minigrid": ("minigrid_ppo", "MiniGrid-MultiRoom-N4-S5-v0", 600_000, 0.9, ("env_config.max_steps=60",)),
-    "deep_sea_pixels": ("deep_sea_pixels_rnd", None, 60_000, 0.9, ()),
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all rewards play, and when a run ends."""
+
+    example: str
+    budget: int  # agent steps
+    enough: float  # mean return
+    warmup_steps: int
+    env: str | None = None  # in place of the example's
+    settings: tuple[str, ...] = ()
+
+
+TASKS = {
+    "minigrid": Task("minigrid_ppo", 600_000, 0.9, 256, "MiniGrid-MultiRoom-N4-S5-v0", ("env_config.max_steps=60",)),
+    "deep_sea_pixels": Task("deep_sea_pixels_rnd", 60_000, 0.9, 48),
     # Nothing is enough here: all learn for as long.
-    "noisy_tv": ("deep_sea_pixels_rnd", None, 25_000, 9.0, ("env_config.noisy_tv=true",)),
+    "noisy_tv": Task("deep_sea_pixels_rnd", 25_000, 9.0, 48, settings=("env_config.noisy_tv=true",)),
 }
-_WARM_UP_STEPS = {"minigrid": 256, "deep_sea_pixels": 48, "noisy_tv": 48}
 _NOISE_ACTION = 2
 _SPEED_ITERATIONS = 8
 
 
 def settings(task: str, bonus: str) -> tuple[str, ...]:
     """Overrides of the example."""
-    own = TASKS[task][4]
+    own = TASKS[task].settings
     if bonus == NONE:
         return (*own, "intrinsic_reward=null", "warmup_steps=0")
     options = ", ".join(part for part in (f"type: {bonus}", "episodic: false", BONUSES[bonus]) if part)
-    return (*own, f"intrinsic_reward={{{options}}}", f"warmup_steps={_WARM_UP_STEPS[task]}")
+    return (*own, f"intrinsic_reward={{{options}}}", f"warmup_steps={TASKS[task].warmup_steps}")
 
 
 def planned(task: str, bonuses: list[str], seeds: list[int]) -> Iterator[Run]:
     """All bonuses of the first seed, then of the next."""
-    example, env, budget, enough, _ = TASKS[task]
+    rules = TASKS[task]
     for seed in seeds:
         for bonus in bonuses:
             if task != "minigrid" or bonus not in IMAGES_ONLY:
-                yield Run(task, bonus, example, seed, budget, enough, settings=settings(task, bonus), env=env)
+                own = settings(task, bonus)
+                yield Run(task, bonus, rules.example, seed, rules.budget, rules.enough, settings=own, env=rules.env)
 
 
-def watch_tv(run: Run) -> list[dict[str, Any]]:
+def watch_tv(run: Run) -> list[Row]:
     """Trains beside a noisy TV; says how often the policy turns to it and what its noise is paid, in one row.
 
     ``tv_share`` is of the policy's steps (a third by chance), ``tv_bonus`` the mean bonus of random steps that show
@@ -94,15 +103,14 @@ def watch_tv(run: Run) -> list[dict[str, Any]]:
         runners = algorithm.train()["env_runners"]
         steps = int(runners["num_env_steps_sampled_lifetime"])
     share, ratio = [], float("nan")
-    rewards = algorithm.learner_module().rewards() if run.variant != NONE else []
     for _ in range(4):
         rollout = algorithm.env_runner.sample().to_torch()
         shown = rollout.valid & ~rollout.terminated
         share.append(float((rollout.action == _NOISE_ACTION)[shown].float().mean()))
-    if rewards:
+    if run.variant != NONE:
         rollout = algorithm.env_runner.random_play(240, 0).to_torch()
         shown, noise = rollout.valid & ~rollout.terminated, rollout.action == _NOISE_ACTION
-        bonus = rewards[0].compute(rollout)[0]
+        bonus = raw_bonus(algorithm, rollout)
         ratio = float(bonus[shown & noise].mean() / bonus[shown & ~noise].mean())
     algorithm.stop()
     return [
@@ -119,7 +127,7 @@ def watch_tv(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def measure_speed(run: Run) -> list[dict[str, Any]]:
+def measure_speed(run: Run) -> list[Row]:
     """Seconds of sampling and learning per iteration, the least of several."""
     algorithm = build(run)
     times = [algorithm.train()["timers"] for _ in range(2 + _SPEED_ITERATIONS)][2:]
@@ -129,27 +137,31 @@ def measure_speed(run: Run) -> list[dict[str, Any]]:
     return [{**run.columns, "samples": samples, **least, "done": 1, "commit": commit()}]
 
 
+def results() -> str:
+    """The text of results.md."""
+    return report.results([NONE, *BONUSES], {name: task.enough for name, task in TASKS.items()})
+
+
 def main() -> None:
     """Runs what is missing and writes the report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = study_parser(__doc__)
     tasks = [*TASKS, "speed"]
     parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks)
     parser.add_argument("--bonuses", nargs="+", default=[NONE, *BONUSES], choices=[NONE, *BONUSES])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--report", action="store_true", help="run nothing")
     args = parser.parse_args()
-    if not args.report:
-        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-        for task in args.tasks:
-            if task == "speed":
-                runs = [r for t in ("minigrid", "deep_sea_pixels") for r in planned(t, args.bonuses, args.seeds)]
-                run_missing(runs, HERE / "speed.csv", measure_speed)
-            elif task == "noisy_tv":
-                run_missing(planned(task, args.bonuses, args.seeds), HERE / "noisy_tv.csv", watch_tv)
-            else:
-                run_missing(planned(task, args.bonuses, args.seeds), HERE / f"{task}.csv")
-        ray.shutdown()
-    write_report(HERE, [NONE, *BONUSES], {task: (rules[2], rules[3]) for task, rules in TASKS.items()})
+    if not args.report_only:
+        with local_ray():
+            for task in args.tasks:
+                if task == "speed":
+                    runs = [r for t in ("minigrid", "deep_sea_pixels") for r in planned(t, args.bonuses, args.seeds)]
+                    run_missing(runs, HERE / "speed.csv", measure_speed)
+                elif task == "noisy_tv":
+                    run_missing(planned(task, args.bonuses, args.seeds), HERE / "noisy_tv.csv", watch_tv)
+                else:
+                    run_missing(planned(task, args.bonuses, args.seeds), HERE / f"{task}.csv")
+    report.draw([NONE, *BONUSES], {name: (task.budget, task.enough) for name, task in TASKS.items()})
+    (HERE / "results.md").write_text(results())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""First light: does it learn? Runs tuned examples over seeds and writes one CSV row per training iteration.
+"""First light: does it learn? Tuned examples over seeds, and Montezuma's Revenge.
 
-    python experiments/first_light/run.py cartpole deep_sea deep_sea_size minigrid point_maze montezuma
-    python experiments/first_light/report.py
+    python -m experiments.first_light.run
+    python -m experiments.first_light.run --studies cartpole deep_sea   # a part, beside another call
+    python -m experiments.first_light.run --report-only                 # results.md and figures of what is there
 
-A study goes on where it was cut: runs that are already in the CSV are left out.
+Writes a CSV and a picture per study and results.md; goes on where it was cut.
 """
 
 from __future__ import annotations
@@ -15,18 +16,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import ray
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from studies import EXAMPLES, Run, commit, deep_sea, run_missing
-
+from experiments.first_light.report import MONTEZUMA_SEED, TITLES, draw, results
+from experiments.provenance import commit, note
+from experiments.studies import EXAMPLES, Run, deep_sea, local_ray, run_missing, study_parser
 from rllib_rnd.tracking.metrics import curated
 
 HERE = Path(__file__).parent
 
 
 def planned(study: str) -> Iterator[Run]:
-    """The runs of a study."""
+    """The runs of a study; that of Montezuma's Revenge is `montezuma`."""
     if study == "cartpole":
         for variant, enough in (("ppo", 450.0), ("rnd", 400.0)):
             for seed in range(3):
@@ -47,10 +46,6 @@ def planned(study: str) -> Iterator[Run]:
         for seed in range(10, 13):  # other seeds than those the settings were found with
             for variant in ("rnd", "ppo"):
                 yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
-    else:
-        raise SystemExit(
-            f"unknown study {study!r}; there are cartpole, deep_sea, deep_sea_size, minigrid, point_maze, montezuma"
-        )
 
 
 def montezuma() -> None:
@@ -58,7 +53,7 @@ def montezuma() -> None:
     settings = ("num_env_runners=0", "num_envs_per_env_runner=32", "torch_threads=1")
     storage, name = HERE / "results", "montezuma"
     command = [Path(sys.executable).with_name("rllib"), "train", "file", EXAMPLES / "montezuma_rnd_32envs.yaml"]
-    command += ["--stop", "agent_steps=1000000", "--seed", "0", "--storage", storage, "--name", name]
+    command += ["--stop", "agent_steps=1000000", "--seed", str(MONTEZUMA_SEED), "--storage", storage, "--name", name]
     command += [word for setting in settings for word in ("--set", f"config.{setting}")]
     command += ["--resume"] if (storage / name).exists() else []
     subprocess.run([str(word) for word in command], check=True)
@@ -69,18 +64,23 @@ def montezuma() -> None:
         writer = csv.DictWriter(file, sorted({key for row in rows for key in row}))
         writer.writeheader()
         writer.writerows(rows)
+    note(HERE)
 
 
-def main(studies: list[str]) -> None:
-    """Runs what is missing of the named studies."""
-    if "montezuma" in studies:
-        studies.remove("montezuma")
-        montezuma()
-    ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-    for study in studies:
-        run_missing(planned(study), HERE / f"{study}.csv")
-    ray.shutdown()
+def main() -> None:
+    """Runs what is missing and writes the report."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--studies", nargs="+", default=list(TITLES), choices=list(TITLES))
+    args = parser.parse_args()
+    if not args.report_only:
+        if "montezuma" in args.studies:
+            montezuma()
+        with local_ray():
+            for study in args.studies:
+                run_missing(planned(study), HERE / f"{study}.csv")
+    draw()
+    (HERE / "results.md").write_text(results())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,27 +1,21 @@
 """What is a memory worth? FNN-1, FNN-8, GRU and IAM in the Warehouse, its memory variant, and MiniGrid.
 
-    python experiments/memory/run.py                            # everything, one run after the other
-    python experiments/memory/run.py --studies warehouse --variants IAM GRU   # a part, beside another call
-    python experiments/memory/run.py --report                   # results.md from what is there
+    python -m experiments.memory.run                            # everything, one run after the other
+    python -m experiments.memory.run --studies warehouse --variants IAM GRU   # a part, beside another call
+    python -m experiments.memory.run --report-only              # results.md and figures of what is there
 
 Writes a CSV and a picture per study and results.md; goes on where it was cut.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-import ray
-import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from studies import Run, draw_returns, run_missing, runs_table
+from experiments.report import document, draw_runs, sections_of_runs, table
+from experiments.studies import Run, local_ray, run_missing, study_parser
 
 HERE = Path(__file__).parent
 TITLES = {
@@ -44,21 +38,6 @@ MINIGRID = {
     "GRU": "{type: gru, hidden_sizes: [128], memory_size: 64, max_seq_len: 16}",
     "IAM": "{type: iam, d_set: linear, d_set_size: 32, hidden_sizes: [128, 64], memory_size: 64, max_seq_len: 16}",
 }
-NOTES = {
-    "warehouse": """\
-| published, last tenth of 4 million steps | FNN-1 | FNN-8 | GRU or LSTM | IAM |
-|---|---|---|---|---|
-| the paper, its figure 5 (steps of 8 environments at once) | 39.4 | 35.6 | 35.4 | 41.0 |
-| A2C reproduction, 8 environments | 33.4 | 38.4 | 39.6 | 39.8 |
-| A2C reproduction, 16 environments | 40.4 | 39.9 | 40.5 | 41.7 |
-| PPO reproduction | 35.5 | 34.8 | 39.6 | 38.4 |
-
-For scale: random play 9.3, the nearest item 43.4, the nearest item that can be reached in time, ages known, 44.1.
-""",
-    "minigrid_memory": """\
-No test of memory at this size: the network without one learns it as well, if later.
-""",
-}
 
 
 def planned(study: str, variants: list[str]) -> Iterator[Run]:
@@ -77,57 +56,33 @@ def planned(study: str, variants: list[str]) -> Iterator[Run]:
 
 def summary(frame: pd.DataFrame) -> list[str]:
     """One row per variant: its runs' returns over the last tenth of their steps, and their speed."""
-    lines = ["| variant | seeds | mean return, last tenth | lowest | highest | steps/s |", "|---|---|---|---|---|---|"]
+    rows = []
     for variant, runs in frame.groupby("variant"):
         last = [rows[rows.agent_steps > 0.9 * rows.agent_steps.max()] for _, rows in runs.groupby("seed")]
         means = [rows.return_mean.mean() for rows in last]
         rates = [rows.agent_steps.iloc[-1] / rows.seconds.iloc[-1] for rows in last]
-        mean = sum(means) / len(means)
-        lines.append(
-            f"| {variant} | {len(means)} | {mean:.4g} | {min(means):.4g} | {max(means):.4g} | "
-            f"{sum(rates) / len(rates):,.0f} |"
-        )
-    return lines
+        returns = [f"{value:.4g}" for value in (sum(means) / len(means), min(means), max(means))]
+        rows.append((variant, len(means), *returns, f"{sum(rates) / len(rates):,.0f}"))
+    return table(("variant", "seeds", "mean return, last tenth", "lowest", "highest", "steps/s"), rows)
 
 
-def report() -> None:
-    """Writes results.md and the pictures from the CSV files."""
-    lines = [
-        "# What a memory is worth: results",
-        "",
-        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
-        "two runs at a time. Means are over the last 100 episodes of training.",
-        "",
-        "    python experiments/memory/run.py",
-        "",
-    ]
-    for study, title in TITLES.items():
-        path = HERE / f"{study}.csv"
-        if not path.exists():
-            continue
-        frame = pd.read_csv(path)
-        draw_returns(frame, HERE / f"{study}.png", title)
-        lines += [f"## {title}", "", *summary(frame), ""]
-        if study in NOTES:
-            lines += [NOTES[study]]
-        commits = ", ".join(sorted({str(c) for c in frame.commit}))
-        lines += [*runs_table(frame), "", f"Code: commit {commits}.", "", f"![{title}]({study}.png)", ""]
-    (HERE / "results.md").write_text("\n".join(lines))
+def results() -> str:
+    """The text of results.md."""
+    return document(HERE, "What a memory is worth: results", *sections_of_runs(HERE, TITLES, summary))
 
 
 def main() -> None:
     """Runs what is missing and writes the report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = study_parser(__doc__)
     parser.add_argument("--studies", nargs="+", default=list(TITLES), choices=list(TITLES))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
-    parser.add_argument("--report", action="store_true", help="run nothing")
     args = parser.parse_args()
-    if not args.report:
-        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-        for study in args.studies:
-            run_missing(planned(study, args.variants), HERE / f"{study}.csv")
-        ray.shutdown()
-    report()
+    if not args.report_only:
+        with local_ray():
+            for study in args.studies:
+                run_missing(planned(study, args.variants), HERE / f"{study}.csv")
+    draw_runs(HERE, TITLES)
+    (HERE / "results.md").write_text(results())
 
 
 if __name__ == "__main__":

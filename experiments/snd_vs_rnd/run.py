@@ -2,35 +2,28 @@
 
 The size of the bonus over time, where the agent plays and in rooms that it has never seen, and the rooms it has seen.
 
-    python experiments/snd_vs_rnd/run.py
-    python experiments/snd_vs_rnd/run.py --variants rnd --seeds 0   # a part, beside another call
-    python experiments/snd_vs_rnd/run.py --report                   # results.md from what is there
+    python -m experiments.snd_vs_rnd.run
+    python -m experiments.snd_vs_rnd.run --variants rnd --seeds 0   # a part, beside another call
+    python -m experiments.snd_vs_rnd.run --report-only              # results.md and figures of what is there
 
 Writes montezuma.csv, montezuma.png and results.md; goes on where it was cut.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import ray
 import torch
 
+from experiments.report import COLORS, document, image, measured, read, save, table
+from experiments.studies import KEY, Row, Run, local_ray, raw_bonus, run_missing, study_parser, train
+from rllib_rnd import IntrinsicPPO, Rollout
 from rllib_rnd.envs.atari import AtariEnv
 from rllib_rnd.envs.atari_options import ROOM_BYTES, AtariOptions
-from rllib_rnd.rollout import Rollout
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from studies import COLORS, KEY, Run, run_missing, save, train
 
 HERE = Path(__file__).parent
 BUDGET = 2_500_000
@@ -47,15 +40,6 @@ FIRST_STEPS = 50_000
 #: The third floor of the pyramid: out of reach here, at least three rooms from the first.
 UNSEEN_ROOMS = range(8, 15)
 FRAMES_PER_ROOM = 16
-READING = (
-    "SND's authors expect its bonus to stay where RND's vanishes. Where the agent plays this is not seen: both bonuses "
-    "fall and go on falling, that of SND-V further. Neither run has left the first room, so nothing new was there to "
-    "be paid for. In rooms that no run has seen neither bonus vanishes: RND pays there nine tenths of what it "
-    "paid at first, SND-V two thirds, lately rising, and both more than a hundred times what they pay in play. "
-    "So up to here neither network has learned to call the unseen known; RND separates the two more clearly, perhaps "
-    "because pixels that never changed before lie far outside the range that its input is normalised by. The budget is "
-    "1 % of the published one, with one seed: what happens once several rooms are known, this study cannot say."
-)
 _SETTINGS = ("num_env_runners=0", "num_envs_per_env_runner=32", "num_epochs=2", "torch_threads=1", "warmup_steps=1280")
 
 
@@ -73,19 +57,21 @@ def unseen_frames() -> torch.Tensor:
 
     The game is told by its memory which room it is in and draws that; keys and enemies stay those of the first room.
     """
-    env, random, frames = AtariEnv("MontezumaRevenge", AtariOptions(frame_stack=1)), np.random.default_rng(0), []
+    env, random = AtariEnv("MontezumaRevenge", AtariOptions(frame_stack=1)), np.random.default_rng(0)
+    num_actions = int(env.action_space.n)  # type: ignore[attr-defined]
+    frames: list[np.ndarray] = []
     for room in UNSEEN_ROOMS:
         env.reset(seed=room)
         while len(frames) < (room - UNSEEN_ROOMS[0] + 1) * FRAMES_PER_ROOM:
             env.ale.setRAM(ROOM_BYTES["montezuma_revenge"], room)
             env.step(0)  # draws the room
-            obs, _, _, _, info = env.step(int(random.integers(env.action_space.n)))
+            obs, _, _, _, info = env.step(int(random.integers(num_actions)))
             if info["room"] == room:
                 frames.append(obs[-1])
     return torch.from_numpy(np.stack(frames))
 
 
-def told(run: Run) -> Iterator[dict[str, Any]]:
+def told(run: Run) -> Iterator[Row]:
     """`train` with the raw bonus of unseen rooms, and a line now and then: a run takes hours."""
     frames = unseen_frames()
     none = torch.zeros(1, len(frames))
@@ -101,9 +87,8 @@ def told(run: Run) -> Iterator[dict[str, Any]]:
         truncated=none.bool(),
     )
 
-    def measure(algorithm: Any) -> dict[str, Any]:
-        module = algorithm.learner_module().eval()
-        return {"unseen_bonus": float(f"{float(module.rewards()[0].compute(probe)[0].mean()):.5g}")}
+    def measure(algorithm: IntrinsicPPO) -> Row:
+        return {"unseen_bonus": float(f"{float(raw_bonus(algorithm, probe).mean()):.5g}")}
 
     for i, row in enumerate(train(run, measure)):
         if i % 10 == 0:
@@ -119,8 +104,9 @@ def first(rows: pd.DataFrame, column: str) -> float:
     return float(rows[column][rows.agent_steps <= FIRST_STEPS].mean())
 
 
-def draw(frame: pd.DataFrame, path: Path) -> None:
+def draw() -> None:
     """Three views of the bonus and the rooms against agent steps, one line per run."""
+    frame = read(HERE / "montezuma.csv")
     figure, panels = plt.subplots(4, 1, figsize=(7, 11), sharex=True)
     for color, variant in zip(COLORS, VARIANTS, strict=False):
         for seed, rows in frame[frame.variant == variant].groupby("seed"):
@@ -143,17 +129,15 @@ def draw(frame: pd.DataFrame, path: Path) -> None:
     for axes in panels:
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)
-    save(figure, path)
+    save(figure, HERE / "montezuma.png")
 
 
-def table(frame: pd.DataFrame, common: int) -> list[str]:
-    """One Markdown row per run; the bonus at ``common`` agent steps."""
-    head = "reward, seed, in play at first, kept, unseen at first, kept, contrast, rooms, largest return, agent steps, "
-    columns = (head + "steps/s").split(", ")
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for (variant, seed), rows in frame.groupby(["variant", "seed"]):
-        late = rows[(rows.agent_steps > 0.9 * common) & (rows.agent_steps <= common)]
-        play, unseen, end = first(rows, "intrinsic_reward"), first(rows, "unseen_bonus"), rows.iloc[-1]
+def summary(frame: pd.DataFrame, common: int) -> list[str]:
+    """One row per run; the bonus at ``common`` agent steps, which all runs have."""
+    rows = []
+    for (variant, seed), run in frame.groupby(["variant", "seed"]):
+        late = run[(run.agent_steps > 0.9 * common) & (run.agent_steps <= common)]
+        play, unseen, end = first(run, "intrinsic_reward"), first(run, "unseen_bonus"), run.iloc[-1]
         bonuses = (
             play,
             late.intrinsic_reward.mean() / play,
@@ -161,56 +145,34 @@ def table(frame: pd.DataFrame, common: int) -> list[str]:
             late.unseen_bonus.mean() / unseen,
             (late.unseen_bonus / late.intrinsic_reward).mean(),
         )
-        lines.append(
-            f"| {variant} | {seed} | {' | '.join(f'{b:.3g}' for b in bonuses)} | {rows.rooms.max():.0f} | "
-            f"{rows.return_max.max():.0f} | {end.agent_steps:,} | {end.agent_steps / end.seconds:,.0f} |"
-        )
-    return lines
+        game = (f"{run.rooms.max():.0f}", f"{run.return_max.max():.0f}")
+        speed = (f"{end.agent_steps:,}", f"{end.agent_steps / end.seconds:,.0f}")
+        rows.append((variant, seed, *(f"{bonus:.3g}" for bonus in bonuses), *game, *speed))
+    of_bonus = ("in play at first", "kept", "unseen at first", "kept", "contrast")
+    return table(("reward", "seed", *of_bonus, "rooms", "largest return", "agent steps", "steps/s"), rows)
 
 
-def report() -> None:
-    """Writes results.md and the picture from the CSV file."""
-    frame = pd.read_csv(HERE / "montezuma.csv")
-    draw(frame, HERE / "montezuma.png")
+def results() -> str:
+    """The text of results.md."""
+    frame = read(HERE / "montezuma.csv")
     common = int(frame.groupby(["variant", "seed"]).agent_steps.max().min())
-    lines = [
-        "# Does the bonus vanish? Results",
-        "",
-        f"{os.cpu_count()} cores ({platform.machine()}), no GPU, torch {torch.__version__}; one thread per run, up to "
-        f"two runs at a time, {MINUTES:g} minutes each, at times beside other work. Montezuma's Revenge, 32 "
-        "environments; "
-        f"tuned_examples/montezuma_rnd_32envs.yaml with {', '.join(_SETTINGS)}, and "
-        + "; ".join(f"`{spec}`" for spec in VARIANTS.values())
-        + ".",
-        "",
-        "    python experiments/snd_vs_rnd/run.py",
-        "",
-        f"In play: the mean of an iteration's samples. Unseen: the mean of {FRAMES_PER_ROOM} frames of each of the "
-        f"rooms {UNSEEN_ROOMS[0]} to {UNSEEN_ROOMS[-1]}, the pyramid's third floor, which no run has reached; the "
-        "game's memory was told that the player is there. At first: the raw bonus, mean of the run's first "
-        f"{FIRST_STEPS:,} agent steps (each four frames). Kept: mean of the last tenth of the first {common:,} agent "
-        "steps, which all runs have, over that. Contrast: unseen over in play, in that tenth.",
-        "",
-        *table(frame, common),
-    ]
-    lines += ["", READING]
-    commits = ", ".join(sorted({str(c) for c in frame.commit}))
-    lines += ["", f"Code: commit {commits}.", "", "![bonus and rooms](montezuma.png)", ""]
-    (HERE / "results.md").write_text("\n".join(lines))
+    span = (f"up to {FIRST_STEPS:,}", f"{0.9 * common:,.0f} to {common:,}")
+    spans = table(("agent steps of *at first*", "of *kept* and *contrast*"), [span])
+    blocks = (summary(frame, common), spans, measured(frame), image("bonus and rooms", "montezuma.png"))
+    return document(HERE, "Does the bonus vanish? Results", *blocks)
 
 
 def main() -> None:
     """Runs what is missing and writes the report."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = study_parser(__doc__)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--report", action="store_true", help="run nothing")
     args = parser.parse_args()
-    if not args.report:
-        ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
-        run_missing(planned(args.variants, args.seeds), HERE / "montezuma.csv", told)
-        ray.shutdown()
-    report()
+    if not args.report_only:
+        with local_ray():
+            run_missing(planned(args.variants, args.seeds), HERE / "montezuma.csv", told)
+    draw()
+    (HERE / "results.md").write_text(results())
 
 
 if __name__ == "__main__":

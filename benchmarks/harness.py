@@ -12,18 +12,19 @@ import json
 import os
 import platform
 import resource
+import shlex
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 PACKAGES = ("ray", "torch", "gymnasium", "ale-py", "numpy", "opencv-python")
 
 
@@ -52,13 +53,15 @@ class Contender:
 
     Attributes:
         name: its row in the table.
-        command: Python file and arguments; it must call `serve`.
+        command: arguments of the interpreter, ``-m`` and a module that calls `serve`, and its flags.
         environment: variables set for it only.
+        folder: where it runs.
     """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
     rounds: list[dict[str, float]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -68,7 +71,7 @@ class Contender:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=HERE.parent,
+            cwd=self.folder,
             env={**os.environ, **self.environment},
         )
 
@@ -126,30 +129,38 @@ def matmul_rate(seconds: float = 1.0, device: str = "cpu") -> float:
     return count * 2 * size**3 / (time.perf_counter() - started) / 1e9
 
 
-def machine() -> dict[str, Any]:
-    """Hardware, versions and commit."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=HERE.parent, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    versions = {}
+def commit_of(folder: Path) -> str:
+    """The version of a checkout as git names it; empty without git."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def versions() -> dict[str, str]:
+    """Of the packages whose speed counts."""
+    found = {}
     for name in PACKAGES:
         try:
-            versions[name] = importlib.metadata.version(name)
+            found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            versions[name] = "absent"
+            found[name] = "absent"
+    return found
+
+
+def machine() -> dict[str, object]:
+    """Hardware, versions, commit, and the command that is running."""
     return {
         "cores": os.cpu_count(),
         "processor": platform.machine(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "matmul_gflops": round(matmul_rate(), 1),
         "python": platform.python_version(),
-        "versions": versions,
-        "commit": commit,
-        "command": "python " + " ".join([str(Path(sys.argv[0])), *sys.argv[1:]]),
+        "versions": versions(),
+        "commit": commit_of(ROOT),
+        "command": f"python {shlex.join(sys.orig_argv[1:])}",
     }
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[Mapping[str, object]]) -> str:
     """Markdown table of rows with the same keys."""
     keys = list(rows[0])
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
@@ -157,23 +168,23 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
     return str(value)
 
 
-def publish(name: str, title: str, rows: Sequence[dict[str, Any]], notes: str = "") -> None:
+def publish(name: str, title: str, rows: Sequence[Mapping[str, object]], notes: str = "") -> None:
     """Prints the table and keeps it as ``results/<name>.md`` and ``.json`` with hardware and versions.
 
     The variable ``BENCHMARK_RESULTS`` names another folder.
     """
     facts = machine()
-    versions = ", ".join(f"{k} {v}" for k, v in facts["versions"].items())
+    packages = ", ".join(f"{k} {v}" for k, v in versions().items())
     text = (
         f"# {title}\n\n{table(rows)}\n\n{notes}{chr(10) * 2 if notes else ''}"
         f"{facts['cores']} cores ({facts['processor']}), GPU: {facts['gpu']}, matmul {facts['matmul_gflops']} GFLOP/s; "
-        f"Python {facts['python']}, {versions}; commit {facts['commit']}.\n\n    {facts['command']}\n"
+        f"Python {facts['python']}, {packages}; commit {facts['commit']}.\n\n    {facts['command']}\n"
     )
     folder = Path(os.environ.get("BENCHMARK_RESULTS", HERE / "results"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,7 +193,7 @@ def publish(name: str, title: str, rows: Sequence[dict[str, Any]], notes: str = 
     print(text)
 
 
-def arguments(description: str | None, **defaults: Any) -> argparse.Namespace:
+def arguments(description: str | None, **defaults: bool | float | str | list[int] | list[str]) -> argparse.Namespace:
     """Parses ``--name value`` for each default; lists take several values."""
     parser = argparse.ArgumentParser(description=(description or "").split("\n")[0])
     for name, value in defaults.items():

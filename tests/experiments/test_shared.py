@@ -1,0 +1,77 @@
+"""What studies share: runs that are not repeated, and provenance that a report does not overwrite."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments import provenance
+from experiments.report import document, last_rows, measured, read, runs_table, solved, table
+from experiments.studies import Row, Run, run_missing
+
+
+def rows_of(run: Run) -> Iterator[Row]:
+    """Two iterations."""
+    returns: tuple[str | float, ...] = ("", 0.5 + 0.4 * run.seed)  # no episode has ended in the first
+    for i, mean_return in enumerate(returns):
+        yield {
+            **run.columns,
+            "agent_steps": 1000 * (i + 1),
+            "seconds": 2.0 * (i + 1),
+            "return_mean": mean_return,
+            "done": i,
+            "commit": "58536e0",
+        }
+
+
+def runs() -> list[Run]:
+    return [Run("study", "NA", "example", seed, 2000, 0.9) for seed in (0, 1)]
+
+
+def test_runs_that_are_there_are_not_carried_out_again(tmp_path: Path) -> None:
+    path, carried_out = tmp_path / "study.csv", []
+
+    def carry_out(run: Run) -> Iterator[Row]:
+        carried_out.append(run.seed)
+        return rows_of(run)
+
+    run_missing(runs()[:1], path, carry_out)
+    run_missing(runs(), path, carry_out)
+    assert carried_out == [0, 1]
+    with path.open() as file:
+        assert [row["agent_steps"] for row in csv.DictReader(file)] == ["1000", "2000"] * 2
+
+
+def test_the_tables_of_runs(tmp_path: Path) -> None:
+    """A variant named NA and a commit that reads like a number stay what they are."""
+    run_missing(runs(), tmp_path / "study.csv", rows_of)
+    frame = read(tmp_path / "study.csv")
+    assert runs_table(frame)[2:] == ["| NA | - | 0 | 2,000 | 0.5 | 4 |", "| NA | - | 1 | 2,000 | 0.9 | 4 |"]
+    assert measured(frame) == ["Seeds: 0, 1; runs: 2, at most 2,000 agent steps each; code: commit 58536e0."]
+    assert solved(last_rows(frame), 0.9) == "1 of 2"
+    assert list(last_rows(frame).rate) == [500.0, 500.0]
+
+
+def test_a_table_has_a_head_a_line_and_its_rows() -> None:
+    assert table(("a", "b"), [(1, "x")]) == ["| a | b |", "|---|---|", "| 1 | x |"]
+
+
+def test_a_report_tells_where_the_data_was_measured_not_where_it_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "hardware", lambda: "a large machine")
+    monkeypatch.setattr(sys, "orig_argv", ["/bin/python", "-m", "experiments.memory.run", "--variants", "FNN 1"])
+    run_missing(runs(), tmp_path / "study.csv", rows_of)
+    monkeypatch.setattr(provenance, "hardware", lambda: "a small machine")
+    run_missing(runs(), tmp_path / "study.csv", rows_of)  # all are there
+    line = "Measured with `python -m experiments.memory.run --variants 'FNN 1'` on a large machine."
+    assert document(tmp_path, "Title").splitlines()[2] == line
+    provenance.note(tmp_path)
+    assert [m["hardware"] for m in provenance.measurements(tmp_path)] == ["a large machine", "a small machine"]
+    provenance.note(tmp_path, anew=True)
+    assert [m["hardware"] for m in json.loads((tmp_path / "provenance.json").read_text())] == ["a small machine"]

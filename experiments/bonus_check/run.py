@@ -100,7 +100,7 @@ def watch_tv(run: Run) -> list[dict[str, Any]]:
         shown = rollout.valid & ~rollout.terminated
         share.append(float((rollout.action == _NOISE_ACTION)[shown].float().mean()))
     if rewards:
-        rollout = algorithm.env_runner.random_play(240, 0).to_torch()
+        rollout = algorithm.env_runner.random_play(240).to_torch()
         shown, noise = rollout.valid & ~rollout.terminated, rollout.action == _NOISE_ACTION
         bonus = rewards[0].reward(rollout)[0]
         ratio = float(bonus[shown & noise].mean() / bonus[shown & ~noise].mean())

@@ -12,6 +12,7 @@ import torch
 
 from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Panel, Recording
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.play import Step
 
 _FINITE = 1e6  # bounds of observations beyond this say nothing about the numbers seen
 
@@ -52,6 +53,22 @@ class Tape:
             self.frames.append(obs[0 if self.newest_first else -1])
         else:
             self.frames += list(obs[::-1] if self.newest_first else obs)
+
+    def add_outlook(self, dist_inputs: np.ndarray, value: np.ndarray) -> None:
+        """Adds what the policy ``[P]`` and the critics ``[S]`` make of the last observation added."""
+        self.dist_inputs.append(dist_inputs)
+        self.value.append(value)
+
+    def add_step(self, step: Step) -> None:
+        """Adds a policy's step in one environment, without the observation that it led to."""
+        decision = step.decision
+        assert decision is not None
+        self.add_outlook(decision.dist_inputs[0], decision.value[0])
+        self.action.append(decision.action[0])
+        self.logp.append(float(decision.logp[0]))
+        self.reward.append(float(step.reward[0]))
+        self.terminated.append(bool(step.terminated[0]))
+        self.truncated.append(bool(step.truncated[0]))
 
     @property
     def valid(self) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -18,7 +19,9 @@ from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
+from ray.tune import Checkpoint
 
+from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
 from rllib_rnd.config import IntrinsicPPOConfig, RNDConfig, SNDConfig
 from rllib_rnd.sampling.env_runner import RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
@@ -132,7 +135,8 @@ class IntrinsicPPO(PPO):
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
         state: dict[str, Any] = super().get_state(*args, **kwargs)
-        state["intrinsic_ppo"] = {
+        state[OWN_STATE] = {
+            "format": CHECKPOINT_FORMAT,
             "pretrained": self.pretrained,
             "warmed_up": self.warmed_up,
             "places": {kind: vars(history) for kind, history in self.places.items()},
@@ -143,15 +147,42 @@ class IntrinsicPPO(PPO):
 
     @override(PPO)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state`."""
+        """Restores `get_state`.
+
+        Raises:
+            ConfigError: the state is of a version with another checkpoint format.
+        """
+        check_format(state)
         super().set_state(state)
-        own = state.get("intrinsic_ppo")
+        own = state.get(OWN_STATE)
         if own is None:  # of some components only
             return
         self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
         self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
         self.recent_episodes.add(own["recent_episodes"])
         self.runners.restore_play(own["play"])
+
+    @classmethod
+    @override(PPO)
+    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: Any, **kwargs: Any) -> IntrinsicPPO:
+        """RLlib's: a new algorithm that goes on from a checkpoint.
+
+        Raises:
+            ConfigError: the checkpoint is of a version with another format.
+        """
+        # First: it names classes that this version may not have.
+        check_checkpoint(path.path if isinstance(path, Checkpoint) else path)
+        return super().from_checkpoint(path, *args, **kwargs)  # type: ignore[no-any-return]
+
+    @override(PPO)
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """RLlib's: goes on from a checkpoint.
+
+        Raises:
+            ConfigError: the checkpoint is of a version with another format.
+        """
+        check_checkpoint(path)
+        super().restore_from_path(path, *args, **kwargs)
 
 
 class RND(IntrinsicPPO):

@@ -6,7 +6,7 @@ Checkpoints name classes by their place in the package, and hold state that only
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,10 @@ def check_checkpoint(folder: str | Path) -> None:
 class _Gone:
     """Stands in for whatever a checkpoint names and this version does not have."""
 
-    def __new__(cls, *args: object, **kwargs: object) -> _Gone:
+    def __new__(cls, *_args: object, **_kwargs: object) -> _Gone:
         return super().__new__(cls)
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *_args: object, **_kwargs: object) -> None:
         """Takes any arguments."""
 
     def __setstate__(self, state: object) -> None:
@@ -75,9 +75,9 @@ class _Gone:
 class _Tolerant(pickle.Unpickler):
     """Reads pickles that name classes which are no longer where they were."""
 
-    def find_class(self, module: str, name: str) -> Any:
-        """Returns the class, or a stand-in."""
+    def find_class(self, module: str, name: str) -> Callable[..., object]:
+        """Returns the class or function, or a stand-in."""
         try:
-            return super().find_class(module, name)
+            return super().find_class(module, name)  # type: ignore[no-any-return]
         except (ImportError, AttributeError):
             return _Gone

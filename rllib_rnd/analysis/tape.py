@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Panel, Recording
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.play import Step
 
@@ -98,7 +99,7 @@ class Tape:
 
 
 @torch.no_grad()
-def intrinsic_rewards(module: Any, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
+def intrinsic_rewards(module: IntrinsicPPOModule, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
     """The intrinsic rewards of an episode under the statistics that the module has, and which stay as they are.
 
     Args:
@@ -120,7 +121,7 @@ def intrinsic_rewards(module: Any, rollout: Rollout) -> tuple[np.ndarray, np.nda
 
 def make_recording(
     tape: Tape,
-    module: Any,
+    module: IntrinsicPPOModule,
     env: gym.Env,
     to_environment: Callable[[np.ndarray], np.ndarray],
     title: str,
@@ -162,8 +163,9 @@ def make_recording(
     return Recording(title, facts, tape.pictures or None, frames, low, high, policy, panels, steps)
 
 
-def _bounds(tape: Tape, space: Any) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(tape: Tape, space: gym.Space) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest number of each element of a frame: the space's, or else those that were seen."""
+    assert isinstance(space, gym.spaces.Box)
     low, high = (bound[0] if tape.frame_stack > 1 else bound for bound in (space.low, space.high))
     known = (np.abs(low.astype(np.float64)) < _FINITE) & (np.abs(high.astype(np.float64)) < _FINITE)
     if known.all():

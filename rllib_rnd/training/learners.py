@@ -8,7 +8,7 @@ import ray
 from ray.rllib.core.learner.learner_group import LearnerGroup
 
 
-def foreach_learner(group: LearnerGroup, method: str, *args: Any) -> list[Any]:
+def foreach_learner(group: LearnerGroup, method: str, *args: object) -> list[Any]:
     """Calls a method of every learner with the same arguments; lists travel to remote learners by reference.
 
     Raises:
@@ -19,11 +19,10 @@ def foreach_learner(group: LearnerGroup, method: str, *args: Any) -> list[Any]:
             [r if isinstance(r, ray.ObjectRef) else ray.put(r) for r in a] if isinstance(a, list) else a for a in args
         )
     results = group.foreach_learner(lambda learner, _a=args: getattr(learner, method)(*_a))
-    return [_value_or_error(result) for result in results]
-
-
-def _value_or_error(result: Any) -> Any:
-    value = result.get()
-    if not result.ok:
-        raise value
-    return value
+    values = []
+    for result in results:
+        value = result.get()
+        if not result.ok:
+            raise value
+        values.append(value)
+    return values

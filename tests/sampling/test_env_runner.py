@@ -169,3 +169,12 @@ def test_an_environment_that_never_works_ends_training_with_its_name(fails_in: s
         runner.sample()
     failures = runner.get_metrics()["num_env_step_failures"]
     assert failures.peek() == 10
+
+
+def test_random_play_survives_a_failed_environment_too() -> None:
+    CrashingEnv.crashes = 0
+    config = small_config(env="tests/Crashing-v0").fault_tolerance(restart_failed_sub_environments=True)
+    runner = make_runner(config)
+    assert runner.random_play(8).num_steps == 8
+    runner.end_random_play()
+    assert CrashingEnv.crashes == 1 and runner.get_metrics()["num_env_step_failures"].peek() == 1

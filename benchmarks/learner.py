@@ -28,18 +28,11 @@ T, K, ACTIONS = 128, 4, 18
 def random_rollout(num_envs: int, streams: int = 2) -> Rollout:
     """A rollout of noise with the shapes of Montezuma's Revenge; ``streams`` of rewards, the extrinsic one included."""
     rng = np.random.default_rng(0)
-    none = np.zeros((T, num_envs), bool)
-    return Rollout(
-        frames=rng.integers(0, 256, (T + K, num_envs, 84, 84), dtype=np.uint8),
-        is_first=np.zeros((T + 1, num_envs), bool),
-        action=rng.integers(0, ACTIONS, (T, num_envs)),
-        logp=np.full((T, num_envs), -np.log(ACTIONS), np.float32),
-        value=np.zeros((T + 1, num_envs, streams), np.float32),
-        reward=np.zeros((T, num_envs), np.float32),
-        terminated=none,
-        truncated=none.copy(),
-        frame_stack=K,
-    )
+    rollout = Rollout.empty(T, num_envs, (84, 84), num_streams=streams, frame_stack=K)
+    rollout.frames[:] = rng.integers(0, 256, rollout.frames.shape, dtype=np.uint8)
+    rollout.action[:] = rng.integers(0, ACTIONS, rollout.action.shape)
+    rollout.logp[:] = -np.log(ACTIONS)
+    return rollout
 
 
 def build_learner(config: IntrinsicPPOConfig) -> IntrinsicPPOLearner:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-import logging
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.utils.annotations import override
@@ -18,17 +16,16 @@ from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
+from ray.tune import Checkpoint
 
+from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
 from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.rollout import Rollout
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
-from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
+from rllib_rnd.sampling.env_runner import RunnerSample
+from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
+from rllib_rnd.sampling.runners import Runners
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-
-logger = logging.getLogger(__name__)
-
-_ROLLOUTS = "rollouts"  # the tag of requests for them
+from rllib_rnd.training.learners import foreach_learner
 
 
 class IntrinsicPPO(PPO):
@@ -43,164 +40,89 @@ class IntrinsicPPO(PPO):
     @override(PPO)
     def setup(self, config: AlgorithmConfig) -> None:
         """Builds runners and learners."""
-        self._pretrained = config.pretraining is None
+        self.pretrained = config.pretraining is None
         self._held_out = False
-        self._warmed_up = False
-        self._hanging_runners = 0
+        self.warmed_up = False
         self.places: dict[str, PlaceHistory] = {}
-        self._recent = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
+        self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         super().setup(config)
+
+    @functools.cached_property
+    def runners(self) -> Runners:
+        """The training runners."""
+        return Runners(self.env_runner_group, self.config)
 
     @override(PPO)
     def training_step(self) -> None:
         """One iteration: sample, update, sync weights; before the first such, pre-training if asked for."""
-        if not self._pretrained:
+        if not self.pretrained:
             self._pretrain()
             return
-        if not self._warmed_up:
+        if not self.warmed_up:
             self._warm_up()
         started = time.perf_counter()
-        rollouts = self._sample()
-        if not rollouts:
+        samples = self.runners.collect()
+        if not samples:
             return
+        self._log_samples(samples)
         sampled = time.perf_counter()
         timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._agent_steps()}
-        results = self._foreach_learner("update_from_rollouts", rollouts, timesteps)
+        rollouts = [sample.rollout for sample in samples]
+        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self._sync_weights()
+        self.runners.sync_weights(self.learner_group)
         self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned)
-
-    def _sample(self) -> list[Any]:
-        """Rollouts (local runner) or references to them (remote runners); metrics are aggregated."""
-        results = self._collect()
-        if results:
-            self.metrics.aggregate([result.metrics for result in results], key=ENV_RUNNER_RESULTS)
-        agent_steps = self._agent_steps() if results else 0
-        for result in results:
-            for kind, visits in result.visits.items():
-                self.places.setdefault(kind, PlaceHistory()).add(visits, agent_steps)
-        self._log_episodes([episode for result in results for episode in result.episodes])
-        return [result.rollout for result in results]
-
-    def _agent_steps(self) -> int:
-        """Agent steps of all runners since the start of the run."""
-        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)))
-
-    def _collect(self) -> list[RunnerSample]:
-        """What the runners played, in their order; with ``overlap_sampling`` they then play on at once."""
-        runners = self.env_runner_group
-        if runners.num_remote_env_runners() == 0:
-            return [self.env_runner.sample_all()]
-        # A runner with a rollout under way gets no second request: with overlap this starts only those that have none,
-        # all of them the first time and later a restarted one.
-        runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
-        limit = self.config.sample_timeout_s
-        finished = dict(runners.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=limit))
-        self._replace_hanging_runners(finished)
-        if self.config.overlap_sampling:
-            runners.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
-        return [finished[runner] for runner in sorted(finished)]
-
-    def _replace_hanging_runners(self, finished: dict[int, RunnerSample]) -> None:
-        """Starts runners anew that are alive but did not answer in time; the others' rollouts are used.
-
-        Raises:
-            RuntimeError: there are such runners and ``restart_failed_env_runners`` is off.
-        """
-        manager = self.env_runner_group._worker_manager
-        late = [runner for runner in manager.healthy_actor_ids() if runner not in finished]
-        if not late:
-            return
-        message = (
-            f"Env runners {late} have not finished a rollout within sample_timeout_s = "
-            f"{self.config.sample_timeout_s} s: the environment {self.config.env!r} hangs in reset() or step(), or the "
-            "limit is too short."
-        )
-        restart = self.config.restart_failed_env_runners
-        for runner in late:  # also if training ends here: else stopping would wait for them
-            ray.kill(manager.actors()[runner], no_restart=not restart)
-        if not restart:
-            raise RuntimeError(message)
-        logger.error("%s They are started anew.", message)
-        # Their requests now end with an error, which takes them out of service until RLlib has restored them.
-        self.env_runner_group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=10.0)
-        self._hanging_runners += len(late)
-
-    def _log_episodes(self, finished: list[EpisodeSummary]) -> None:
-        self._recent.add(finished)
-        values = self._recent.summary()
-        for kind, history in self.places.items():
-            values[f"{kind}s_visited"] = len(history.visits)
-        if self._hanging_runners:
-            values["hanging_env_runners"] = self._hanging_runners
-        for name, value in values.items():
-            self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
-
-    def _sync_weights(self) -> None:
-        """Sends the learner's weights to all runners.
-
-        A runner whose previous weights are not acknowledged gets none: RLlib drops the call without a word, and the
-        runner plays on with a policy that is one more update old. Hence the wait for the acknowledgement. The weights
-        were set before the rollout that has just been learned from, or right after it, so it is there at once.
-        """
-        self.env_runner_group.sync_weights(
-            from_worker_or_learner_group=self.learner_group,
-            inference_only=True,
-            timeout_seconds=self.config.sample_timeout_s,
-        )
-
-    def _foreach_runner(self, function: Callable[[Any], Any]) -> list[Any]:
-        """Calls a function with every training runner: the remote ones, or the local one if there are none."""
-        local = self.env_runner_group.num_remote_env_runners() == 0
-        results: list[Any] = self.env_runner_group.foreach_env_runner(function, local_env_runner=local)
-        return results
-
-    def _foreach_learner(self, method: str, *args: Any) -> list[Any]:
-        """Calls a method of every learner with the same arguments.
-
-        Raises:
-            Exception: whatever a learner raised.
-        """
-        if self.learner_group.is_remote:
-            args = tuple(
-                [r if isinstance(r, ray.ObjectRef) else ray.put(r) for r in a] if isinstance(a, list) else a
-                for a in args
-            )
-        results = self.learner_group.foreach_learner(lambda learner, _a=args: getattr(learner, method)(*_a))
-        return [result.get() if result.ok else _raise(result.get()) for result in results]
 
     def _pretrain(self) -> None:
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
         steps = self.config.get_rollout_fragment_length()
-        if not self._held_out:  # also after a resume, with the same play if there is a seed
-            rollouts = self._foreach_runner(functools.partial(_random_play, num_steps=steps, call=0))
-            self._foreach_learner("hold_out", rollouts)
+        if not self._held_out:  # also after a resume
+            foreach_learner(self.learner_group, "hold_out", self.runners.random_play(steps))
             self._held_out = True
         started = time.perf_counter()
-        rollouts = self._foreach_runner(functools.partial(_random_play, num_steps=steps, call=1))
+        rollouts = self.runners.random_play(steps)
         played = time.perf_counter()
-        results = self._foreach_learner("pretrain", rollouts)
+        results = foreach_learner(self.learner_group, "pretrain", rollouts)
         self.metrics.aggregate([metrics for metrics, _ in results], key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self._pretrained = results[0][1]
-        if self._pretrained:
-            self._foreach_runner(lambda runner: runner.end_random_play())
-            self._sync_weights()
-        idle = self._foreach_runner(lambda runner: runner.idle_metrics())
-        self.metrics.aggregate(idle, key=ENV_RUNNER_RESULTS)
+        self.pretrained = results[0][1]
+        if self.pretrained:
+            self.runners.end_random_play()
+            self.runners.sync_weights(self.learner_group)
+        self.metrics.aggregate(self.runners.idle_metrics(), key=ENV_RUNNER_RESULTS)
         self._log_times(played - started, learned - played, time.perf_counter() - learned)
 
     def _warm_up(self) -> None:
         """Random play in separate environments for the first statistics (Burda et al. 2018, section 2.4)."""
         steps = self.config.get_rollout_fragment_length()
-        calls = math.ceil(self.config.warmup_steps / steps) if self.config.intrinsic_reward_specs() else 0
-        for call in range(calls):
-            length = min(steps, self.config.warmup_steps - call * steps)
-            rollouts = self._foreach_runner(functools.partial(_random_play, num_steps=length, call=call))
-            self._foreach_learner("update_statistics", rollouts)
-        self._foreach_runner(lambda runner: runner.end_random_play())
-        self._warmed_up = True
+        left = self.config.warmup_steps if self.config.intrinsic_reward_specs() else 0
+        while left > 0:
+            rollouts = self.runners.random_play(min(steps, left))
+            foreach_learner(self.learner_group, "update_statistics", rollouts)
+            left -= steps
+        self.runners.end_random_play()
+        self.warmed_up = True
+
+    def _agent_steps(self) -> int:
+        """Agent steps of all runners since the start of the run."""
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)))
+
+    def _log_samples(self, samples: Sequence[RunnerSample]) -> None:
+        """Metrics of what was sampled: the runners' own, recent episodes, places visited."""
+        self.metrics.aggregate([sample.metrics for sample in samples], key=ENV_RUNNER_RESULTS)
+        agent_steps = self._agent_steps()
+        for sample in samples:
+            self.recent_episodes.add(sample.episodes)
+            for kind, visits in sample.visits.items():
+                self.places.setdefault(kind, PlaceHistory()).add(visits, agent_steps)
+        values = self.recent_episodes.summary()
+        for kind, history in self.places.items():
+            values[f"{kind}s_visited"] = len(history.visits)
+        if self.runners.replaced:
+            values["hanging_env_runners"] = self.runners.replaced
+        for name, value in values.items():
+            self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
     def _log_times(self, sample_s: float, learn_s: float, sync_s: float) -> None:
         for name, value in {"sample_s": sample_s, "learn_s": learn_s, "sync_s": sync_s}.items():
@@ -233,36 +155,52 @@ class IntrinsicPPO(PPO):
     @override(PPO)
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
-        state = super().get_state(*args, **kwargs)
-        state["intrinsic_ppo"] = {
-            "pretrained": self._pretrained,
-            "warmed_up": self._warmed_up,
+        state: dict[str, Any] = super().get_state(*args, **kwargs)
+        state[OWN_STATE] = {
+            "format": CHECKPOINT_FORMAT,
+            "pretrained": self.pretrained,
+            "warmed_up": self.warmed_up,
             "places": {kind: vars(history) for kind, history in self.places.items()},
-            "recent_episodes": self._recent.episodes(),
-            "play": dict(self._foreach_runner(lambda runner: (runner.worker_index, runner.play_state()))),
+            "recent_episodes": self.recent_episodes.episodes(),
+            "play": self.runners.play_states(),
         }
         return state
 
     @override(PPO)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state`."""
+        """Restores `get_state`.
+
+        Raises:
+            ConfigError: the state is of a version with another checkpoint format.
+        """
+        check_format(state)
         super().set_state(state)
-        own = state.get("intrinsic_ppo", {})
-        self._pretrained = own.get("pretrained", self._pretrained)
-        self._warmed_up = own.get("warmed_up", self._warmed_up)
-        self.places = {kind: PlaceHistory(**history) for kind, history in own.get("places", {}).items()}
-        self._recent.add(own.get("recent_episodes", []))
-        if "play" in own:
-            self._foreach_runner(functools.partial(_restore_play, states=own["play"]))
+        own = state.get(OWN_STATE)
+        if own is None:  # of some components only
+            return
+        self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
+        self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
+        self.recent_episodes.add(own["recent_episodes"])
+        self.runners.restore_play(own["play"])
 
+    @classmethod
+    @override(PPO)
+    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: Any, **kwargs: Any) -> IntrinsicPPO:
+        """RLlib's: a new algorithm that goes on from a checkpoint.
 
-def _random_play(runner: RolloutEnvRunner, num_steps: int, call: int) -> Rollout:
-    return runner.random_play(num_steps, call)
+        Raises:
+            ConfigError: the checkpoint is of a version with another format.
+        """
+        # First: it names classes that this version may not have.
+        check_checkpoint(path.path if isinstance(path, Checkpoint) else path)
+        return super().from_checkpoint(path, *args, **kwargs)  # type: ignore[no-any-return]
 
+    @override(PPO)
+    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+        """RLlib's: goes on from a checkpoint.
 
-def _restore_play(runner: RolloutEnvRunner, states: dict[int, dict[str, Any]]) -> None:
-    runner.restore_play(states)
-
-
-def _raise(error: Exception) -> Any:
-    raise error
+        Raises:
+            ConfigError: the checkpoint is of a version with another format.
+        """
+        check_checkpoint(path)
+        super().restore_from_path(path, *args, **kwargs)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 #: Samples per forward pass over a whole rollout: bounds memory, large enough for full speed.
@@ -60,6 +61,59 @@ class Rollout:
         """A memoryless policy's rollout has a memory of no numbers, so that none need be told apart."""
         if self.memory is None:
             self.memory = self.reward[:, :, None][:, :, :0]
+
+    @classmethod
+    def empty(
+        cls,
+        num_steps: int,
+        num_envs: int,
+        frame_shape: tuple[int, ...],
+        frame_dtype: npt.DTypeLike = np.uint8,
+        *,
+        action_shape: tuple[int, ...] = (),
+        action_dtype: npt.DTypeLike = np.int64,
+        num_streams: int = 1,
+        frame_stack: int = 1,
+        newest_first: bool = False,
+        memory_size: int = 0,
+        sequence_length: int = 1,
+        page_locked: bool = False,
+    ) -> Rollout:
+        """Arrays (numpy) to be filled: whatever is in the frames, zeros in everything else.
+
+        Args:
+            num_steps: T.
+            num_envs: N.
+            frame_shape: of one frame.
+            frame_dtype: of one frame.
+            action_shape: of one action.
+            action_dtype: of one action.
+            num_streams: S.
+            frame_stack: K.
+            newest_first: see `Rollout`.
+            memory_size: F.
+            sequence_length: L.
+            page_locked: frames that a GPU can copy while the CPU goes on; needs CUDA.
+        """
+        shape = (num_steps + frame_stack, num_envs, *frame_shape)
+        if page_locked:
+            torch_dtype = torch.from_numpy(np.empty(0, frame_dtype)).dtype
+            frames = torch.empty(shape, dtype=torch_dtype, pin_memory=True).numpy()
+        else:
+            frames = np.empty(shape, frame_dtype)
+        return cls(
+            frames=frames,
+            is_first=np.zeros((num_steps + 1, num_envs), dtype=bool),
+            action=np.zeros((num_steps, num_envs, *action_shape), action_dtype),
+            logp=np.zeros((num_steps, num_envs), dtype=np.float32),
+            value=np.zeros((num_steps + 1, num_envs, num_streams), dtype=np.float32),
+            reward=np.zeros((num_steps, num_envs), dtype=np.float32),
+            terminated=np.zeros((num_steps, num_envs), dtype=bool),
+            truncated=np.zeros((num_steps, num_envs), dtype=bool),
+            memory=np.zeros((-(-num_steps // sequence_length), num_envs, memory_size), dtype=np.float32),
+            frame_stack=frame_stack,
+            newest_first=newest_first,
+        )
 
     @property
     def num_steps(self) -> int:

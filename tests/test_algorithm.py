@@ -268,7 +268,7 @@ def test_means_are_over_the_last_episodes_not_over_the_newest_iteration() -> Non
     lengths: list[int] = []
     for _ in range(4):
         result = algorithm.train()
-        lengths = [len(episode) for episode in algorithm._recent.episodes()]
+        lengths = [len(episode) for episode in algorithm.recent_episodes.episodes()]
     algorithm.stop()
     assert len(lengths) > result["env_runners"]["num_episodes"]  # more than one iteration's
     assert result["env_runners"]["episode_return_mean"] == pytest.approx(sum(lengths) / len(lengths))

@@ -38,7 +38,7 @@ def test_everything_learned_is_in_the_checkpoint(tmp_path: Path) -> None:
     for i in old:
         np.testing.assert_array_equal(old[i]["exp_avg_sq"], new[i]["exp_avg_sq"])
     assert restored.iteration == 2
-    assert restored._warmed_up  # the statistics are there: no second random play
+    assert restored.warmed_up  # the statistics are there: no second random play
     result = restored.train()
     restored.stop()
     assert result["training_iteration"] == 3
@@ -88,13 +88,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(
 
 
 def test_environments_that_cannot_be_saved_begin_new_episodes(tmp_path: Path) -> None:
-    algorithm = small_config(env="CartPole-v1").build_algo()
+    algorithm = small_config(env="CartPole-v1", warmup_steps=0).build_algo()
+    first_obs = algorithm.env_runner.sample().frames[0]
     algorithm.train()
     path = algorithm.save_to_path(tmp_path / "checkpoint")
-    first_seed = algorithm.env_runner._seed
     algorithm.stop()
     restored = rllib_rnd.RND.from_checkpoint(path)
-    assert restored.env_runner._reset_seed() != first_seed  # not the first episodes once more
+    assert not np.isin(restored.env_runner.sample().frames[0], first_obs).any()  # not the first episodes once more
     assert restored.train()["training_iteration"] == 2
     restored.stop()
 

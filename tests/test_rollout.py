@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,21 +14,10 @@ from rllib_rnd.rollout import ARRAYS, Rollout, select_and_join, shard_bounds
 
 def make_rollout(num_steps: int, num_envs: int, k: int, is_first: np.ndarray) -> Rollout:
     """Frames are numbered, so that a gathered stack shows which frames it took."""
-    frames = np.arange((num_steps + k) * num_envs, dtype=np.float32).reshape(num_steps + k, num_envs, 1)
-    if k == 1:
-        frames = frames[: num_steps + 1]
-    flags = np.zeros((num_steps, num_envs), dtype=bool)
-    return Rollout(
-        frames=frames,
-        is_first=is_first,
-        action=np.zeros((num_steps, num_envs), dtype=np.int64),
-        logp=np.zeros((num_steps, num_envs), dtype=np.float32),
-        value=np.zeros((num_steps + 1, num_envs, 2), dtype=np.float32),
-        reward=np.zeros((num_steps, num_envs), dtype=np.float32),
-        terminated=flags,
-        truncated=flags.copy(),
-        frame_stack=k,
-    )
+    rollout = Rollout.empty(num_steps, num_envs, (1,), np.float32, num_streams=2, frame_stack=k)
+    rollout.frames[:] = np.arange(rollout.frames.size).reshape(rollout.frames.shape)
+    rollout.is_first[:] = is_first
+    return rollout
 
 
 def test_stacks_repeat_the_reset_frame_and_never_mix_episodes() -> None:
@@ -106,6 +96,29 @@ def test_rollouts_of_unequal_length_do_not_join() -> None:
     long, short = (make_rollout(t, 1, 1, np.zeros((t + 1, 1), dtype=bool)) for t in (4, 3))
     with pytest.raises(ValueError, match="num_steps"):
         select_and_join([long, short], 0, 2)
+
+
+@pytest.mark.parametrize(("k", "length"), [(1, 1), (4, 2), (1, 4)])
+def test_shapes(k: int, length: int) -> None:
+    actions: dict[str, Any] = {"action_shape": (2,), "action_dtype": np.float32}
+    memory: dict[str, Any] = {"memory_size": 9, "sequence_length": length}
+    rollout = Rollout.empty(6, 3, (5, 7), num_streams=4, frame_stack=k, newest_first=True, **actions, **memory)
+    shapes = {
+        "frames": (6 + k, 3, 5, 7),
+        "is_first": (7, 3),
+        "action": (6, 3, 2),
+        "logp": (6, 3),
+        "value": (7, 3, 4),
+        "reward": (6, 3),
+        "terminated": (6, 3),
+        "truncated": (6, 3),
+        "memory": (-(-6 // length), 3, 9),
+    }
+    assert {name: getattr(rollout, name).shape for name in ARRAYS} == shapes
+    assert (rollout.num_steps, rollout.num_envs, rollout.frame_stack, rollout.newest_first) == (6, 3, k, True)
+    assert not any(getattr(rollout, name).any() for name in ARRAYS if name != "frames")
+    dtypes = [rollout.frames.dtype, rollout.action.dtype, rollout.is_first.dtype, rollout.reward.dtype]
+    assert dtypes == [np.uint8, np.float32, bool, np.float32]
 
 
 def test_frames_are_stored_once() -> None:

@@ -108,7 +108,7 @@ def watch_tv(run: Run) -> list[Row]:
         shown = rollout.valid & ~rollout.terminated
         share.append(float((rollout.action == _NOISE_ACTION)[shown].float().mean()))
     if run.variant != NONE:
-        rollout = algorithm.env_runner.random_play(240, 0).to_torch()
+        rollout = algorithm.env_runner.random_play(240).to_torch()
         shown, noise = rollout.valid & ~rollout.terminated, rollout.action == _NOISE_ACTION
         bonus = raw_bonus(algorithm, rollout)
         ratio = float(bonus[shown & noise].mean() / bonus[shown & ~noise].mean())

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Panel, Recording
+from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.play import Step
 
 _FINITE = 1e6  # bounds of observations beyond this say nothing about the numbers seen
 
@@ -53,6 +55,22 @@ class Tape:
         else:
             self.frames += list(obs[::-1] if self.newest_first else obs)
 
+    def add_outlook(self, dist_inputs: np.ndarray, value: np.ndarray) -> None:
+        """Adds what the policy ``[P]`` and the critics ``[S]`` make of the last observation added."""
+        self.dist_inputs.append(dist_inputs)
+        self.value.append(value)
+
+    def add_step(self, step: Step) -> None:
+        """Adds a policy's step in one environment, without the observation that it led to."""
+        decision = step.decision
+        assert decision is not None
+        self.add_outlook(decision.dist_inputs[0], decision.value[0])
+        self.action.append(decision.action[0])
+        self.logp.append(float(decision.logp[0]))
+        self.reward.append(float(step.reward[0]))
+        self.terminated.append(bool(step.terminated[0]))
+        self.truncated.append(bool(step.truncated[0]))
+
     @property
     def valid(self) -> np.ndarray:
         """``[T]`` bool: the agent steps, which are all but the reset steps."""
@@ -81,7 +99,7 @@ class Tape:
 
 
 @torch.no_grad()
-def intrinsic_rewards(module: Any, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
+def intrinsic_rewards(module: IntrinsicPPOModule, rollout: Rollout) -> tuple[np.ndarray, np.ndarray]:
     """The intrinsic rewards of an episode under the statistics that the module has, and which stay as they are.
 
     Args:
@@ -103,7 +121,7 @@ def intrinsic_rewards(module: Any, rollout: Rollout) -> tuple[np.ndarray, np.nda
 
 def make_recording(
     tape: Tape,
-    module: Any,
+    module: IntrinsicPPOModule,
     env: gym.Env,
     to_environment: Callable[[np.ndarray], np.ndarray],
     title: str,
@@ -145,8 +163,9 @@ def make_recording(
     return Recording(title, facts, tape.pictures or None, frames, low, high, policy, panels, steps)
 
 
-def _bounds(tape: Tape, space: Any) -> tuple[np.ndarray, np.ndarray]:
+def _bounds(tape: Tape, space: gym.Space) -> tuple[np.ndarray, np.ndarray]:
     """The least and the largest number of each element of a frame: the space's, or else those that were seen."""
+    assert isinstance(space, gym.spaces.Box)
     low, high = (bound[0] if tape.frame_stack > 1 else bound for bound in (space.low, space.high))
     known = (np.abs(low.astype(np.float64)) < _FINITE) & (np.abs(high.astype(np.float64)) < _FINITE)
     if known.all():

@@ -13,6 +13,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.errors import ConfigError
 
 # Parts without which a checkpoint cannot be restored.
@@ -59,8 +60,14 @@ def find_checkpoint(path: str | Path) -> Path:
     """Returns the checkpoint meant by an experiment, trial or checkpoint folder: the newest complete one.
 
     Raises:
-        ConfigError: the folder does not exist, or holds no complete checkpoint.
+        ConfigError: the folder does not exist, holds no complete checkpoint, or one of another version's format.
     """
+    checkpoint = _newest_complete(path)
+    check_checkpoint(checkpoint)
+    return checkpoint
+
+
+def _newest_complete(path: str | Path) -> Path:
     folder = Path(path).expanduser().resolve()
     if not folder.is_dir():
         raise ConfigError(f"checkpoint {path}", "there is no such folder")

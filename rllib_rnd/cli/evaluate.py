@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
+import tree
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.rl_module import RLModule
 from rich.table import Table
+from torch import Tensor
 
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.modules.actions import distribution_for_space
+from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.sampling.play import make_play
+from rllib_rnd.sampling.policy import Policy
+from rllib_rnd.sampling.seeds import ResetSeeds
 
 
 @dataclass
@@ -99,19 +109,15 @@ def evaluate(checkpoint: str, options: EvaluateOptions) -> Evaluation:
     return result
 
 
-def load_module(folder: Path) -> Any:
+def load_module(folder: Path) -> RLModule:
     """Returns the policy's RLModule, on the CPU, in evaluation mode and without the noise of noisy layers.
 
     Raises:
         ConfigError: the checkpoint holds no such module.
     """
-    from ray.rllib.core.rl_module.rl_module import RLModule
-
-    from rllib_rnd.modules.layers import noisy_layers
-
     path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
     if not path.is_dir():
-        raise ConfigError(f"checkpoint {folder}: holds no single-agent module (default_policy).")
+        raise ConfigError(f"checkpoint {folder}", "holds no single-agent module (default_policy)")
     module = RLModule.from_checkpoint(str(path))
     for layer in noisy_layers(module):
         layer.silence()
@@ -119,7 +125,7 @@ def load_module(folder: Path) -> Any:
     return module
 
 
-def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[Episode]:
+def play(module: RLModule, config: AlgorithmConfig, options: EvaluateOptions, seed: int) -> list[Episode]:
     """Plays one seed's episodes.
 
     Args:
@@ -128,93 +134,61 @@ def play(module: Any, config: Any, options: EvaluateOptions, seed: int) -> list[
         options: how many episodes, environments, and how to choose actions.
         seed: for ``reset`` and for the action draws.
     """
-    import torch
-
-    from rllib_rnd.envs import make_vector_env
-    from rllib_rnd.modules.actions import to_environment
-    from rllib_rnd.sampling.episodes import EpisodeTracker
-
     count = min(options.num_envs, options.episodes)
     share = [options.episodes // count + (i < options.episodes % count) for i in range(count)]
-    env = make_vector_env(config.env, count, dict(config.env_config))
-    to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
-    generator = torch.Generator().manual_seed(seed)
-    tracker, policy = EpisodeTracker(count), Policy(module, count)
-    is_first, done = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
+    game = make_play(config, count, ResetSeeds(seed))
     found: list[list[Episode]] = [[] for _ in range(count)]
     try:
-        obs, infos = env.reset(seed=seed)
-        tracker.start(infos)
-        while any(len(f) < s for f, s in zip(found, share, strict=True)):
-            action = policy.act(obs, is_first, options.deterministic, generator)
-            obs, reward, terminated, truncated, infos = env.step(to_env(action))
-            # The step after an episode's end only resets.
-            is_first, done = done, np.asarray(terminated) | np.asarray(truncated)
-            tracker.step(np.asarray(reward), done, is_first, infos)
-            for episode in tracker.take_finished() if done.any() else []:
+        for step in game.steps(inference_policy(module, options.deterministic, seed)):
+            if not step.after.done.any():
+                continue
+            for episode in game.tracker.take_finished():
                 if len(found[episode.env_index]) < share[episode.env_index]:
                     rooms = sorted(episode.rooms) if "room" in episode.places else None
                     found[episode.env_index].append(Episode(seed, episode.raw_return, episode.length, rooms))
+            if all(len(f) == s for f, s in zip(found, share, strict=True)):
+                break
     finally:
-        env.close()
+        game.close()
     return [episode for episodes in found for episode in episodes]
 
 
-class Policy:
-    """A checkpoint's policy, of this package or RLlib's own, with its memory of N environments if it has one.
+def inference_policy(module: RLModule, deterministic: bool, seed: int) -> Policy:
+    """The policy of a module, of this package or RLlib's own, by its ``forward_inference``; it tells no values.
 
     Args:
-        module: the policy's RLModule.
-        num_envs: N.
+        module: on the CPU.
+        deterministic: the most likely action instead of a draw.
+        seed: of the draws.
     """
+    # RLlib's memories are trees of arrays without the axis of environments; {} for a policy without.
+    empty = tree.map_structure(torch.as_tensor, module.get_initial_state())
+    leaves = tree.flatten(empty)
 
-    def __init__(self, module: Any, num_envs: int) -> None:
-        import torch
-        import tree
+    def forward(obs: Tensor, memory: Tensor | None, is_first: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        no_values = torch.zeros((len(obs), 0))
+        if memory is None or is_first is None:
+            output = module.forward_inference({Columns.OBS: obs})
+            return output[Columns.ACTION_DIST_INPUTS], no_values, None
+        parts = memory.split([leaf.numel() for leaf in leaves], dim=1)
+        begins = is_first[0]
+        state = [
+            torch.where(begins.view(-1, *[1] * leaf.dim()), leaf, part.view(-1, *leaf.shape).to(leaf.dtype))
+            for leaf, part in zip(leaves, parts, strict=True)
+        ]
+        # A time axis of one step behind that of the environments.
+        batch = {Columns.OBS: obs[:, None], Columns.STATE_IN: tree.unflatten_as(empty, state)}
+        output = module.forward_inference(batch)
+        after = [leaf.flatten(1) for leaf in tree.flatten(output[Columns.STATE_OUT])]
+        return output[Columns.ACTION_DIST_INPUTS][:, 0], no_values, torch.cat(after, dim=1)
 
-        from rllib_rnd.modules.actions import distribution_for_space
-
-        self._module, self._distribution = module, distribution_for_space(module.action_space)
-
-        def of_all(value: Any) -> Any:
-            value = torch.as_tensor(value)
-            return value.expand(num_envs, *value.shape)
-
-        # RLlib's memories are trees of arrays without the axis of environments; {} for a policy without.
-        self._empty = tree.map_structure(of_all, module.get_initial_state())
-        self._memory = self._empty
-
-    def act(self, obs: np.ndarray, is_first: np.ndarray, deterministic: bool, generator: Any) -> np.ndarray:
-        """Returns one action per environment, ``[N, ...]``, most likely or drawn, before any scaling to bounds.
-
-        Args:
-            obs: ``[N, *obs_shape]``.
-            is_first: ``[N]`` bool, episodes that begin here.
-            deterministic: the most likely action instead of a draw.
-            generator: of the draws.
-        """
-        import torch
-        import tree
-        from ray.rllib.core.columns import Columns
-
-        batch: dict[str, Any] = {Columns.OBS: torch.as_tensor(np.asarray(obs))}
-        with torch.no_grad():
-            if self._empty:
-                begins = torch.as_tensor(is_first)
-
-                def begun(empty: Any, memory: Any) -> Any:
-                    return torch.where(begins.view(-1, *[1] * (memory.dim() - 1)), empty, memory)
-
-                memory = tree.map_structure(begun, self._empty, self._memory)
-                # A time axis of one step behind that of the environments.
-                batch = {Columns.OBS: batch[Columns.OBS][:, None], Columns.STATE_IN: memory}
-            output = self._module.forward_inference(batch)
-            dist_inputs = output[Columns.ACTION_DIST_INPUTS].float()
-            if self._empty:
-                self._memory, dist_inputs = output[Columns.STATE_OUT], dist_inputs[:, 0]
-            if deterministic:
-                return self._distribution.mode(dist_inputs).numpy()
-            return self._distribution.sample(dist_inputs, generator)[0].numpy()
+    return Policy(
+        forward,
+        distribution_for_space(module.action_space),
+        torch.Generator().manual_seed(seed),
+        memory_size=sum(leaf.numel() for leaf in leaves),
+        deterministic=deterministic,
+    )
 
 
 def print_evaluation(result: Evaluation, options: EvaluateOptions) -> None:
@@ -248,5 +222,5 @@ def write_json(result: Evaluation, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--json {path}: cannot be written ({error}).") from error
+        raise ConfigError(f"--json {path}", f"cannot be written ({error})") from error
     say(f"written to {path}")

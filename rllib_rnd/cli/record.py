@@ -10,11 +10,23 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from rllib_rnd.analysis.tape import Tape, make_recording
+from rllib_rnd.analysis.video import Recording, encode_picture, import_ffmpeg, write_video
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.evaluate import load_module
 from rllib_rnd.cli.runtime import be_quiet, say
+from rllib_rnd.envs import frame_stack, make_env
+from rllib_rnd.envs.vector import LeanVectorEnv
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.modules.actions import to_environment
+from rllib_rnd.sampling.episodes import GAME_GOES_ON
+from rllib_rnd.sampling.play import Infos, Play, Position
+from rllib_rnd.sampling.policy import Policy
+from rllib_rnd.sampling.seeds import ResetSeeds
 
 DEFAULT_FPS = 15.0  # where the environment tells none: Atari's 60 frames a second at 4 frames to the agent step
 
@@ -50,8 +62,6 @@ def record(checkpoint: str, options: RecordOptions) -> Path:
             written, or a missing package.
     """
     be_quiet(verbose=False)
-    from rllib_rnd.analysis.video import import_ffmpeg, write_video
-
     folder = find_checkpoint(checkpoint)
     path = output_path(options.out, checkpoint)
     import_ffmpeg()  # what is missing is told before anything is played
@@ -59,7 +69,7 @@ def record(checkpoint: str, options: RecordOptions) -> Path:
     try:
         size, frames = write_video(path, player.recordings(), options.height, player.fps)
     finally:
-        player.env.close()
+        player.game.close()
     width, height = size
     megabytes = path.stat().st_size / 1e6
     say(f"{path}: {frames:,} frames at {player.fps:g} per second, {width} x {height}, {megabytes:.1f} MB")
@@ -74,13 +84,13 @@ def output_path(out: str | None, checkpoint: str) -> Path:
     """
     path = Path(out) if out is not None else Path(f"{Path(checkpoint).expanduser().resolve().name}.mp4")
     if path.suffix.lower() != ".mp4":
-        raise ConfigError(f"--out {path}: allowed is a file name that ends in .mp4.")
+        raise ConfigError(f"--out {path}", f"suffix {path.suffix!r}", "a file name that ends in .mp4")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"--out {path}: cannot be written ({error}).") from error
+        raise ConfigError(f"--out {path}", f"cannot be written ({error})") from error
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"--out {path}: cannot be written.")
+        raise ConfigError(f"--out {path}", "cannot be written")
     return path
 
 
@@ -92,7 +102,8 @@ class Player:
         options: how to play.
 
     Attributes:
-        env: the environment, as a vector of one.
+        single: the environment.
+        game: play in it, as a vector of one.
         module: the policy with its intrinsic rewards.
         fps: frames per second that the video is to have.
 
@@ -101,34 +112,32 @@ class Player:
     """
 
     def __init__(self, checkpoint: Path, options: RecordOptions) -> None:
-        import torch
-
-        from rllib_rnd.envs import frame_stack
-        from rllib_rnd.envs.vector import LeanVectorEnv
-        from rllib_rnd.modules.actions import to_environment
-
         self.options, self.config = options, checkpoint_config(checkpoint)
-        self.module = load_module(checkpoint)
-        if not hasattr(self.module, "policy_and_values"):
+        module = load_module(checkpoint)
+        if not isinstance(module, IntrinsicPPOModule):
             raise ConfigError(
-                f"checkpoint {checkpoint}: its module {type(self.module).__name__} has no policy_and_values(); "
-                "`rllib record` shows this package's algorithms (IntrinsicPPO, RND, SND), not RLlib's own."
+                f"checkpoint {checkpoint}",
+                f"its module {type(module).__name__} has no policy_and_values(); `rllib record` shows this package's "
+                "algorithms (IntrinsicPPO, RND, SND), not RLlib's own",
             )
+        self.module = module
         self.single = make_single(self.config)
-        self.env = LeanVectorEnv([lambda: self.single])  # gathers and resets as in training
-        self._stack = frame_stack(self.config.env, dict(self.config.env_config))
-        self._to_environment = to_environment(
-            self.env.single_action_space, self.config.normalize_actions, self.config.clip_actions
+        vector = LeanVectorEnv([lambda: self.single])  # gathers and resets as in training
+        to_env = to_environment(vector.single_action_space, self.config.normalize_actions, self.config.clip_actions)
+        stack = frame_stack(self.config.env, dict(self.config.env_config))
+        self.game = Play(str(self.config.env), vector, stack, to_env, ResetSeeds(options.seed))
+        self._policy = Policy(
+            module.policy_and_values,
+            module.distribution,
+            torch.Generator(),
+            memory_size=module.backbone.state_size,
+            deterministic=options.deterministic,
         )
-        self._generator = torch.Generator()
-        self._memory: Any = None
         self._renders = True
         self.fps = options.fps or float(self.single.metadata.get("render_fps") or DEFAULT_FPS)
 
-    def recordings(self) -> Iterator[Any]:
+    def recordings(self) -> Iterator[Recording]:
         """Plays the episodes one after the other, prints a line on each, and yields what is to be shown of them."""
-        from rllib_rnd.analysis.tape import make_recording
-
         names = reward_names(self.config.intrinsic_reward_specs())
         for i in range(self.options.episodes):
             seed = self.options.seed + i
@@ -139,64 +148,41 @@ class Player:
             say(line if tape.finished else f"{line} (cut there by --max-steps)")
             episode = f"{i + 1} of {self.options.episodes}, seed {seed}"
             title = str(self.config.env)
-            yield make_recording(tape, self.module, self.single, self._to_environment, title, episode, names)
+            yield make_recording(tape, self.module, self.single, self.game.to_env, title, episode, names)
 
-    def play(self, seed: int) -> Any:
-        """Plays one episode, cut after ``max_steps`` agent steps; returns its `Tape`."""
-        from rllib_rnd.analysis.tape import Tape
-
-        tape = Tape(self._stack.size, self._stack.newest_first)
-        self._generator.manual_seed(seed)
-        obs, infos = self.env.reset(seed=seed)
-        self._memory = None
-        is_first, done, steps = True, False, 0
-        while not tape.finished and steps < self.options.max_steps:
-            action, logp = self._look(tape, obs, infos, is_first)
+    def play(self, seed: int) -> Tape:
+        """Plays one episode, cut after ``max_steps`` agent steps."""
+        tape = Tape(self.game.stack.size, self.game.stack.newest_first)
+        self._policy.generator.manual_seed(seed)
+        infos, steps = self.game.reset(seed), 0
+        self._look(tape, self.game.position, infos)
+        for step in self.game.steps(self._policy):
+            tape.add_step(step)
             # The step after the end of a life only resets, and its action is ignored.
-            is_first, steps = done, steps + (not done)
-            obs, reward, terminated, truncated, infos = self.env.step(self._to_environment(action))
-            tape.action.append(action[0])
-            tape.logp.append(logp)
-            tape.reward.append(float(reward[0]))
-            tape.terminated.append(bool(terminated[0]))
-            tape.truncated.append(bool(truncated[0]))
-            done = tape.terminated[-1] or tape.truncated[-1]
-            tape.finished = done and not life_only(infos)
-        self._look(tape, obs, infos, is_first)
+            steps += not step.after.is_first[0]
+            tape.finished = bool(step.after.done[0]) and not life_only(step.infos)
+            self._look(tape, step.after, step.infos)
+            if tape.finished or steps >= self.options.max_steps:
+                break
+        end = self.game.position
+        last = self._policy.look(end.obs, end.memory, end.is_first)
+        tape.add_outlook(last.dist_inputs[0].numpy(), last.value[0])
         return tape
 
-    def _look(self, tape: Any, obs: np.ndarray, infos: dict[str, Any], is_first: bool) -> tuple[np.ndarray, float]:
-        """Writes down an observation ``[1, ...]``; returns an action ``[1, ...]`` and its log-probability."""
-        import torch
-
-        with torch.inference_mode():
-            begins = torch.tensor([[is_first]])
-            dist_inputs, values, self._memory = self.module.policy_and_values(
-                torch.from_numpy(obs), self._memory, begins
-            )
-            dist_inputs, distribution = dist_inputs.float(), self.module.distribution
-            if self.options.deterministic:
-                action = distribution.mode(dist_inputs)
-            else:
-                action = distribution.sample(dist_inputs, self._generator)[0]
-            logp = distribution.logp_and_entropy(dist_inputs, action)[0]
-        tape.add_frames(obs[0])
-        tape.is_first.append(is_first)
-        tape.dist_inputs.append(dist_inputs[0].numpy())
-        tape.value.append(values[0].float().numpy())
+    def _look(self, tape: Tape, position: Position, infos: Infos) -> None:
+        """Writes down an observation, the room it is in, and the environment's picture."""
+        tape.add_frames(position.obs[0])
+        tape.is_first.append(bool(position.is_first[0]))
         tape.rooms.append(int(infos["room"][0]) if "room" in infos else None)
         if self._renders:
             self._take_picture(tape)
-        return action.numpy(), float(logp[0])
 
-    def _take_picture(self, tape: Any) -> None:
+    def _take_picture(self, tape: Tape) -> None:
         """Adds the environment's picture, or says once that it has none.
 
         Raises:
             ConfigError: observations without a single number are all there is.
         """
-        from rllib_rnd.analysis.video import encode_picture
-
         picture, reason = rendered(self.single)
         if picture is not None:
             tape.pictures.append(encode_picture(picture, self.options.height))
@@ -204,18 +190,16 @@ class Player:
         self._renders = False
         tape.pictures.clear()
         if tape.frames[0].size == 0:
-            raise ConfigError(f"env {self.config.env}: nothing to show, neither pictures nor observations.")
+            raise ConfigError(f"env {self.config.env}", "nothing to show, neither pictures nor observations")
         say(f"{self.config.env} gives no pictures ({reason}): the video shows what the agent sees.")
 
 
-def make_single(config: Any) -> gym.Env:
+def make_single(config: AlgorithmConfig) -> gym.Env:
     """Makes the checkpoint's environment, with pictures if it can be made so.
 
     Raises:
         ConfigError: it cannot be made at all.
     """
-    from rllib_rnd.envs import make_env
-
     # pygame looks for a screen and a sound card, which servers lack.
     os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
@@ -238,10 +222,8 @@ def rendered(env: gym.Env) -> tuple[np.ndarray | None, str]:
     return None, "what it renders is not uint8 [height, width, 3]"
 
 
-def life_only(infos: dict[str, Any]) -> bool:
+def life_only(infos: Infos) -> bool:
     """Whether an episode that ends here is one life of a game that goes on."""
-    from rllib_rnd.envs.info import GAME_GOES_ON
-
     return GAME_GOES_ON in infos and bool(infos[GAME_GOES_ON][0])
 
 

@@ -11,6 +11,7 @@ from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
+from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
@@ -156,6 +157,8 @@ def _resumed(experiment: Experiment, base: str, options: TrainOptions, only: boo
             _refuse_resume(base, options)
         return None
     if not experiment.single:
+        for checkpoint in checkpoints_in(folder):
+            check_checkpoint(checkpoint)
         return Job(experiment, folder.name, tuner_folder=folder)
     if not only and not checkpoints_in(folder):
         return None

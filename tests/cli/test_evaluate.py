@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rllib_rnd.cli.checkpoints import find_checkpoint
-from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, Policy, load_module, play
+from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, inference_policy, load_module, play
 from rllib_rnd.modules.layers import noisy_layers
 from tests.conftest import small_config
 
@@ -83,14 +83,18 @@ class EvenOdds(AlwaysOne):
         return {"action_dist_inputs": torch.tensor([[0.0, 0.1]]).repeat(len(batch["obs"]), 1)}
 
 
+def actions(module: Any, obs: np.ndarray, deterministic: bool, seed: int = 0) -> np.ndarray:
+    policy = inference_policy(module, deterministic, seed)
+    return policy.decide(obs, policy.empty_memory(len(obs)), np.zeros(len(obs), dtype=bool)).action
+
+
 def test_actions_are_drawn_or_the_most_likely() -> None:
     obs = np.zeros((1000, 1), dtype=np.float32)
-    policy, is_first = Policy(EvenOdds(), 1000), np.zeros(1000, dtype=bool)
-    assert (policy.act(obs, is_first, True, None) == 1).all()
-    drawn = policy.act(obs, is_first, False, torch.Generator().manual_seed(0))
-    again = policy.act(obs, is_first, False, torch.Generator().manual_seed(0))
+    assert (actions(EvenOdds(), obs, True) == 1).all()
+    drawn = actions(EvenOdds(), obs, False)
     assert 0.4 < drawn.mean() < 0.65
-    assert (drawn == again).all()
+    assert (drawn == actions(EvenOdds(), obs, False)).all()
+    assert (drawn != actions(EvenOdds(), obs, False, seed=1)).any()
 
 
 def test_continuous_actions_are_means_or_draws() -> None:
@@ -100,33 +104,36 @@ def test_continuous_actions_are_means_or_draws() -> None:
         forward_inference=lambda batch: {"action_dist_inputs": inputs},
         get_initial_state=dict,
     )
-    generator, is_first, policy = torch.Generator().manual_seed(0), np.zeros(1, dtype=bool), Policy(module, 1)
-    assert policy.act(np.zeros((1, 3)), is_first, True, generator).tolist() == [[0.5, -1.0]]
-    drawn = policy.act(np.zeros((1, 3)), is_first, False, generator)
+    assert actions(module, np.zeros((1, 3)), True).tolist() == [[0.5, -1.0]]
+    drawn = actions(module, np.zeros((1, 3)), False)
     assert drawn.shape == (1, 2) and drawn.tolist() != [[0.5, -1.0]]
 
 
 class CountingSteps(AlwaysOne):
-    """A policy whose action is the parity of the steps that its memory has counted in this episode."""
+    """A policy whose action is the parity of the steps that its memory, 5 at the start, has counted in an episode."""
 
     def get_initial_state(self) -> dict[str, Any]:
-        return {"steps": np.zeros(1, dtype=np.float32)}
+        return {"blank": np.zeros((2, 3), dtype=np.float32), "steps": np.full(1, 5, dtype=np.float32)}
 
     def forward_inference(self, batch: dict[str, Any]) -> dict[str, Any]:
-        steps = batch["state_in"]["steps"]
+        steps, blank = batch["state_in"]["steps"], batch["state_in"]["blank"]
         assert batch["obs"].shape == (len(steps), 1, 1), "an axis of one step"
+        assert blank.shape == (len(steps), 2, 3) and not blank.any()
         odd = steps % 2
         return {
             "action_dist_inputs": torch.cat([1.0 - odd, odd], dim=1)[:, None],
-            "state_out": {"steps": steps + 1.0},
+            "state_out": {"blank": blank, "steps": steps + 1.0},
         }
 
 
 def test_a_memory_is_carried_and_begins_anew_with_each_episode() -> None:
-    policy, obs = Policy(CountingSteps(), 2), np.zeros((2, 1), dtype=np.float32)
-    is_first = [[True, True], [False, False], [False, True], [False, False]]
-    actions = [policy.act(obs, np.array(flags), True, None).tolist() for flags in is_first]
-    assert actions == [[0, 0], [1, 1], [0, 0], [1, 1]]
+    policy, obs = inference_policy(CountingSteps(), True, 0), np.zeros((2, 1), dtype=np.float32)
+    memory, seen = policy.empty_memory(2), []
+    for is_first in ([True, True], [False, False], [False, True], [False, False]):
+        decision = policy.decide(obs, memory, np.array(is_first))
+        memory = decision.memory
+        seen.append(decision.action.tolist())
+    assert seen == [[1, 1], [0, 0], [1, 1], [0, 0]]
 
 
 @pytest.mark.usefixtures("ray_session")

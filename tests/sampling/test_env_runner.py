@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from rllib_rnd.envs import make_vector_env
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, runner_seed
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
+from rllib_rnd.sampling.seeds import runner_seed
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -97,10 +98,10 @@ def test_environments_of_one_runner_differ() -> None:
 def test_random_play_leaves_the_training_environments_alone() -> None:
     runner, twin = make_runner(small_config()), make_runner(small_config())
     runner.sample(), twin.sample()
-    played = runner.random_play(10, 0)
-    runner.random_play(10, 1)
-    runner.end_random_play()
+    played, more = runner.random_play(10), runner.random_play(10)
     assert played.num_steps == 10
+    np.testing.assert_array_equal(more.frames[0], played.frames[-1])  # it goes on
+    runner.end_random_play()
     np.testing.assert_array_equal(runner.sample().frames, twin.sample().frames)
 
 
@@ -168,3 +169,12 @@ def test_an_environment_that_never_works_ends_training_with_its_name(fails_in: s
         runner.sample()
     failures = runner.get_metrics()["num_env_step_failures"]
     assert failures.peek() == 10
+
+
+def test_random_play_survives_a_failed_environment_too() -> None:
+    CrashingEnv.crashes = 0
+    config = small_config(env="tests/Crashing-v0").fault_tolerance(restart_failed_sub_environments=True)
+    runner = make_runner(config)
+    assert runner.random_play(8).num_steps == 8
+    runner.end_random_play()
+    assert CrashingEnv.crashes == 1 and runner.get_metrics()["num_env_step_failures"].peek() == 1

@@ -63,7 +63,7 @@ def make(nonfinite: NonFiniteUpdates | None = None, **options: Any) -> tuple[Pre
     """A learner's pre-training with its held-out rollout, and another rollout."""
     algorithm = config().build_algo()
     runner = algorithm.env_runner
-    held_out, other = (runner.random_play(32, call).to_torch() for call in (0, 1))
+    held_out, other = (runner.random_play(32).to_torch() for _ in range(2))
     runner.end_random_play()
     settings = {"num_epochs": 2, "lr": 1e-3, **options}
     nonfinite = nonfinite or NonFiniteUpdates(limit=3)

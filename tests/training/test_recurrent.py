@@ -116,7 +116,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(backbone: dict[str, Any], tmp_pa
     expected_weights = weights(algorithm)
     algorithm.stop()
     restored = RND.from_checkpoint(path)
-    assert restored.env_runner._position.memory.any()
+    assert restored.env_runner.play.position.memory.any()
     got = [restored.train()["learners"]["default_policy"]["total_loss"] for _ in range(2)]
     assert got == expected
     assert_same(weights(restored), expected_weights)

@@ -1,0 +1,327 @@
+"""Play: a vector environment, where it stands, and the episodes that pass through it.
+
+Training, random play, ``rllib record`` and ``rllib evaluate`` all take their steps here: observation -> policy ->
+action in the environment's range -> step -> episode tracker.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium.vector import VectorEnv
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+from rllib_rnd.envs import frame_stack, make_vector_env
+from rllib_rnd.envs.registry import FrameStack
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.modules.actions import to_environment
+from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.episodes import EpisodeTracker
+from rllib_rnd.sampling.policy import Decision, Policy
+from rllib_rnd.sampling.seeds import ResetSeeds
+
+Infos = Mapping[str, Any]  # of a vector environment: arrays by name
+
+
+class EnvironmentFailedError(RuntimeError):
+    """An environment raised an error of its own.
+
+    Attributes:
+        where: the method, ``reset`` or ``step``.
+    """
+
+    def __init__(self, env: str, where: str, error: Exception) -> None:
+        super().__init__(f"env: {env!r} failed in {where}() ({type(error).__name__}: {error})")
+        self.where = where
+
+
+@contextmanager
+def failures_in(where: str, env: str) -> Iterator[None]:
+    """Makes an `EnvironmentFailedError` of whatever the environment ``env`` raises in its method ``where``."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise EnvironmentFailedError(env, where, error) from error
+
+
+class Position(NamedTuple):
+    """Where N environments stand between two steps.
+
+    Attributes:
+        obs: ``[N, *obs_shape]``.
+        is_first: ``[N]`` bool, the observation begins an episode.
+        done: ``[N]`` bool, the episode is over: the next step only resets.
+        memory: ``[N, F]``, the policy's before it sees ``obs``.
+    """
+
+    obs: np.ndarray
+    is_first: np.ndarray
+    done: np.ndarray
+    memory: np.ndarray
+
+
+class Step(NamedTuple):
+    """One step of N environments.
+
+    Attributes:
+        before: where they stood.
+        after: where they stand now. An environment may by then have written over ``before.obs``.
+        action: ``[N, ...]`` the policy's; without one the environment's own.
+        decision: all that the policy said, or None without one.
+        reward: ``[N]``, raw.
+        terminated, truncated: ``[N]`` bool.
+        infos: that came with the observation after the step.
+    """
+
+    before: Position
+    after: Position
+    action: np.ndarray
+    decision: Decision | None
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
+    infos: Infos
+
+
+class Play:
+    """N environments, where they stand between two calls, and their episodes.
+
+    Args:
+        name: the environment's, for messages.
+        env: a vector environment that resets in the NEXT_STEP manner.
+        stack: how its observations hold their frames.
+        to_env: a batch of the policy's actions -> the environment's.
+        seeds: of resets.
+        tracker: of episodes played elsewhere so far, by environments that have failed; None: a new one.
+
+    Attributes:
+        env: the environment.
+        tracker: the episodes.
+        step_seconds: what the environment's ``step`` took in the newest rollout.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        env: VectorEnv,
+        stack: FrameStack,
+        to_env: Callable[[np.ndarray], np.ndarray],
+        seeds: ResetSeeds,
+        tracker: EpisodeTracker | None = None,
+    ) -> None:
+        self.env: Any = env  # some can save and restore their state besides
+        self.stack, self.to_env = stack, to_env
+        self.tracker = tracker or EpisodeTracker(env.num_envs)
+        self.step_seconds = 0.0
+        self._name, self._seeds = name, seeds
+        self._position: Position | None = None
+        dtype: Any = env.single_action_space.dtype
+        self._action_dtype: npt.DTypeLike = np.float32 if np.issubdtype(dtype, np.floating) else dtype
+
+    @property
+    def position(self) -> Position:
+        """Where the environments stand.
+
+        Raises:
+            RuntimeError: nothing has been played.
+        """
+        if self._position is None:
+            raise RuntimeError("Nothing has been played: reset() or rollout() comes first.")
+        return self._position
+
+    @property
+    def num_envs(self) -> int:
+        """N."""
+        return int(self.env.num_envs)
+
+    def reset(self, seed: int | None = None) -> Infos:
+        """Begins an episode in every environment.
+
+        Args:
+            seed: None takes the next of the reset seeds.
+
+        Returns:
+            The infos of the first observations.
+
+        Raises:
+            EnvironmentFailedError: the environment raised an error.
+            ConfigError: its observations are not as its space says.
+        """
+        with failures_in("reset", self._name):
+            obs, infos = self.env.reset(seed=self._seeds.next if seed is None else seed)
+        self._seeds.used += seed is None
+        expected = self.env.observation_space.shape
+        if np.shape(obs) != expected:
+            raise ConfigError(
+                "env",
+                f"{self._name!r} returned observations of shape {np.shape(obs)}; by its space and the number of "
+                f"environments it is {expected}",
+            )
+        first = np.ones(self.num_envs, dtype=bool)
+        self._position = Position(obs, first, ~first, np.zeros((self.num_envs, 0), dtype=np.float32))
+        self.tracker.start(infos)
+        return infos
+
+    def steps(self, policy: Policy | None) -> Iterator[Step]:
+        """Plays on, one step of all environments at a time, for as long as it is asked to.
+
+        Args:
+            policy: None plays at random.
+
+        Raises:
+            EnvironmentFailedError: the environment raised an error. Of this object only the tracker is of use then.
+        """
+        while True:
+            before = self._begin(policy)
+            if policy is None:
+                decision, memory = None, before.memory
+                action = sent = self.env.action_space.sample().astype(self._action_dtype, copy=False)
+            else:
+                decision = policy.decide(before.obs, before.memory, before.is_first)
+                action, memory, sent = decision.action, decision.memory, self.to_env(decision.action)
+            started = time.perf_counter()
+            with failures_in("step", self._name):
+                obs, reward, terminated, truncated, infos = self.env.step(sent)
+            self.step_seconds += time.perf_counter() - started
+            done = terminated | truncated
+            self.tracker.step(reward, done, before.done, infos)
+            self._position = after = Position(obs, before.done, done, memory)
+            yield Step(before, after, action, decision, reward, terminated, truncated, infos)
+
+    def _begin(self, policy: Policy | None) -> Position:
+        """Where the environments stand, reset if they have to be, with a memory of the policy's size."""
+        if self._position is None:
+            self.reset()
+        position = self.position
+        if policy is not None and position.memory.shape[1] != policy.memory_size:
+            self._position = position = position._replace(memory=policy.empty_memory(self.num_envs))
+        return position
+
+    def rollout(self, policy: Policy | None, num_steps: int, page_locked: bool = False) -> Rollout:
+        """Plays ``num_steps`` agent steps of every environment into arrays.
+
+        Args:
+            policy: None plays at random: no log-probabilities, values and memory then.
+            num_steps: T.
+            page_locked: see `Rollout.empty`.
+
+        Raises:
+            EnvironmentFailedError: as `steps`.
+        """
+        obs, k, newest_first = self._begin(policy).obs, self.stack.size, self.stack.newest_first
+        rollout, self.step_seconds = self._empty(policy, num_steps, page_locked), 0.0
+        if k == 1:
+            rollout.frames[0] = obs
+        else:
+            # The environment's own stacks, not the last K frames: those may belong to the previous episode.
+            rollout.frames[:k] = np.swapaxes(obs[:, ::-1] if newest_first else obs, 0, 1)
+        for t, step in enumerate(itertools.islice(self.steps(policy), num_steps)):
+            obs = step.after.obs
+            rollout.frames[t + k] = obs if k == 1 else obs[:, 0 if newest_first else -1]
+            rollout.is_first[t], rollout.action[t] = step.before.is_first, step.action
+            if policy is not None and step.decision is not None:
+                rollout.logp[t], rollout.value[t] = step.decision.logp, step.decision.value
+                if t % policy.sequence_length == 0:
+                    rollout.memory[t // policy.sequence_length] = step.before.memory
+            rollout.reward[t], rollout.terminated[t], rollout.truncated[t] = (
+                step.reward,
+                step.terminated,
+                step.truncated,
+            )
+        end = self.position
+        rollout.is_first[num_steps] = end.is_first
+        if policy is not None:
+            rollout.value[num_steps] = policy.look(end.obs, end.memory, end.is_first).value
+        return rollout
+
+    def _empty(self, policy: Policy | None, num_steps: int, page_locked: bool) -> Rollout:
+        """The arrays of a rollout."""
+        observation, action = self.env.single_observation_space, self.env.single_action_space
+        recorded: dict[str, int] = {}
+        if policy is not None:
+            recorded = {
+                "num_streams": policy.num_streams,
+                "memory_size": policy.memory_size,
+                "sequence_length": policy.sequence_length,
+            }
+        return Rollout.empty(
+            num_steps,
+            self.num_envs,
+            observation.shape[1:] if self.stack.size > 1 else observation.shape,
+            observation.dtype,
+            action_shape=action.shape,
+            action_dtype=self._action_dtype,
+            frame_stack=self.stack.size,
+            newest_first=self.stack.newest_first,
+            page_locked=page_locked,
+            **recorded,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All that decides how play goes on, for checkpoints.
+
+        Environments that cannot save their state (no ``clone_state``) are left out: they begin new episodes after
+        `restore`, with seeds that were not used before.
+        """
+        state: dict[str, Any] = {"num_envs": self.num_envs, "resets": self._seeds.used, "env": None}
+        if self._position is not None and self._can_clone_state:
+            state |= {"env": self.env.clone_state(), "position": self._position._asdict(), "episodes": self.tracker}
+        return copy.deepcopy(state)
+
+    def restore(self, state: Mapping[str, Any]) -> bool:
+        """Goes on where `state` was taken.
+
+        Returns:
+            Whether the state is of as many environments; if not, nothing happens and new episodes begin.
+        """
+        if state["num_envs"] != self.num_envs:
+            return False
+        state = copy.deepcopy(state)  # what comes through Ray is read-only
+        self._seeds.used = state["resets"]
+        if state["env"] is not None and self._can_clone_state:
+            self.env.reset(seed=self._seeds.first)  # gymnasium's environments want a first reset, whatever comes after
+            self.env.restore_state(state["env"])
+            self._position, self.tracker = Position(**state["position"]), state["episodes"]
+        return True
+
+    @property
+    def _can_clone_state(self) -> bool:
+        return bool(getattr(self.env, "can_clone_state", False))
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self.env.close()
+
+
+def make_play(
+    config: AlgorithmConfig,
+    num_envs: int,
+    seeds: ResetSeeds,
+    num_threads: int | None = None,
+    tracker: EpisodeTracker | None = None,
+) -> Play:
+    """Play in the environments that a configuration names.
+
+    Args:
+        config: environment, its options, and how actions are brought into its range.
+        num_envs: N.
+        seeds: of resets.
+        num_threads: of environments in C++; None: all cores.
+        tracker: see `Play`.
+
+    Raises:
+        ConfigError: the environment cannot be made.
+    """
+    env_config = dict(config.env_config)
+    env = make_vector_env(config.env, num_envs, env_config, num_threads)
+    to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
+    return Play(str(config.env), env, frame_stack(config.env, env_config), to_env, seeds, tracker)

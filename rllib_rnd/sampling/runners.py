@@ -1,0 +1,123 @@
+"""What the algorithm does with its environment runners: collect, replace, send weights, save and restore."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+
+from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_ROLLOUTS = "rollouts"  # the tag of requests for them
+
+
+class Runners:
+    """The runners that play for training: the remote ones, or the local one if there are none.
+
+    Args:
+        group: RLlib's group of them.
+        config: an `IntrinsicPPOConfig`.
+
+    Attributes:
+        replaced: how many hung and were started anew.
+    """
+
+    def __init__(self, group: EnvRunnerGroup, config: AlgorithmConfig) -> None:
+        self._group, self._config = group, config
+        self.replaced = 0
+
+    @property
+    def remote(self) -> bool:
+        """Whether runners have processes of their own."""
+        return bool(self._group.num_remote_env_runners() > 0)
+
+    def foreach(self, function: Callable[[RolloutEnvRunner], T]) -> list[T]:
+        """Calls a function with every runner."""
+        results: list[T] = self._group.foreach_env_runner(function, local_env_runner=not self.remote)
+        return results
+
+    def collect(self) -> list[RunnerSample]:
+        """What the runners played, in their order; with ``overlap_sampling`` they then play on at once.
+
+        Raises:
+            RuntimeError: a runner hangs and ``restart_failed_env_runners`` is off.
+        """
+        if not self.remote:
+            return [self._group.local_env_runner.sample_all()]
+        # A runner with a rollout under way gets no second request: with overlap this starts only those that have none,
+        # all of them the first time and later a restarted one.
+        self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+        limit = self._config.sample_timeout_s
+        finished = dict(self._group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=limit))
+        self._replace_hanging(finished)
+        if self._config.overlap_sampling:
+            self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+        return [finished[runner] for runner in sorted(finished)]
+
+    def _replace_hanging(self, finished: Mapping[int, RunnerSample]) -> None:
+        """Starts runners anew that are alive but did not answer in time; the others' rollouts are used.
+
+        Raises:
+            RuntimeError: there are such runners and ``restart_failed_env_runners`` is off.
+        """
+        manager = self._group._worker_manager
+        late = [runner for runner in manager.healthy_actor_ids() if runner not in finished]
+        if not late:
+            return
+        message = (
+            f"Env runners {late} have not finished a rollout within sample_timeout_s = "
+            f"{self._config.sample_timeout_s} s: the environment {self._config.env!r} hangs in reset() or step(), or "
+            "the limit is too short."
+        )
+        restart = self._config.restart_failed_env_runners
+        for runner in late:  # also if training ends here: else stopping would wait for them
+            ray.kill(manager.actors()[runner], no_restart=not restart)
+        if not restart:
+            raise RuntimeError(message)
+        logger.error("%s They are started anew.", message)
+        # Their requests now end with an error, which takes them out of service until RLlib has restored them.
+        self._group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=10.0)
+        self.replaced += len(late)
+
+    def sync_weights(self, learner_group: LearnerGroup) -> None:
+        """Sends the learner's weights to all runners.
+
+        A runner whose previous weights are not acknowledged gets none: RLlib drops the call without a word, and the
+        runner plays on with a policy that is one more update old. Hence the wait for the acknowledgement. The weights
+        were set before the rollout that has just been learned from, or right after it, so it is there at once.
+        """
+        self._group.sync_weights(
+            from_worker_or_learner_group=learner_group,
+            inference_only=True,
+            timeout_seconds=self._config.sample_timeout_s,
+        )
+
+    def random_play(self, num_steps: int) -> list[Rollout]:
+        """Random play of every runner, in environments of its own; see `RolloutEnvRunner.random_play`."""
+        return self.foreach(lambda runner: runner.random_play(num_steps))
+
+    def end_random_play(self) -> None:
+        """Closes the environments of `random_play`."""
+        self.foreach(lambda runner: runner.end_random_play())
+
+    def idle_metrics(self) -> list[dict[str, Any]]:
+        """Metrics of an iteration without steps of training."""
+        return self.foreach(lambda runner: runner.idle_metrics())
+
+    def play_states(self) -> dict[int, dict[str, Any]]:
+        """Where every runner's play stands, by its index."""
+        return dict(self.foreach(lambda runner: (runner.worker_index, runner.play_state())))
+
+    def restore_play(self, states: Mapping[int, Mapping[str, Any]]) -> None:
+        """Goes on where `play_states` were taken; a runner without a state begins new episodes."""
+        self.foreach(lambda runner: runner.restore_play(states.get(runner.worker_index)))

@@ -19,11 +19,11 @@ from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.evaluate import load_module
 from rllib_rnd.cli.runtime import be_quiet, say
 from rllib_rnd.envs import frame_stack, make_env
+from rllib_rnd.envs.info import GAME_GOES_ON
 from rllib_rnd.envs.vector import LeanVectorEnv
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.actions import to_environment
-from rllib_rnd.sampling.episodes import GAME_GOES_ON
 from rllib_rnd.sampling.play import Infos, Play, Position
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds

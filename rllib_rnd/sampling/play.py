@@ -19,7 +19,7 @@ from gymnasium.vector import VectorEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.envs import frame_stack, make_vector_env
-from rllib_rnd.envs.registry import FrameStack
+from rllib_rnd.envs.family import FrameStack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import to_environment
 from rllib_rnd.rollout import Rollout

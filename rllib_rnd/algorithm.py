@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +29,14 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.modules.heads import HeadStyle, head_style
-from rllib_rnd.options import as_yaml, parse_options
+from rllib_rnd.options import parse_options, plugin_specs
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners
-from rllib_rnd.settings import OWN, SETTINGS, defaults
+from rllib_rnd.settings import OWN, SETTINGS, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.learners import foreach_learner
 from rllib_rnd.training.pretraining import PretrainingOptions
-
-
-def _with_settings(training: Callable[..., Any]) -> Callable[..., Any]:
-    """Shows this package's settings in the signature and the documentation of ``training``."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    parameters += [inspect.Parameter(s.name, keyword, default=NotProvided, annotation=s.hint) for s in OWN.values()]
-    parameters.append(inspect.Parameter("rllib", inspect.Parameter.VAR_KEYWORD))
-    training.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    lines = [f"    {s.name}: {s.help}. Default: {as_yaml(s.default)}." for s in OWN.values()]
-    lines.append("    **rllib: PPO's and RLlib's own training settings.")
-    training.__doc__ = inspect.cleandoc(training.__doc__ or "") + "\n\nArgs:\n" + "\n".join(lines)
-    return training
 
 
 class IntrinsicPPOConfig(PPOConfig):
@@ -66,7 +52,7 @@ class IntrinsicPPOConfig(PPOConfig):
         self.torch_compile_learner_dynamo_backend = "inductor"
         self.torch_compile_worker_dynamo_backend = "inductor"
 
-    @_with_settings
+    @documented
     @override(PPOConfig)
     def training(self, **given: Any) -> IntrinsicPPOConfig:
         """Sets training settings: this package's, and PPO's own (lr, gamma, lambda_, clip_param, ...).
@@ -74,7 +60,7 @@ class IntrinsicPPOConfig(PPOConfig):
         Raises:
             ConfigError: no setting of that name; the nearest one is named.
         """
-        known = {*OWN, *_parameters_of(PPOConfig.training)}
+        known = {*OWN, *parameters_of(PPOConfig, "training")}
         for name in given:
             if name not in known:
                 raise unknown_name_error("training setting", name, known, name)
@@ -433,22 +419,3 @@ class IntrinsicPPO(PPO):
         """
         check_checkpoint(path)
         super().restore_from_path(path, *args, **kwargs)
-
-
-def plugin_specs(key: str, value: object) -> list[tuple[str, Any]]:
-    """The specifications of several plug-ins with their paths: those of a list by number, a single one by its key."""
-    if value is None:
-        return []
-    if isinstance(value, (list, tuple)):
-        return [(f"{key}[{i}]", _as_mapping(spec)) for i, spec in enumerate(value)]
-    return [(key, _as_mapping(value))]
-
-
-def _as_mapping(spec: object) -> object:
-    return {"type": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else spec
-
-
-def _parameters_of(method: Callable[..., Any]) -> set[str]:
-    """Names of the keyword arguments of RLlib's ``training`` methods, whose ``**kwargs`` go to the base class."""
-    classes = [c for c in PPOConfig.__mro__ if method.__name__ in vars(c)]
-    return {name for c in classes for name in inspect.signature(vars(c)[method.__name__]).parameters}

@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 #: A place in a configuration, part by part: ``("intrinsic_reward", 1, "gamma")``.
 KeyPath = tuple[str | int, ...]
@@ -29,11 +28,7 @@ class ConfigError(ValueError):
         nearest: the allowed value that was probably meant.
     """
 
-    def __init__(
-        self, path: str, problem: str | None = None, allowed: str | Sequence[Any] = "", nearest: Any = None
-    ) -> None:
-        if problem is None:
-            path, problem = "", path
+    def __init__(self, path: str, problem: str, allowed: str | Sequence[object] = "", nearest: object = None) -> None:
         super().__init__(path, problem, allowed, nearest)
         self.path, self.problem, self.allowed, self.nearest = path, problem, allowed, nearest
 

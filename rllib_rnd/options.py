@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 from rllib_rnd.errors import ConfigError, at, unknown_name_error
 
 T = TypeVar("T")
+C = TypeVar("C")
 
 
 def option(
@@ -265,12 +266,16 @@ class Registry(Generic[T]):
         self.base = base
         self._classes: dict[str, type[T]] = {}
 
-    def register(self, cls: Any, old: Any = None) -> Any:
-        """Class decorator: adds a plug-in under its class attribute ``name``; its options dataclass is ``Options``."""
-        if old is not None:
-            self._classes[cls] = old
-            return old
-        self._classes[cls.name] = cls
+    def register(self, cls: type[C]) -> type[C]:
+        """Class decorator: adds a plug-in under its class attribute ``name``.
+
+        Raises:
+            ValueError: the name belongs to another class, as where a subclass has none of its own.
+        """
+        name: str = vars(cls).get("name", "")
+        if not name or name in self._classes:
+            raise ValueError(f"{cls.__name__} needs a name of its own to be registered, and has {name!r}.")
+        self._classes[name] = typing.cast("type[T]", cls)
         return cls
 
     def names(self) -> list[str]:
@@ -347,6 +352,19 @@ def import_path(path: str, where: str = "") -> Any:
 def numbered(name: str, i: int) -> str:
     """Metric names of the first plug-in are plain; further ones carry their number."""
     return name if i == 0 else f"{name}_{i}"
+
+
+def plugin_specs(key: str, value: object) -> list[tuple[str, Any]]:
+    """Path and specification of each plug-in under ``key``: None, a name, a mapping, or a list of them."""
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple)):
+        return [(f"{key}[{i}]", _as_mapping(spec)) for i, spec in enumerate(value)]
+    return [(key, _as_mapping(value))]
+
+
+def _as_mapping(spec: object) -> object:
+    return {"type": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else spec
 
 
 def plugin_path(key: str, i: int, count: int) -> str:

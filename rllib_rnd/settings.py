@@ -7,12 +7,17 @@ docs/configuration.md read this file and nothing else.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_rnd.options import Limits, as_yaml, check_value, describe_allowed, option
+
+R = TypeVar("R")
 
 #: The default is RLlib's.
 RLLIB = object()
@@ -219,3 +224,22 @@ def table(differing: Mapping[str, Mapping[str, Any]], rllib: Mapping[str, Any]) 
                 default += f"; {preset}: {as_yaml(values[setting.name])}"
         rows.append((setting.key, default, describe_allowed(setting.hint, setting.limits), setting.help))
     return rows
+
+
+def documented(training: Callable[..., R]) -> Callable[..., R]:
+    """Shows this package's settings in the signature and the documentation of ``training``."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += [inspect.Parameter(s.name, keyword, default=NotProvided, annotation=s.hint) for s in OWN.values()]
+    parameters.append(inspect.Parameter("rllib", inspect.Parameter.VAR_KEYWORD))
+    training.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    lines = [f"    {s.name}: {s.help}. Default: {as_yaml(s.default)}." for s in OWN.values()]
+    lines.append("    **rllib: PPO's and RLlib's own training settings.")
+    training.__doc__ = inspect.cleandoc(training.__doc__ or "") + "\n\nArgs:\n" + "\n".join(lines)
+    return training
+
+
+def parameters_of(cls: type, method: str) -> set[str]:
+    """Names of a method's arguments in all classes of ``cls``, for each hands its ``**kwargs`` on to the next."""
+    owners = [c for c in cls.__mro__ if method in vars(c)]
+    return {name for c in owners for name in inspect.signature(vars(c)[method]).parameters}

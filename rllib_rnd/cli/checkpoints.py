@@ -93,7 +93,7 @@ def checkpoint_config(folder: Path) -> AlgorithmConfig:
             saved = pickle.load(file)
         state = saved["ctor_args_and_kwargs"][0][0]
     except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
-        raise ConfigError(f"checkpoint {folder}: its configuration cannot be read ({error}).") from error
+        raise ConfigError(f"checkpoint {folder}", f"its configuration cannot be read ({error})") from error
     return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
 
 

@@ -66,7 +66,7 @@ class ObservationEncoder(nn.Module):
             self.body = linear_stack(size, hidden_sizes, activation)
             size = hidden_sizes[-1] if hidden_sizes else size
         else:
-            size = math.prod(conv_output_shape(convs, self.layout, ""))
+            size = math.prod(conv_output_shape(convs, self.layout))
             self.body = nn.Sequential(conv_stack(self.layout.channels, convs, activation), nn.Flatten())
         self.head = orthogonal_init(nn.Linear(size, feature_dim))
 

@@ -127,7 +127,7 @@ class RND(Distillation[RNDOptions]):
             size = options.hidden_sizes[-1] if options.hidden_sizes else size
         else:
             convs = _CONV_LAYOUTS[options.conv_layout]
-            size = math.prod(conv_output_shape(convs, self._layout, ""))
+            size = math.prod(conv_output_shape(convs, self._layout))
             layers = [conv_stack(self._layout.channels, convs, encoder_activation), nn.Flatten()]
         layers.append(orthogonal_init(nn.Linear(size, options.feature_dim)))
         for _ in range(extra_layers):

@@ -114,15 +114,12 @@ def smallest_side(convs: Sequence[ConvSpec]) -> int:
     return side
 
 
-def conv_output_shape(
-    convs: Sequence[ConvSpec], layout: ImageLayout, where: str = "", min_side: int = 1
-) -> tuple[int, int, int]:
+def conv_output_shape(convs: Sequence[ConvSpec], layout: ImageLayout, min_side: int = 1) -> tuple[int, int, int]:
     """``(channels, height, width)`` that the convolutions leave of one image.
 
     Args:
         convs: the convolutions.
         layout: of the image.
-        where: path of what has the convolutions, for the error.
         min_side: pixels below which an image is refused, whatever the convolutions would leave of it.
 
     Raises:
@@ -131,7 +128,7 @@ def conv_output_shape(
     least = max(min_side, smallest_side(convs))
     if min(layout.height, layout.width) < least:
         raise ConfigError(
-            where,
+            "",
             f"images of {layout.height} x {layout.width} pixels are too small to be convolved",
             f"{least} x {least} or more, or a backbone for vectors (mlp)",
         )

@@ -136,7 +136,7 @@ class FrameEncoder(nn.Module):
             # Two modules per convolution: itself and its activation.
             self.local = nn.Sequential(*stack[: 2 * _LOCAL_CONVS])
             self.local_channels = convs[_LOCAL_CONVS - 1][0]
-            size = math.prod(conv_output_shape(convs, frames.layout, ""))
+            size = math.prod(conv_output_shape(convs, frames.layout))
             layers = [*stack[2 * _LOCAL_CONVS :], nn.Flatten()]
         layers.append(nn.Linear(size, feature_dim))
         for _ in range(extra_layers):

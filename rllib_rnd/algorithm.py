@@ -368,7 +368,7 @@ class IntrinsicPPO(PPO):
         return self.local_learner().trained_module
 
     @override(PPO)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
         state: dict[str, Any] = super().get_state(*args, **kwargs)
         state[OWN_STATE] = {
@@ -400,7 +400,7 @@ class IntrinsicPPO(PPO):
 
     @classmethod
     @override(PPO)
-    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: Any, **kwargs: Any) -> IntrinsicPPO:
+    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: object, **kwargs: object) -> IntrinsicPPO:
         """RLlib's: a new algorithm that goes on from a checkpoint.
 
         Raises:
@@ -411,7 +411,7 @@ class IntrinsicPPO(PPO):
         return super().from_checkpoint(path, *args, **kwargs)  # type: ignore[no-any-return]
 
     @override(PPO)
-    def restore_from_path(self, path: str | Path, *args: Any, **kwargs: Any) -> None:
+    def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
         """RLlib's: goes on from a checkpoint.
 
         Raises:

@@ -123,7 +123,7 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return outputs.view(rows).transpose(0, 1), values.view(rows).transpose(0, 1), state
 
     @override(TorchRLModule)
-    def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    def _forward(self, batch: dict[str, Any], **kwargs: object) -> dict[str, Any]:
         dist_inputs, _, state = self._read(batch)
         result: dict[str, Any] = {Columns.ACTION_DIST_INPUTS: dist_inputs}
         if state is not None:
@@ -131,12 +131,12 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return result
 
     @override(ValueFunctionAPI)
-    def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
+    def compute_values(self, batch: dict[str, Any], embeddings: object = None) -> Tensor:
         """Extrinsic values ``[B]``, with memory ``[B, L]``."""
         return self._read(batch)[1][..., 0]
 
     @override(TorchRLModule)
-    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """RLlib's module state, arrays by name, in the precision that the module works in.
 
         RLlib's own version rounds float64, here the running statistics, to float32.

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "rllib_rnd"
 #: Rooms from the ground up. A room may import from those below it and from itself.
 ROOMS = (
     "errors",
+    "checkpoint_format",
     "options",
     "settings",
     "threads",
@@ -44,6 +45,7 @@ ONLY = {
     "functional": set(),
     "rollout": set(),
     "threads": set(),
+    "checkpoint_format": {"errors"},
     "envs": {"errors", "options"},
     "settings": {"errors", "options"},
     "tracking": {"errors", "options", "settings"},

@@ -14,6 +14,9 @@ from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
+from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.plugin import Spaces
+from rllib_rnd.rollout import Rollout
 from rllib_rnd.tracking.metrics import curated, show
 
 # What makes an iteration small, for the settings that an algorithm has.
@@ -84,12 +87,14 @@ def _check_experiment(experiment: Experiment) -> None:
         note = backend_note(algorithm.config.env, dict(algorithm.config.env_config))
         if note:
             say(f"backend       {note}")
-        if isinstance(algorithm.config, IntrinsicPPOConfig):
-            say(f"processes     {describe_processes(experiment.sample_config())}")
+        wanted = experiment.sample_config()  # at the file's own size
+        if isinstance(wanted, IntrinsicPPOConfig):
+            say(f"processes     {describe_processes(wanted)}")
         print_parameters(learner_module.get())
-        print_memory(experiment, module.observation_space, module.action_space)
-        if getattr(algorithm.config, "pretraining", None):
-            algorithm.train()
+        if isinstance(wanted, IntrinsicPPOConfig):  # RLlib's own algorithms collect episodes, not rollouts
+            print_memory(wanted, module)
+            if wanted.pretraining is not None:
+                algorithm.train()
         result = algorithm.train()
     except ConfigError:
         raise
@@ -143,31 +148,30 @@ def print_parameters(module: nn.Module) -> None:
     console().print(table)
 
 
-def rollout_bytes(config: IntrinsicPPOConfig, observation_space: Any, action_space: Any) -> int:
-    """Returns the bytes of one iteration's rollouts at the file's own size (all runners).
-
-    Images are stored once: ``T + K`` frames per environment for a stack of K.
-    """
+def rollout_bytes(config: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> int:
+    """Returns the bytes of one iteration's rollouts at the file's own size (all runners)."""
     from rllib_rnd.envs import frame_stack
 
-    steps = config.get_rollout_fragment_length()
-    envs = config.num_envs_per_env_runner * max(1, config.num_env_runners)
-    stack = frame_stack(config.env, dict(config.env_config)).size
-    shape = observation_space.shape[1:] if stack > 1 else observation_space.shape
-    frame = math.prod(shape) * np.dtype(observation_space.dtype).itemsize
-    rewards = config.intrinsic_reward_specs()
-    action = math.prod(action_space.shape) * np.dtype(action_space.dtype).itemsize
-    # is_first, terminated and truncated are bytes; logp, reward and the values are float32.
-    per_step = action + 3 + 4 * (2 + 1 + len(rewards))
-    return int(envs * ((steps + stack) * frame + steps * per_step))
+    stack, action = frame_stack(config.env, dict(config.env_config)).size, module.action_space
+    frame = Spaces(module.observation_space, action, stack).frame
+    of_one_environment = Rollout.empty(
+        config.get_rollout_fragment_length(),
+        1,
+        frame.shape,
+        np.dtype(frame.dtype),
+        action_shape=action.shape,
+        action_dtype=action.dtype,
+        num_streams=1 + len(config.intrinsic_reward_specs()),
+        frame_stack=stack,
+        memory_size=module.backbone.state_size,
+        sequence_length=module.backbone.max_seq_len,
+    ).num_bytes
+    return of_one_environment * config.num_envs_per_env_runner * max(1, config.num_env_runners)
 
 
-def print_memory(experiment: Experiment, observation_space: Any, action_space: Any) -> None:
+def print_memory(config: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> None:
     """Prints the size of one rollout as the file asks for it."""
-    config = experiment.sample_config()
-    if not isinstance(config, IntrinsicPPOConfig):
-        return  # RLlib's own algorithms collect episodes, not rollouts
-    size = rollout_bytes(config, observation_space, action_space)
+    size = rollout_bytes(config, module)
     say(f"one rollout at full size: {config.samples_per_iteration():,} agent steps, {size / 2**20:,.1f} MiB")
 
 

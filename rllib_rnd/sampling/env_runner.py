@@ -68,13 +68,13 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     policy: Policy
 
     @override(SingleAgentEnvRunner)
-    def __init__(self, *, config: AlgorithmConfig, **kwargs: Any) -> None:
+    def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
         self._num_threads = plan_threads(config).runner
         # Two streams: one the environments are reset with, one that actions are drawn from.
-        self._seeds = ResetSeeds(runner_seed(config.seed, kwargs.get("worker_index") or 0, config.in_evaluation))
+        self._seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
         self._random_play: Play | None = None
         self._finished: list[EpisodeSummary] = []
-        super().__init__(config=config, **kwargs)
+        super().__init__(config=config, worker_index=worker_index, **kwargs)
         self._seed = self._seeds.first  # that stock episodes reset with
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
@@ -155,7 +155,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     # --- playing -----------------------------------------------------------------------------------------------------
 
     @override(SingleAgentEnvRunner)
-    def sample(self, **kwargs: Any) -> Rollout | list[SingleAgentEpisode]:
+    def sample(self, **kwargs: object) -> Rollout | list[SingleAgentEpisode]:
         """Samples T agent steps of every environment.
 
         Returns:
@@ -247,7 +247,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         if state is not None and self.play.restore(state):
             self.policy.generator.set_state(torch.from_numpy(state["generator"].copy()))
 
-    def _run_callback(self, name: str, **kwargs: Any) -> None:
+    def _run_callback(self, name: str, **kwargs: object) -> None:
         make_callback(
             name,
             callbacks_objects=self._callbacks,

@@ -144,16 +144,14 @@ class RunDisplay(Callback):
             live, self._live = self._live, None
             live.stop()
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+    def on_trial_start(self, *, trial: Trial, **_: object) -> None:
         """Shows that a trial is being set up."""
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
         view.values = dict(getattr(trial, "evaluated_params", None) or {})
         view.status = "starting"
         self._refresh()
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
-    ) -> None:
+    def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: object) -> None:
         """Shows a trial's new result."""
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
         view.status, view.result = "training", result
@@ -163,11 +161,11 @@ class RunDisplay(Callback):
         self._refresh()
         self._print_line(trial.trial_id, view)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+    def on_trial_complete(self, *, trial: Trial, **_: object) -> None:
         """Marks a trial as done."""
         self._end(trial, "done")
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+    def on_trial_error(self, *, trial: Trial, **_: object) -> None:
         """Marks a trial as failed."""
         self._end(trial, "failed")
 

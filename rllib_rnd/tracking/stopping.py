@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from ray.tune import Callback, Checkpoint, Stopper
+from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
@@ -144,30 +144,26 @@ class SaveOnInterrupt(Callback):
         """Whether Ctrl-C was pressed."""
         return self._interrupt is not None and self._interrupt.requested
 
-    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+    def on_trial_start(self, *, trial: Trial, **_: object) -> None:
         """Notes a running trial; one that starts after Ctrl-C has nothing to save."""
         if not self.interrupted:
             self.unsaved.add(trial.trial_id)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
-    ) -> None:
+    def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: object) -> None:
         """Asks for a checkpoint."""
         if self.interrupted:
             result[SHOULD_CHECKPOINT] = True
 
-    def on_checkpoint(
-        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Checkpoint, **info: object
-    ) -> None:
+    def on_checkpoint(self, *, trial: Trial, **_: object) -> None:
         """Ends the sweep when the last running trial is saved."""
         if self.interrupted:
             self._saved(trial.trial_id)
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+    def on_trial_complete(self, *, trial: Trial, **_: object) -> None:
         """A trial that has ended needs no more saving."""
         self._saved(trial.trial_id)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+    def on_trial_error(self, *, trial: Trial, **_: object) -> None:
         """A trial that has failed cannot be saved."""
         self._saved(trial.trial_id)
 

@@ -50,10 +50,10 @@ def make(terminal: bool = False, quiet: bool = False) -> tuple[RunDisplay, io.St
 
 def test_a_plain_line_tells_everything() -> None:
     display, out, clock = make()
-    display.on_trial_start(0, [], trial())
-    display.on_trial_result(1, [], trial(), result(100))
+    display.on_trial_start(trial=trial())
+    display.on_trial_result(trial=trial(), result=result(100))
     clock.now = 10.0
-    display.on_trial_result(2, [], trial(), result(300))
+    display.on_trial_result(trial=trial(), result=result(300))
     assert out.getvalue().splitlines()[1] == (
         "montezuma | 30% of 1,000 agent_steps, 300 steps, 35s left | 200 agent steps/s (sampling 75%, learning 25%)"
         " | return 12.5 | rooms 2 | intrinsic 0.25 | KL 0.01 | entropy 1.5"
@@ -64,7 +64,7 @@ def test_lines_are_thinned_out_but_the_last_is_shown() -> None:
     display, out, clock = make()
     for i in range(1, 11):
         clock.now = i * 1.0
-        display.on_trial_result(i, [], trial(), result(10 * i, done=i == 10))
+        display.on_trial_result(trial=trial(), result=result(10 * i, done=i == 10))
     assert [line.split(", ")[1].split(" | ")[0] for line in out.getvalue().splitlines() if line] == [
         "10 steps",
         "60 steps",
@@ -75,8 +75,8 @@ def test_lines_are_thinned_out_but_the_last_is_shown() -> None:
 def test_quiet_prints_nothing() -> None:
     display, out, _ = make(quiet=True)
     display.start()
-    display.on_trial_result(1, [], trial(), result(100))
-    display.on_trial_complete(2, [], trial())
+    display.on_trial_result(trial=trial(), result=result(100))
+    display.on_trial_complete(trial=trial())
     display.close()
     assert out.getvalue() == ""
 
@@ -84,8 +84,8 @@ def test_quiet_prints_nothing() -> None:
 def test_the_live_display_opens_updates_and_closes() -> None:
     display, out, _ = make(terminal=True)
     display.start()
-    display.on_trial_start(0, [], trial())
-    display.on_trial_result(1, [], trial(), result(250))
+    display.on_trial_start(trial=trial())
+    display.on_trial_result(trial=trial(), result=result(250))
     display.close()
     display.close()
     assert "25% of 1,000 agent_steps" in out.getvalue()
@@ -101,22 +101,24 @@ def text_of(display: RunDisplay) -> str:
 def test_the_picture_of_one_trial() -> None:
     display, _, _ = make()
     assert "starting" in text_of(display)
-    display.on_trial_result(1, [], trial(), result(250))
+    display.on_trial_result(trial=trial(), result=result(250))
     text = text_of(display)
     for part in ("25% of 1,000 agent_steps", "200 agent steps/s (sampling 75%", "return mean 12.5", "rooms visited 2"):
         assert part in text
     assert "positions" not in text  # not reported
     assert "snd" not in text
-    display.on_trial_result(1, [], trial(), result(250, learners={"default_policy": {"plugins": {"snd_drift": 0.5}}}))
+    display.on_trial_result(
+        trial=trial(), result=result(250, learners={"default_policy": {"plugins": {"snd_drift": 0.5}}})
+    )
     assert "snd drift 0.5" in text_of(display)
 
 
 def test_several_trials_are_a_table_of_their_draws() -> None:
     display, _, _ = make()
     for name, lr in (("a", 0.001), ("b", 0.01)):
-        display.on_trial_start(0, [], trial(name, lr=lr))
-        display.on_trial_result(1, [], trial(name, lr=lr), result(500))
-    display.on_trial_error(1, [], trial("b"))
+        display.on_trial_start(trial=trial(name, lr=lr))
+        display.on_trial_result(trial=trial(name, lr=lr), result=result(500))
+    display.on_trial_error(trial=trial("b"))
     text = text_of(display)
     assert "lr=0.001" in text and "lr=0.01" in text and "failed" in text and "50%" in text
 

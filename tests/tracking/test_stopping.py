@@ -85,20 +85,20 @@ def test_a_sweep_ends_when_the_last_running_trial_is_saved(interrupt: Interrupt)
     try:
         saver = SaveOnInterrupt(interrupt, sweep=True)
         a, b, late = (SimpleNamespace(trial_id=name) for name in ("a", "b", "late"))
-        saver.on_trial_start(0, [], a)
-        saver.on_trial_start(0, [], b)
-        saver.on_checkpoint(0, [], a, None)  # an ordinary checkpoint
+        saver.on_trial_start(trial=a)
+        saver.on_trial_start(trial=b)
+        saver.on_checkpoint(trial=a, checkpoint=None)  # an ordinary checkpoint
         plain: dict = {}
-        saver.on_trial_result(0, [], a, plain)
+        saver.on_trial_result(trial=a, result=plain)
         assert plain == {}
         interrupt.requested = True
-        saver.on_trial_start(0, [], late)
+        saver.on_trial_start(trial=late)
         asked: dict = {}
-        saver.on_trial_result(0, [], a, asked)
+        saver.on_trial_result(trial=a, result=asked)
         assert asked == {"should_checkpoint": True}
-        saver.on_checkpoint(0, [], a, None)
+        saver.on_checkpoint(trial=a, checkpoint=None)
         assert signals == []
-        saver.on_trial_complete(0, [], b)
+        saver.on_trial_complete(trial=b)
         assert signals == [signal.SIGUSR1]
     finally:
         signal.signal(signal.SIGUSR1, previous)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -16,15 +15,6 @@ from rllib_rnd.rollout import Rollout
 from tests.intrinsic.rollouts import small_chunks
 
 T, N = 6, 3
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way on networks this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def box(*shape: int, dtype: Any = np.uint8) -> gym.spaces.Box:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,6 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from tests.intrinsic.rollouts import image_space, random_rollout, small_chunks, vector_space
 from tests.intrinsic.snd.snd_checks import NAMES, N, T, make, mean, samples_of, terms
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way on networks this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

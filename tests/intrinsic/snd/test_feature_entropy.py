@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -30,15 +29,6 @@ SMALL: dict[str, Any] = {
     "normalize_input": "none",
     "reward_on": "current",
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way on networks this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(space: gym.spaces.Box | None = None, frame_stack: int = 1, seed: int = 0, **options: Any) -> Any:

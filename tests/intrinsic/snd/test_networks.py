@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -14,15 +13,6 @@ from rllib_rnd.intrinsic import SND
 from rllib_rnd.intrinsic.snd.networks import FrameEncoder, FrameInput, draw_pairs
 from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
 from tests.intrinsic.snd.snd_checks import N, T, make, size, terms
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way on networks this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,6 @@ from rllib_rnd.functional import contrastive_mse_loss, info_nce_loss, snd_barlow
 from rllib_rnd.intrinsic.snd.networks import draw_pairs
 from tests.intrinsic.rollouts import image_space, random_rollout
 from tests.intrinsic.snd.snd_checks import AUGMENTED, NAMES, N, make, mean, samples_of, terms, train
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads only get in each other's way on networks this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def without_augmentation(name: str, **options: Any) -> Any:

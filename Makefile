@@ -29,6 +29,7 @@ test: lint
 
 lint: setup-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 setup: .venv/.installed-base

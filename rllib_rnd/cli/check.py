@@ -69,7 +69,8 @@ def tiny_settings(experiment: Experiment) -> dict[str, Any]:
 
 def _check_experiment(experiment: Experiment) -> None:
     try:
-        algorithm = experiment.sample_config(**tiny_settings(experiment)).build_algo()
+        with experiment.placing_errors():
+            algorithm = experiment.sample_config(**tiny_settings(experiment)).build_algo()
     except ConfigError:
         raise
     except Exception as error:  # whatever an environment or a network raises is the answer of the check

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Experiment:
         base: the configuration object of a Python file, or None.
         space: what ``config`` sets, with sampling expressions.
         stop: {result path: value at which a trial ends}; the first that is reached counts.
+        places: where its values were written.
         num_samples: draws per grid point.
         checkpoint, tune, search, scheduler: the sections of the same names.
         max_failures: how often a crashed trial is started again from its checkpoint.
@@ -84,6 +86,7 @@ class Experiment:
     base: AlgorithmConfig | None
     space: SearchSpace
     stop: dict[str, float]
+    places: Places
     num_samples: int = 1
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     tune: TuneOptions = field(default_factory=TuneOptions)
@@ -108,6 +111,12 @@ class Experiment:
     def trial_config(self, values: Mapping[str, Any]) -> AlgorithmConfig:
         """Returns the configuration object of the trial whose ``config`` mapping is ``values``."""
         return build_config(self.algorithm_class, self.base, values)
+
+    @contextmanager
+    def placing_errors(self) -> Iterator[None]:
+        """Gives a `ConfigError` about ``config`` that comes out of the block its file and line."""
+        with self.places.at(self.name, "config"):
+            yield
 
     def param_space(self, **extra: object) -> dict[str, Any]:
         """Returns what ``tune.Tuner(param_space=...)`` takes."""
@@ -208,6 +217,7 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
             search=search,
             scheduler=scheduler,
             max_failures=check_value(block.get("max_failures", 0), int, "max_failures", Limits(low=-1)),
+            places=places,
         )
 
 

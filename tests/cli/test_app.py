@@ -83,3 +83,14 @@ def test_list_without_a_kind_shows_all() -> None:
 def test_help_says_that_the_command_is_not_rays() -> None:
     result = runner.invoke(app, ["--help"])
     assert "Not part of Ray" in " ".join(result.output.split())
+
+
+def test_what_only_building_finds_has_its_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n"
+        "  config:\n    backbone:\n      type: mlp\n      hidden_sizes: []\n"
+    )
+    result = runner.invoke(app, ["check", str(path)])
+    assert result.exit_code == 2
+    assert f"{path}:7: a.config.backbone.hidden_sizes: [] is empty" in result.output.replace("\n", "")

@@ -149,9 +149,9 @@ class IntrinsicPPOConfig(PPOConfig):
         Raises:
             ConfigError: naming the field, the value and what is allowed.
         """
-        self._refuse_unsupported()
         for name, setting in SETTINGS.items():
             setattr(self, name, setting.check(getattr(self, name)))
+        self._refuse_unsupported()
         sequence_length = self.sequence_length()
         with at("heads"):
             head_style(HeadStyle(), self.heads)

@@ -226,7 +226,7 @@ def describe_allowed(hint: object, limits: Limits) -> str:
     if origin in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "list"
     words_of: dict[object, str] = {bool: "true, false", dict: "mapping", str: "name", list: "list", type(None): "null"}
-    return words_of.get(hint, "")
+    return words_of.get(origin or hint, "")
 
 
 def as_yaml(value: object) -> str:

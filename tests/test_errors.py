@@ -1,0 +1,95 @@
+"""The one error of a user's mistake: its sentence, its path that grows on the way up, and its way between processes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import ray
+
+from rllib_rnd.errors import ConfigError, at, dotted, join, parse_dotted, unknown_name_error
+from rllib_rnd.experiment.yaml_file import ExperimentError, Places
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            ConfigError("gamma", "1.5 is out of range", "0.0 to 1.0"),
+            "gamma: 1.5 is out of range; allowed is 0.0 to 1.0.",
+        ),
+        (ConfigError("", "there is no such file."), "there is no such file."),
+        (ConfigError("patch_size", "7 does not fit", "6", 6), "patch_size: 7 does not fit; allowed is 6. Nearest: 6."),
+        (ConfigError("a", "is odd", nearest="b"), "a: is odd. Nearest: 'b'."),
+        (ConfigError("run", "is missing", ["A", "B"]), "run: is missing. Allowed: A, B."),
+        (ConfigError("run", "unknown", ["A", "B"], "A"), "run: unknown. Did you mean 'A'? Allowed: A, B."),
+        (ConfigError("run", "unknown", []), "run: unknown. Allowed: none yet."),
+        (ConfigError("key", "unknown", list(range(241))), "key: unknown. Allowed: 241 names."),
+    ],
+)
+def test_the_sentence(error: ConfigError, sentence: str) -> None:
+    assert str(error) == sentence
+
+
+def test_who_knows_more_puts_it_in_front() -> None:
+    with pytest.raises(ConfigError) as caught, at("intrinsic_reward[1]"), at(""), at("options"):
+        raise ConfigError("gamma", "is out of range")
+    assert caught.value.path == "intrinsic_reward[1].options.gamma"
+    assert str(caught.value) == "intrinsic_reward[1].options.gamma: is out of range."
+
+
+def test_other_errors_pass_untouched() -> None:
+    with pytest.raises(ValueError, match=r"^plain$"), at("backbone"):
+        raise ValueError("plain")
+
+
+@pytest.mark.parametrize("path", [("a",), ("a", "b"), ("a", 0), ("a", 0, "b", 12, 3), ("lambda_", "x_1")])
+def test_paths_go_both_ways(path: tuple[str | int, ...]) -> None:
+    assert parse_dotted(dotted(path)) == path
+
+
+def test_paths_are_joined_by_a_dot_or_an_index() -> None:
+    assert [join("a", "b"), join("a", "[0].b"), join("", "b"), join("a", "")] == ["a.b", "a[0].b", "b", "a"]
+
+
+def test_the_nearest_name_is_named() -> None:
+    error = unknown_name_error("key", "gama", ["gamma", "lambda"], "gama")
+    assert (error.path, error.nearest, error.allowed) == ("gama", "gamma", ["gamma", "lambda"])
+
+
+def errors() -> list[ConfigError]:
+    placed = Places("x.yaml").error(("a", "config", "lr"), "0 is out of range", "more than 0")
+    grown = ConfigError("gamma", "1.5 is out of range", "0.0 to 1.0")
+    try:
+        with at("backbone"):
+            raise grown
+    except ConfigError:
+        pass
+    return [placed, grown, unknown_name_error("key", "x", ["y"])]
+
+
+@pytest.mark.parametrize("error", errors(), ids=["placed", "grown", "unknown"])
+def test_an_error_survives_pickling(error: ConfigError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error) and str(copy) == str(error) and copy.path == error.path
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_of_another_process_can_be_caught_as_what_it_is() -> None:
+    @ray.remote
+    def refuse() -> None:
+        with at("backbone"):
+            raise ConfigError("patch_size", "7 does not divide 84", "6 or 12", 6)
+
+    with pytest.raises(ConfigError, match=r"backbone\.patch_size: 7 does not divide 84; allowed is 6 or 12\."):
+        ray.get(refuse.remote())
+
+
+def test_a_place_is_that_of_the_nearest_parent_and_says_what_was_written() -> None:
+    places = Places("x.yaml")
+    places.add(("a", "config", "lambda"), "x.yaml:7")
+    places.add(("a", "config", "lambda", 1), "x.yaml:8")
+    places.rename(("a", "config", "lambda"), "lambda_")
+    with pytest.raises(ExperimentError) as caught, places.at("a", "config"):
+        raise ConfigError("lambda_[1].x", "is wrong")
+    assert str(caught.value) == "x.yaml:8: a.config.lambda[1].x: is wrong."

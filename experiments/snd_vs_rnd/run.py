@@ -17,7 +17,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import torch
 
 from experiments.report import COLORS, document, image, measured, read, save, table
 from experiments.studies import KEY, Row, Run, local_ray, raw_bonus, run_missing, study_parser, train
@@ -52,7 +51,7 @@ def planned(variants: list[str], seeds: list[int]) -> Iterator[Run]:
             yield Run("montezuma", variant, example, seed, BUDGET, 1e9, settings=settings, minutes=MINUTES)
 
 
-def unseen_frames() -> torch.Tensor:
+def unseen_frames() -> np.ndarray:
     """Frames of `UNSEEN_ROOMS` with a player acting at random, ``[M, 84, 84]`` uint8.
 
     The game is told by its memory which room it is in and draws that; keys and enemies stay those of the first room.
@@ -68,24 +67,16 @@ def unseen_frames() -> torch.Tensor:
             obs, _, _, _, info = env.step(int(random.integers(num_actions)))
             if info["room"] == room:
                 frames.append(obs[-1])
-    return torch.from_numpy(np.stack(frames))
+    return np.stack(frames)
 
 
 def told(run: Run) -> Iterator[Row]:
     """`train` with the raw bonus of unseen rooms, and a line now and then: a run takes hours."""
     frames = unseen_frames()
-    none = torch.zeros(1, len(frames))
     # One step of as many environments, so that it does not matter which of its observations is rewarded.
-    probe = Rollout(
-        frames=frames.expand(2, *frames.shape),
-        is_first=torch.zeros(2, len(frames), dtype=torch.bool),
-        action=none.long(),
-        logp=none,
-        value=torch.zeros(2, len(frames), 2),
-        reward=none,
-        terminated=none.bool(),
-        truncated=none.bool(),
-    )
+    arrays = Rollout.empty(1, len(frames), frames.shape[1:], frames.dtype, num_streams=2)
+    arrays.frames[:] = frames
+    probe = arrays.to_torch()
 
     def measure(algorithm: IntrinsicPPO) -> Row:
         return {"unseen_bonus": float(f"{float(raw_bonus(algorithm, probe).mean()):.5g}")}

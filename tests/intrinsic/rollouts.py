@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -46,19 +47,9 @@ def random_rollout(
     if frames is None:
         bytes_ = rng.integers(0, 256, shape, dtype=np.uint8)
         frames = bytes_ if len(frame_shape) > 1 else rng.normal(3, 2, shape).astype(np.float32)
-    is_first, terminated = np.zeros((steps + 1, envs), bool), np.zeros((steps, envs), bool)
-    is_first[4, 1] = terminated[2, 1] = True
-    return Rollout(
-        frames=np.asarray(frames),
-        is_first=is_first,
-        action=rng.integers(0, actions, (steps, envs)),
-        logp=np.zeros((steps, envs), np.float32),
-        value=np.zeros((steps + 1, envs, 2), np.float32),
-        reward=np.zeros((steps, envs), np.float32),
-        terminated=terminated,
-        truncated=np.zeros((steps, envs), bool),
-        frame_stack=frame_stack,
-    ).to_torch()
+    rollout = Rollout.empty(steps, envs, frame_shape, num_streams=2, frame_stack=frame_stack)
+    rollout.is_first[4, 1] = rollout.terminated[2, 1] = True
+    return replace(rollout, frames=np.asarray(frames), action=rng.integers(0, actions, (steps, envs))).to_torch()
 
 
 def small_chunks(monkeypatch: pytest.MonkeyPatch, size: int = 4) -> None:

@@ -35,21 +35,10 @@ def rollout(frame_shape: tuple[int, ...] = (5,), frame_stack: int = 1, seed: int
     shape = (T + frame_stack, N, *frame_shape)
     is_image = len(frame_shape) > 1
     frames = rng.integers(0, 256, shape, dtype=np.uint8) if is_image else rng.normal(3, 2, shape).astype(np.float32)
-    is_first = np.zeros((T + 1, N), bool)
-    is_first[4, 1] = True
-    terminated = np.zeros((T, N), bool)
-    terminated[2, 1] = True
-    return Rollout(
-        frames=frames,
-        is_first=is_first,
-        action=np.zeros((T, N), np.int64),
-        logp=np.zeros((T, N), np.float32),
-        value=np.zeros((T + 1, N, 2), np.float32),
-        reward=np.zeros((T, N), np.float32),
-        terminated=terminated,
-        truncated=np.zeros((T, N), bool),
-        frame_stack=frame_stack,
-    ).to_torch()
+    data = Rollout.empty(T, N, frame_shape, frames.dtype, num_streams=2, frame_stack=frame_stack)
+    data.frames[:] = frames
+    data.is_first[4, 1] = data.terminated[2, 1] = True
+    return data.to_torch()
 
 
 def loss(rnd: RND, data: Rollout, seed: int = 0, index: torch.Tensor | None = None, features: Any = None):

@@ -53,13 +53,10 @@ def test_a_rollout_is_what_the_policy_says_of_its_sequences(pair: tuple[Intrinsi
 
 
 def test_sequences_hold_one_environments_steps_in_order() -> None:
-    blank = np.zeros((6, 3), dtype=np.float32)
-    rollout = Rollout(
-        *(np.zeros((7, 3)), np.zeros((7, 3), dtype=bool), blank, blank, np.zeros((7, 3, 1), dtype=np.float32), blank),
-        *(blank.astype(bool), blank.astype(bool)),
-        memory=np.arange(6, dtype=np.float32).reshape(2, 3, 1),
-    ).to_torch()
-    rollout.is_first[4, 2] = True
+    arrays = Rollout.empty(6, 3, (), memory_size=1, sequence_length=3)
+    arrays.memory[:] = np.arange(6).reshape(2, 3, 1)
+    arrays.is_first[4, 2] = True
+    rollout = arrays.to_torch()
     sequences = rollout.sequences()
     assert sequences.tolist() == [[0, 3, 6], [1, 4, 7], [2, 5, 8], [9, 12, 15], [10, 13, 16], [11, 14, 17]]
     memory, is_first = rollout.sequence_starts(sequences[[5, 1]])

@@ -130,17 +130,11 @@ def module() -> IntrinsicPPOModule:
 def played(module: IntrinsicPPOModule) -> Rollout:
     """A rollout of noise, with the log-probabilities and values that the module gives it."""
     rng = np.random.default_rng(0)
-    none = np.zeros((STEPS, ENVS), dtype=bool)
-    rollout = Rollout(
-        frames=rng.uniform(-1, 1, (STEPS + 1, ENVS, 4)).astype(np.float32),
-        is_first=np.zeros((STEPS + 1, ENVS), dtype=bool),
-        action=rng.integers(0, 3, (STEPS, ENVS)),
-        logp=np.zeros((STEPS, ENVS), dtype=np.float32),
-        value=np.zeros((STEPS + 1, ENVS, 2), dtype=np.float32),
-        reward=rng.normal(size=(STEPS, ENVS)).astype(np.float32),
-        terminated=none,
-        truncated=none.copy(),
-    ).to_torch()
+    arrays = Rollout.empty(STEPS, ENVS, (4,), np.float32, num_streams=2)
+    arrays.frames[:] = rng.uniform(-1, 1, arrays.frames.shape)
+    arrays.action[:] = rng.integers(0, 3, (STEPS, ENVS))
+    arrays.reward[:] = rng.normal(size=(STEPS, ENVS))
+    rollout = arrays.to_torch()
     with torch.no_grad():
         inputs, values, _ = module.policy_and_values(rollout.frames.flatten(0, 1))
         rollout.value = values.view(STEPS + 1, ENVS, 2)

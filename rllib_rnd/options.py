@@ -248,9 +248,8 @@ def _type_name(hint: object) -> str:
         return " | ".join(repr(a) for a in args)
     if typing.get_origin(hint) in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "a list"
-    if hint is type(None):
-        return "null"
-    return getattr(hint, "__name__", str(hint))
+    named: dict[object, str] = {type(None): "null", dict: "a mapping", list: "a list"}
+    return named.get(typing.get_origin(hint) or hint) or getattr(hint, "__name__", str(hint))
 
 
 class Registry(Generic[T]):

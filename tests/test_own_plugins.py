@@ -97,7 +97,7 @@ def test_the_experiment_of_the_page_is_accepted(tmp_path: Path) -> None:
     [
         ({"intrinsic_reward": {**REWARD, "bitz": 3}}, "intrinsic_reward.bitz", "Did you mean 'bits'"),
         ({"intrinsic_reward": {**REWARD, "bits": 21}}, "intrinsic_reward.bits", "21 is out of range; allowed is 1 to"),
-        ({"intrinsic_reward": ["rnd", {**REWARD, "gamma": 2}]}, "intrinsic_reward[1].gamma", "2.0 is out of range"),
+        ({"intrinsic_reward": ["rnd", {**REWARD, "gamma": 2}]}, "intrinsic_reward[1].gamma", "2 is out of range"),
         ({"auxiliary_loss": {**LOSS, "hidden": 3}}, "auxiliary_loss.hidden", "Did you mean 'hidden_size'"),
         ({"intrinsic_reward": {"type": "my_plugins:MyRewards"}}, "intrinsic_reward.type", "cannot import"),
     ],

@@ -152,7 +152,7 @@ def test_bad_specs_are_config_errors(name: str) -> None:
 def test_through_the_module_errors_carry_the_whole_path() -> None:
     with pytest.raises(ConfigError, match=r"^backbone: images of 20 x 20 pixels"):
         module("nature_cnn", image_space(4, 20, 20))
-    with pytest.raises(ConfigError, match=r"^backbone\.hidden_sizes: \(0,\) is out of range"):
+    with pytest.raises(ConfigError, match=r"^backbone\.hidden_sizes: \[0\] is out of range"):
         module("nature_cnn", SMALL, backbone={"type": "nature_cnn", "hidden_sizes": [0]})
     with pytest.raises(ConfigError, match=r"^heads\.critic_gain: -1\.0 is out of range"):
         module("nature_cnn", SMALL, heads={"critic_gain": -1})

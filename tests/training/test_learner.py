@@ -109,7 +109,7 @@ def test_a_plugin_may_have_nothing_to_learn(
     learner, rollout = pair
     batch = learner.prepare(rollout.to_torch())
     (reward,) = learner.trained_module.rewards()
-    monkeypatch.setattr(reward, "loss", lambda *_: {"count_error": (torch.tensor(6.0), torch.tensor(3.0))})
+    monkeypatch.setattr(reward, "terms", lambda *_: {"count_error": (torch.tensor(6.0), torch.tensor(3.0))})
     metrics = learner.ppo_update.step(batch, batch.sequences)
     assert float(metrics["plugins/count_error"]) == 2.0
     assert float(metrics["grad_norm"]) > 0.0

@@ -249,7 +249,7 @@ def _type_name(hint: object) -> str:
     if typing.get_origin(hint) in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "a list"
     named: dict[object, str] = {type(None): "null", dict: "a mapping", list: "a list"}
-    return named.get(typing.get_origin(hint) or hint) or getattr(hint, "__name__", str(hint))
+    return named.get(typing.get_origin(hint) or hint, str(getattr(hint, "__name__", hint)))
 
 
 class Registry(Generic[T]):

@@ -232,7 +232,7 @@ class IntrinsicPPOConfig(PPOConfig):
         if self.is_multi_agent:
             raise ConfigError("multi_agent", "multi-agent environments are not supported", "a single-agent one")
         if self.input_ not in (None, "sampler"):
-            raise ConfigError("input", f"offline data ({self.input_!r}) is not supported", "'sampler'")
+            raise ConfigError("input_", f"offline data ({self.input_!r}) is not supported", "'sampler'")
         if self.use_kl_loss:
             raise ConfigError("use_kl_loss", "True is not supported (the lineage has no KL term)", "False")
         if self.torch_skip_nan_gradients:

@@ -35,7 +35,7 @@ class ConfigError(ValueError):
     @property
     def reason(self) -> str:
         """All but the path, as a sentence."""
-        text = self.problem.removesuffix(".")
+        text = self.problem.rstrip(" .")
         if isinstance(self.allowed, str):
             text += f"; allowed is {self.allowed.removesuffix('.')}." if self.allowed else "."
             return text if self.nearest is None else f"{text} Nearest: {self.nearest!r}."

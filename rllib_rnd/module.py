@@ -21,7 +21,7 @@ from rllib_rnd.errors import at
 from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
-from rllib_rnd.modules.backbone import Backbone, box_space, build_backbone
+from rllib_rnd.modules.backbone import Backbone, build_backbone
 from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
 from rllib_rnd.options import plugin_path
 from rllib_rnd.plugin import Spaces
@@ -45,7 +45,7 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """
         config = self.model_config
         with at("env"):
-            spaces = Spaces(box_space(self.observation_space), self.action_space, config["frame_stack"])
+            spaces = Spaces(self.observation_space, self.action_space, config["frame_stack"])
             self.distribution: ActionDistribution = distribution_for_space(self.action_space)
         with at("backbone"):
             self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space)

@@ -108,7 +108,7 @@ def parse_options(cls: type[T], mapping: Mapping[str, Any] | None, where: str = 
         for key, value in mapping.items():
             if key not in fields:
                 raise unknown_name_error("key", key, fields, str(key))
-            values[key] = check_value(value, hints[key], str(key), fields[key].metadata.get("limits", Limits()))
+            values[key] = check_value(value, hints[key], str(key), fields[key].metadata.get("limits"))
     return cls(**values)
 
 
@@ -191,6 +191,10 @@ def _check_type(value: object, hint: object, where: str) -> object:
                 return float(value)
             if isinstance(value, int) or value.is_integer():
                 return int(value)
+    elif hint is list and isinstance(value, tuple):
+        return list(value)
+    elif hint is dict and isinstance(value, Mapping):
+        return dict(value)
     elif isinstance(value, typing.cast(type, origin or hint)):
         return value
     raise wrong
@@ -206,7 +210,12 @@ def options_table(cls: type) -> list[tuple[str, str, str, str]]:
     """Name, default, what is allowed and meaning of every option, as text."""
     hints = typing.get_type_hints(cls)
     return [
-        (f.name, as_yaml(default_of(f)), describe_allowed(hints[f.name], f.metadata["limits"]), f.metadata["help"])
+        (
+            f.name,
+            as_yaml(default_of(f)),
+            describe_allowed(hints[f.name], f.metadata.get("limits", Limits())),
+            f.metadata.get("help", ""),
+        )
         for f in dataclasses.fields(cls)
     ]
 

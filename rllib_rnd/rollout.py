@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -228,6 +229,23 @@ class Rollout:
             cached = torch.cummax(starts, dim=0).values
             self.__dict__["_first_frame_cache"] = cached
         return cached
+
+
+def action_dtype(space: gym.Space) -> np.dtype[Any]:
+    """What actions of a space are stored as: floats in single precision."""
+    return np.dtype(np.float32) if np.issubdtype(space.dtype, np.floating) else np.dtype(space.dtype)
+
+
+def shapes_of(observation: gym.Space, action: gym.Space, frame_stack: int) -> dict[str, Any]:
+    """The arguments of `Rollout.empty` that spaces of single environments decide; ``frame_stack`` is K."""
+    shape = tuple(observation.shape or ())
+    return {
+        "frame_shape": shape[1:] if frame_stack > 1 else shape,
+        "frame_dtype": observation.dtype,
+        "action_shape": tuple(action.shape or ()),
+        "action_dtype": action_dtype(action),
+        "frame_stack": frame_stack,
+    }
 
 
 ARRAYS = [f.name for f in fields(Rollout) if f.name not in ("frame_stack", "newest_first")]

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from ray.rllib.algorithms.algorithm_config import NotProvided
 
-from rllib_rnd.options import Limits, as_yaml, check_value, describe_allowed, option
+from rllib_rnd.options import Limits, as_yaml, check_value, default_of, describe_allowed, option
 
 R = TypeVar("R")
 
@@ -118,7 +118,9 @@ class RLlibSettings:
     num_cpus_per_learner: int | float | Literal["auto"] = option(RLLIB, "CPUs of each learner", low=0, logged=False)
     num_gpus_per_learner: int | float = option(RLLIB, "GPUs of each learner, 0 or 1", low=0, logged=False)
     num_cpus_for_main_process: int | float = option(RLLIB, "CPUs of the main process", low=0, logged=False)
-    evaluation_interval: int | None = option(RLLIB, "iterations between evaluations; null: none", low=1, logged=False)
+    evaluation_interval: int | None = option(
+        RLLIB, "iterations between evaluations; null or 0: none", low=0, logged=False
+    )
     evaluation_duration: int | Literal["auto"] = option(RLLIB, "episodes of each evaluation", low=1, logged=False)
     evaluation_num_env_runners: int = option(RLLIB, "processes that evaluate", low=0, logged=False)
     evaluation_config: dict | None = option(RLLIB, "settings that differ in evaluation", logged=False)
@@ -162,12 +164,7 @@ def _collect(cls: type) -> dict[str, Setting]:
     hints = typing.get_type_hints(cls)
     found = {}
     for field in dataclasses.fields(cls):
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        meta = field.metadata
-        found[field.name] = Setting(
-            field.name, hints[field.name], default, meta["help"], meta["limits"], meta["logged"]
-        )
+        found[field.name] = Setting(field.name, hints[field.name], default_of(field), **field.metadata)
     return found
 
 
@@ -232,14 +229,16 @@ def documented(training: Callable[..., R]) -> Callable[..., R]:
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     parameters += [inspect.Parameter(s.name, keyword, default=NotProvided, annotation=s.hint) for s in OWN.values()]
     parameters.append(inspect.Parameter("rllib", inspect.Parameter.VAR_KEYWORD))
-    training.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    lines = [f"    {s.name}: {s.help}. Default: {as_yaml(s.default)}." for s in OWN.values()]
-    lines.append("    **rllib: PPO's and RLlib's own training settings.")
-    training.__doc__ = inspect.cleandoc(training.__doc__ or "") + "\n\nArgs:\n" + "\n".join(lines)
+    signature = inspect.signature(training).replace(parameters=parameters)
+    training.__signature__ = signature  # type: ignore[attr-defined]
+    lines = ["Args:", *(f"    {s.name}: {s.help}. Default: {as_yaml(s.default)}." for s in OWN.values())]
+    lines += ["    **rllib: PPO's and RLlib's own training settings.", "", "Raises:"]
+    training.__doc__ = inspect.cleandoc(training.__doc__ or "").replace("Raises:", "\n".join(lines))
     return training
 
 
 def parameters_of(cls: type, method: str) -> set[str]:
     """Names of a method's arguments in all classes of ``cls``, for each hands its ``**kwargs`` on to the next."""
     owners = [c for c in cls.__mro__ if method in vars(c)]
-    return {name for c in owners for name in inspect.signature(vars(c)[method]).parameters}
+    found = [p for c in owners for p in inspect.signature(vars(c)[method]).parameters.values()]
+    return {p.name for p in found if p.kind is inspect.Parameter.KEYWORD_ONLY}

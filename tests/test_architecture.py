@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -67,24 +68,35 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def imported(source: str, known: Collection[str]) -> set[str]:
+    """Which of the ``known`` modules a source imports anywhere, also inside functions and for types alone.
+
+    A name out of a package that is no module of it comes by way of the package's ``__init__``.
+    """
+    targets: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, "imports are absolute"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                targets.add(submodule if submodule in known else node.module)
+        elif isinstance(node, ast.Import):
+            targets |= {alias.name for alias in node.names}
+    return targets & set(known)
+
+
 @functools.cache
 def imports() -> dict[str, set[str]]:
-    """Module -> modules of this package that it imports anywhere, also inside functions and for types alone."""
-    names = {module_name(path) for path in files()}
-    found: dict[str, set[str]] = {}
-    for path in files():
-        targets: set[str] = set()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                assert node.level == 0, f"{path}: imports are absolute"
-                targets |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-            elif isinstance(node, ast.Import):
-                targets |= {alias.name for alias in node.names}
-        # `from package import submodule` needs the submodule, not all that the package's __init__ offers.
-        inner = {target for target in targets if target in names}
-        packages = {target for target in inner if any(other.startswith(f"{target}.") for other in inner)}
-        found[module_name(path)] = inner - packages - {module_name(path)}
-    return found
+    """Module -> modules of this package that it imports."""
+    known = {module_name(path) for path in files()}
+    return {module_name(path): imported(path.read_text(encoding="utf-8"), known) for path in files()}
+
+
+def test_imports_are_read_name_by_name() -> None:
+    known = {"p", "p.a", "p.a.x", "p.b"}
+    source = "from p import a, Thing\nfrom p.a import x, Other\ndef f():\n    import p.b, math\n"
+    assert imported(source, known) == {"p", "p.a", "p.a.x", "p.b"}
+    assert imported("from p.a import x\nfrom os import path", known) == {"p.a.x"}
 
 
 def pairs() -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
@@ -9,6 +10,8 @@ import ray
 
 from rllib_rnd.errors import ConfigError, at, dotted, join, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
+from rllib_rnd.sampling.play import EnvironmentFailedError
+from rllib_rnd.training.nonfinite import NonFiniteTrainingError
 
 
 @pytest.mark.parametrize(
@@ -57,7 +60,7 @@ def test_the_nearest_name_is_named() -> None:
     assert (error.path, error.nearest, error.allowed) == ("gama", "gamma", ["gamma", "lambda"])
 
 
-def errors() -> list[ConfigError]:
+def errors() -> list[Exception]:
     placed = Places("x.yaml").error(("a", "config", "lr"), "0 is out of range", "more than 0")
     grown = ConfigError("gamma", "1.5 is out of range", "0.0 to 1.0")
     try:
@@ -65,13 +68,14 @@ def errors() -> list[ConfigError]:
             raise grown
     except ConfigError:
         pass
-    return [placed, grown, unknown_name_error("key", "x", ["y"])]
+    failed = EnvironmentFailedError("CartPole-v1", "step", "OSError: gone")
+    return [placed, grown, unknown_name_error("key", "x", ["y"]), failed, NonFiniteTrainingError("loss")]
 
 
-@pytest.mark.parametrize("error", errors(), ids=["placed", "grown", "unknown"])
-def test_an_error_survives_pickling(error: ConfigError) -> None:
-    copy = pickle.loads(pickle.dumps(error))
-    assert type(copy) is type(error) and str(copy) == str(error) and copy.path == error.path
+@pytest.mark.parametrize("error", errors(), ids=lambda error: type(error).__name__)
+def test_an_error_survives_pickling_and_copying(error: Exception) -> None:
+    for twin in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error)):
+        assert type(twin) is type(error) and str(twin) == str(error) and vars(twin) == vars(error)
 
 
 @pytest.mark.usefixtures("ray_session")

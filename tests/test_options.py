@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytest
@@ -41,6 +42,8 @@ class Some:
         (None, int | None, Limits(low=1), None),
         ("auto", int | Literal["auto"], Limits(low=1), "auto"),
         ([1, 2.0], tuple[int, ...], Limits(low=1), (1, 2)),
+        (("a", "b"), list, Limits(), ["a", "b"]),
+        (MappingProxyType({"type": "rnd"}), dict | str | list | None, Limits(), {"type": "rnd"}),
         ([[0, 1], [1e2, 0.0]], float, Limits(above=0.0, schedule=True), [[0, 1.0], [100, 0.0]]),
         (object, Any, Limits(), object),
     ],

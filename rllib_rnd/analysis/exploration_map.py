@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rllib_rnd.envs.info import PLACES
+from rllib_rnd.envs.info import PLACES, POSITION, ROOM
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.episodes import PlaceHistory
 
@@ -116,13 +116,13 @@ def exploration_figure(runs: Sequence[RunPlaces], env_id: str, grid: CellGrid | 
     figure.suptitle(f"{env_id}: {name}")
     cells = figure.add_gridspec(len(kinds), 2, width_ratios=(1.0, 1.1))
     for row, kind in enumerate(kinds):
-        with_map = kind == "room" or grid is not None
+        with_map = kind == ROOM or grid is not None
         # Subfigures, so that a colour bar beside or below a map takes no room from the timeline.
         draw_timeline(figure.add_subfigure(cells[row, 0] if with_map else cells[row, :]).subplots(), runs, kind)
         if not with_map:
             continue
         axes, visits = figure.add_subfigure(cells[row, 1]).subplots(), summed_visits(runs, kind)
-        if kind == "position" and grid is not None:
+        if kind == POSITION and grid is not None:
             draw_grid(axes, visits, grid)
         elif env_id in MONTEZUMA:
             draw_pyramid(axes, visits)
@@ -153,7 +153,7 @@ def draw_timeline(axes: Axes, runs: Sequence[RunPlaces], kind: str) -> None:
         steps = [0, *(agent_steps for agent_steps, _ in groups), run.agent_steps]
         counts = np.cumsum([0, *(len(ids) for _, ids in groups), 0])
         (line,) = axes.step(steps, counts, where="post", label=run.name, linewidth=1.8)
-        if kind == "room":
+        if kind == ROOM:
             _label_new_rooms(axes, groups, line.get_color())
     axes.set_title(f"different {kind}s seen")
     axes.set_xlabel("agent steps")

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.table import Table
 from torch import nn
 
@@ -15,8 +14,7 @@ from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_sessio
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.plugin import Spaces
-from rllib_rnd.rollout import Rollout
+from rllib_rnd.rollout import Rollout, shapes_of
 from rllib_rnd.tracking.metrics import curated, show
 
 # What makes an iteration small, for the settings that an algorithm has.
@@ -153,17 +151,12 @@ def rollout_bytes(config: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> int
     """Returns the bytes of one iteration's rollouts at the file's own size (all runners)."""
     from rllib_rnd.envs import frame_stack
 
-    stack, action = frame_stack(config.env, dict(config.env_config)).size, module.action_space
-    frame = Spaces(module.observation_space, action, stack).frame
+    stack = frame_stack(config.env, dict(config.env_config)).size
     of_one_environment = Rollout.empty(
         config.get_rollout_fragment_length(),
         1,
-        frame.shape,
-        np.dtype(frame.dtype),
-        action_shape=action.shape,
-        action_dtype=action.dtype,
+        **shapes_of(module.observation_space, module.action_space, stack),
         num_streams=1 + len(config.intrinsic_reward_specs()),
-        frame_stack=stack,
         memory_size=module.backbone.state_size,
         sequence_length=module.backbone.max_seq_len,
     ).num_bytes

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
+from rllib_rnd.envs.info import ROOM
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.layers import noisy_layers
@@ -144,7 +145,7 @@ def play(module: RLModule, config: AlgorithmConfig, options: EvaluateOptions, se
                 continue
             for episode in game.tracker.take_finished():
                 if len(found[episode.env_index]) < share[episode.env_index]:
-                    rooms = sorted(episode.rooms) if "room" in episode.places else None
+                    rooms = sorted(episode.rooms) if ROOM in episode.places else None
                     found[episode.env_index].append(Episode(seed, episode.raw_return, episode.length, rooms))
             if all(len(f) == s for f, s in zip(found, share, strict=True)):
                 break

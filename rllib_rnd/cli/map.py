@@ -13,7 +13,7 @@ from rich.table import Table
 from rllib_rnd.analysis.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
-from rllib_rnd.envs.info import PLACES, POSITION_SHAPE
+from rllib_rnd.envs.info import PLACES, POSITION, POSITION_SHAPE
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.episodes import PlaceHistory
 
@@ -51,7 +51,7 @@ def draw_map(paths: Sequence[str], out: str | None = None, csv_file: str | None 
                 f"holds no places visited. The run is older than their recording, or "
                 f"{env_id} tells none: its info needs whole numbers of 0 or more under {' or '.join(PLACES)}",
             )
-    grid = common_grid(names, configs) if "position" in kinds_of(runs) else None
+    grid = common_grid(names, configs) if POSITION in kinds_of(runs) else None
 
     print_runs(runs, env_id)
     if csv_file is not None:

@@ -18,13 +18,12 @@ from rllib_rnd.analysis.video import Recording, encode_picture, import_ffmpeg, w
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.evaluate import load_module
 from rllib_rnd.cli.runtime import be_quiet, say
-from rllib_rnd.envs import frame_stack, make_env
-from rllib_rnd.envs.info import GAME_GOES_ON
+from rllib_rnd.envs import make_env
+from rllib_rnd.envs.info import GAME_GOES_ON, ROOM
 from rllib_rnd.envs.vector import LeanVectorEnv
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.modules.actions import to_environment
-from rllib_rnd.sampling.play import Infos, Play, Position
+from rllib_rnd.sampling.play import Infos, Position, play_in
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
 
@@ -123,9 +122,7 @@ class Player:
         self.module = module
         self.single = make_single(self.config)
         vector = LeanVectorEnv([lambda: self.single])  # gathers and resets as in training
-        to_env = to_environment(vector.single_action_space, self.config.normalize_actions, self.config.clip_actions)
-        stack = frame_stack(self.config.env, dict(self.config.env_config))
-        self.game = Play(str(self.config.env), vector, stack, to_env, ResetSeeds(options.seed))
+        self.game = play_in(vector, self.config, ResetSeeds(options.seed))
         self._policy = Policy(
             module.policy_and_values,
             module.distribution,
@@ -173,7 +170,7 @@ class Player:
         """Writes down an observation, the room it is in, and the environment's picture."""
         tape.add_frames(position.obs[0])
         tape.is_first.append(bool(position.is_first[0]))
-        tape.rooms.append(int(infos["room"][0]) if "room" in infos else None)
+        tape.rooms.append(int(infos[ROOM][0]) if ROOM in infos else None)
         if self._renders:
             self._take_picture(tape)
 

@@ -157,7 +157,7 @@ def _resumed(experiment: Experiment, base: str, options: TrainOptions, only: boo
             _refuse_resume(base, options)
         return None
     if not experiment.single:
-        for checkpoint in checkpoints_in(folder):
+        for checkpoint in checkpoints_in(folder)[-1:]:  # all of a run are of one version
             check_checkpoint(checkpoint)
         return Job(experiment, folder.name, tuner_folder=folder)
     if not only and not checkpoints_in(folder):

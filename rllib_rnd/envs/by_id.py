@@ -178,7 +178,7 @@ def _make_vector_by_id(wanted: Wanted[dict[str, Any]]) -> VectorEnv | None:
     try:
         env = gym.make_vec(wanted.env_id, wanted.num_envs, vectorization_mode="vector_entry_point", **wanted.options)
     except (TypeError, gym.error.Error, ImportError) as error:
-        raise _creation_error(wanted.env_id, wanted.options, error, "env", "env_config") from error
+        raise _creation_error(wanted.env_id, wanted.options, error) from error
     return _checked(env, wanted.env_id, wanted.num_envs)
 
 

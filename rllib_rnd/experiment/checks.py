@@ -15,7 +15,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, unknown_name_error
-from rllib_rnd.experiment.search import SearchSpace
+from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.options import check_value
 from rllib_rnd.settings import ALIASES, RLLIBS_OWN, SETTINGS, attribute_name
@@ -64,6 +64,8 @@ def with_attribute_names(
             raise places.error((*path, name), f"is the same setting as {key}; give one of them")
         if name != key:
             places.rename((*path, key), name)
+        if name == "evaluation_config" and isinstance(value, Mapping) and not is_expression(value):
+            value = with_attribute_names(value, default, (*path, name), places)
         result[name] = value
     return result
 
@@ -80,9 +82,13 @@ def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, pl
     Raises:
         ExperimentError: for the first problem found.
     """
-    evaluation = space.sample.get("evaluation_config")
-    if isinstance(evaluation, Mapping):
-        with_attribute_names(evaluation, default, (*path, "evaluation_config"), places)
+    values = [(("evaluation_config",), space.sample.get("evaluation_config")), *space.alternatives]
+    for where, value in values:
+        if where == ("evaluation_config",) and isinstance(value, Mapping):
+            named = with_attribute_names(value, default, (*path, *where), places)
+            with places.at(*path, *where):
+                for name, setting in named.items():
+                    check_setting(name, setting, default)
     with places.at(*path):
         for name, value in space.sample.items():
             checked = check_setting(name, value, default)
@@ -108,7 +114,7 @@ def check_setting(name: str, value: object, default: AlgorithmConfig) -> Any:
     mine = vars(default).get(name)
     for kind in (bool, int, float, str, dict, list):  # bool first, it is an int too
         if isinstance(mine, kind):
-            return check_value(value, int | float if kind in (int, float) else kind, name)
+            return check_value(value, int | float if kind is float else kind, name)
     return value
 
 

@@ -62,7 +62,7 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # whatever the user's file raises is the user's to read, in one line
         line = _line_in_file(error, path)
-        raise ExperimentError(f"{path}{line}", type(error).__name__, str(error)) from error
+        raise ExperimentError(f"{path}{line}", "", f"{type(error).__name__}: {error}") from error
     cloudpickle.register_pickle_by_value(module)  # Ray's workers cannot import the file
     return module
 

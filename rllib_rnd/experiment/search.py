@@ -209,9 +209,14 @@ def _read_sampler(
     return getattr(tune, name)(*numbers), lower
 
 
+def is_expression(value: Mapping[str, Any]) -> bool:
+    """Whether a mapping stands for values that trials draw, instead of being one."""
+    return bool({"grid_search", "tune"} & set(value)) or set(value) == {"eval"}
+
+
 def _refuse_nested(values: list[Any], path: KeyPath, places: Places) -> None:
     for inner, value in walk(values, path):
-        if isinstance(value, Mapping) and ({"grid_search", "tune"} & set(value) or set(value) == {"eval"}):
+        if isinstance(value, Mapping) and is_expression(value):
             raise places.error(inner, "sampling expressions cannot stand inside each other.")
 
 

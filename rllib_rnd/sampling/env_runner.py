@@ -17,6 +17,7 @@ from gymnasium.wrappers.vector import DictInfoToList
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.env.env_context import EnvContext
+from ray.rllib.env.env_errors import StepFailedRecreateEnvError
 from ray.rllib.env.env_runner import NUM_ENV_STEP_FAILURES_LIFETIME
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
@@ -73,6 +74,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self._seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
         self._random_play: Play | None = None
+        self._failed_random_plays = 0
         self._finished: list[EpisodeSummary] = []
         super().__init__(config=config, worker_index=worker_index, **kwargs)
         self._seed = self._seeds.first  # that stock episodes reset with
@@ -141,7 +143,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                 self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
                 if not self.config.restart_failed_sub_environments:
                     raise
-                logger.exception("The environment failed in %s() and is made anew.", failure.where)
+                if not isinstance(failure.__cause__, StepFailedRecreateEnvError):  # which asks for just that
+                    logger.exception("The environment failed in %s() and is made anew.", failure.where)
                 last = failure
                 make_anew()
         more = {
@@ -219,10 +222,14 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             if self._random_play is None:
                 self._random_play = make_play(self.config, self.num_envs, self._seeds, self._num_threads)
                 seed = self._seeds.first
-                self._random_play.env.action_space.seed(None if seed is None else seed + 1)
+                self._random_play.env.action_space.seed(None if seed is None else seed + 1 + self._failed_random_plays)
             return self._random_play.rollout(None, num_steps, page_locked=self._page_locked)
 
-        return self._until_it_works(rollout, self.end_random_play)
+        def anew() -> None:
+            self.end_random_play()
+            self._failed_random_plays += 1  # the same actions might fail again
+
+        return self._until_it_works(rollout, anew)
 
     def end_random_play(self) -> None:
         """Closes the environments of `random_play`."""

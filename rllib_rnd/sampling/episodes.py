@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_rnd.envs.info import GAME_GOES_ON, PLACES, PROGRESS
+from rllib_rnd.envs.info import GAME_GOES_ON, PLACES, PROGRESS, ROOM
 
 Visits = dict[str, dict[int, int]]  # kind of place -> id -> agent steps spent there
 
@@ -35,7 +35,7 @@ class EpisodeSummary:
     @property
     def rooms(self) -> set[int]:
         """Ids of the rooms visited."""
-        return self.places.get("room", set())
+        return self.places.get(ROOM, set())
 
     def get_return(self) -> float:
         """Undiscounted raw return, by the name RLlib's own episodes use."""

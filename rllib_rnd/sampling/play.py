@@ -22,7 +22,7 @@ from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import to_environment
-from rllib_rnd.rollout import Rollout
+from rllib_rnd.rollout import Rollout, action_dtype, shapes_of
 from rllib_rnd.sampling.episodes import EpisodeTracker
 from rllib_rnd.sampling.policy import Decision, Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
@@ -33,13 +33,18 @@ Infos = Mapping[str, Any]  # of a vector environment: arrays by name
 class EnvironmentFailedError(RuntimeError):
     """An environment raised an error of its own.
 
-    Attributes:
+    Args:
+        env: its name.
         where: the method, ``reset`` or ``step``.
+        reason: its error in words: the error itself need not be one that can travel between processes.
     """
 
-    def __init__(self, env: str, where: str, error: Exception) -> None:
-        super().__init__(f"env: {env!r} failed in {where}() ({type(error).__name__}: {error})")
-        self.where = where
+    def __init__(self, env: str, where: str, reason: str) -> None:
+        super().__init__(env, where, reason)
+        self.env, self.where, self.reason = env, where, reason
+
+    def __str__(self) -> str:
+        return f"env: {self.env!r} failed in {self.where}() ({self.reason})"
 
 
 @contextmanager
@@ -50,7 +55,7 @@ def failures_in(where: str, env: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        raise EnvironmentFailedError(env, where, error) from error
+        raise EnvironmentFailedError(env, where, f"{type(error).__name__}: {error}") from error
 
 
 class Position(NamedTuple):
@@ -124,8 +129,7 @@ class Play:
         self.step_seconds = 0.0
         self._name, self._seeds = name, seeds
         self._position: Position | None = None
-        dtype: Any = env.single_action_space.dtype
-        self._action_dtype: npt.DTypeLike = np.float32 if np.issubdtype(dtype, np.floating) else dtype
+        self._action_dtype: npt.DTypeLike = action_dtype(env.single_action_space)
 
     @property
     def position(self) -> Position:
@@ -187,7 +191,8 @@ class Play:
                 action = sent = self.env.action_space.sample().astype(self._action_dtype, copy=False)
             else:
                 decision = policy.decide(before.obs, before.memory, before.is_first)
-                action, memory, sent = decision.action, decision.memory, self.to_env(decision.action)
+                action = decision.action.astype(self._action_dtype, copy=False)
+                memory, sent = decision.memory, self.to_env(action)
             started = time.perf_counter()
             with failures_in("step", self._name):
                 obs, reward, terminated, truncated, infos = self.env.step(sent)
@@ -245,8 +250,7 @@ class Play:
 
     def _empty(self, policy: Policy | None, num_steps: int, page_locked: bool) -> Rollout:
         """The arrays of a rollout."""
-        observation, action = self.env.single_observation_space, self.env.single_action_space
-        recorded: dict[str, int] = {}
+        recorded: dict[str, Any] = {}
         if policy is not None:
             recorded = {
                 "num_streams": policy.num_streams,
@@ -256,11 +260,7 @@ class Play:
         return Rollout.empty(
             num_steps,
             self.num_envs,
-            observation.shape[1:] if self.stack.size > 1 else observation.shape,
-            observation.dtype,
-            action_shape=action.shape,
-            action_dtype=self._action_dtype,
-            frame_stack=self.stack.size,
+            **shapes_of(self.env.single_observation_space, self.env.single_action_space, self.stack.size),
             newest_first=self.stack.newest_first,
             page_locked=page_locked,
             **recorded,
@@ -321,7 +321,12 @@ def make_play(
     Raises:
         ConfigError: the environment cannot be made.
     """
-    env_config = dict(config.env_config)
-    env = make_vector_env(config.env, num_envs, env_config, num_threads)
+    env = make_vector_env(config.env, num_envs, dict(config.env_config), num_threads)
+    return play_in(env, config, seeds, tracker)
+
+
+def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker: EpisodeTracker | None = None) -> Play:
+    """Play in environments that are there; arguments as of `make_play`."""
+    stack = frame_stack(config.env, dict(config.env_config))
     to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
-    return Play(str(config.env), env, frame_stack(config.env, env_config), to_env, seeds, tracker)
+    return Play(str(config.env), env, stack, to_env, seeds, tracker)

@@ -130,7 +130,7 @@ class Pretraining:
         return total / batches
 
     def get_state(self) -> dict[str, Any]:
-        """Everything but the held-out rollout, which equal seeds play again."""
+        """Everything but the held-out rollout: after a resume another one is played and held out."""
         return copy.deepcopy(
             {
                 "rollouts": self.rollouts,

@@ -1,5 +1,6 @@
 """Commands and options: names, help, errors in one line with exit code 2."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,9 @@ def test_help_says_that_the_command_is_not_rays() -> None:
     assert "Not part of Ray" in " ".join(result.output.split())
 
 
-def test_what_only_building_finds_has_its_line_too(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_session")
+def test_what_only_building_finds_has_its_line_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_rnd.cli.check.ray_session", lambda **_: contextlib.nullcontext())
     path = tmp_path / "x.yaml"
     path.write_text(
         "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n"

@@ -62,6 +62,15 @@ def test_run_takes_names_and_import_paths(tmp_path: Path) -> None:
         ("lr: 1e-3", "num_epochs: 0", 6, "first.config.num_epochs: 0 is out of range; allowed is 1 or more"),
         ("lr: 1e-3", "clip_param: -0.1", 6, "first.config.clip_param: -0.1 is out of range"),
         ("lr: 1e-3", "shuffle_batch_per_epoch: 3", 6, "allowed is bool"),
+        ("lr: 1e-3", "metrics_num_episodes_for_smoothing: 2.5", 6, "2.5 has the wrong type; allowed is int"),
+        ("lr: 1e-3", "evaluation_config: {gamma: 5}", 6, "first.config.evaluation_config.gamma: 5 is out of range"),
+        ("lr: 1e-3", "evaluation_config: {lambda: 5}", 6, "first.config.evaluation_config.lambda: 5 is out of range"),
+        (
+            "lr: 1e-3",
+            "evaluation_config: {grid_search: [{explore: false}, {exploree: true}]}",
+            6,
+            "first.config.evaluation_config.exploree: unknown key 'exploree'. Did you mean 'explore'?",
+        ),
         (
             "lr: 1e-3",
             "minibatch_size: {grid_search: [32, 0]}",
@@ -202,6 +211,17 @@ def test_stop_override_replaces_the_same_metric(tmp_path: Path) -> None:
 def test_counts_may_be_written_as_1e3(tmp_path: Path) -> None:
     (experiment,) = load(tmp_path, GOOD.replace("lr: 1e-3", "minibatch_size: 1e3"))
     assert experiment.sample_config().minibatch_size == 1000
+
+
+def test_evaluation_may_be_written_with_the_same_names(tmp_path: Path) -> None:
+    (experiment,) = load(tmp_path, GOOD.replace("lr: 1e-3", "evaluation_config: {lambda: 0.5, explore: false}"))
+    assert experiment.sample_config().evaluation_config == {"lambda_": 0.5, "explore": False}
+
+
+def test_a_refusal_of_what_has_two_names_has_its_line(tmp_path: Path) -> None:
+    text = GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", "input: some/folder")
+    with pytest.raises(ConfigError, match=r"x\.yaml:6: first\.config\.input: offline data"):
+        load(tmp_path, text)
 
 
 def test_python_file_with_config_and_stop(tmp_path: Path) -> None:

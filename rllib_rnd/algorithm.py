@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -149,6 +150,26 @@ class IntrinsicPPOConfig(PPOConfig):
         Raises:
             ConfigError: naming the field, the value and what is allowed.
         """
+        with at("evaluation_config" if self.in_evaluation else ""):
+            self._check_own()
+        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
+        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
+        super().validate()
+        if self.evaluation_interval and not self.in_evaluation:
+            self.get_evaluation_config_object().validate()
+
+    @override(PPOConfig)
+    def build_algo(self, *args: object, **kwargs: object) -> Algorithm:
+        """RLlib's: builds the algorithm.
+
+        Raises:
+            ConfigError: as of `validate`.
+        """
+        for name, setting in SETTINGS.items():  # now: RLlib takes -1 for its mark of what is gone, and drops it
+            setting.check(getattr(self, name))
+        return super().build_algo(*args, **kwargs)
+
+    def _check_own(self) -> None:
         for name, setting in SETTINGS.items():
             setattr(self, name, setting.check(getattr(self, name)))
         self._refuse_unsupported()
@@ -170,9 +191,6 @@ class IntrinsicPPOConfig(PPOConfig):
             )
         if not self.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
             self._check_samples(self.samples_per_iteration() // learners, sequence_length)
-        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
-        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
-        super().validate()
 
     def _check_pretraining(self) -> None:
         if self.pretraining_options() is not None and not self.auxiliary_loss_specs():

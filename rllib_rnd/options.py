@@ -130,14 +130,21 @@ def check_value(value: object, hint: object, where: str = "", limits: Limits | N
     limits = limits or Limits()
     if limits.schedule and isinstance(value, (list, tuple)):
         return _check_schedule(value, where, limits)
-    written, value = value, _check_type(value, hint, where)
+    written = value
+    try:
+        value = _check_type(value, hint, where)
+    except ConfigError as error:
+        if limits.schedule:
+            error.allowed = f"{error.allowed} or a schedule [[0, value], [agent_step, value], ...]"
+        raise
     if limits.choices is not None and value not in limits.choices:
         if isinstance(value, str):
             raise unknown_name_error("value", value, [c for c in limits.choices if c is not None], where)
         raise ConfigError(where, f"{value!r} is not one of {list(limits.choices)}")
     for number in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(number, (int, float)) and not isinstance(number, bool) and not limits.admit(number):
-            raise ConfigError(where, f"{written!r} is out of range", limits.describe() or "a finite number")
+            allowed = limits.describe() if math.isfinite(number) else "a finite number"
+            raise ConfigError(where, f"{written!r} is out of range", allowed)
     return value
 
 
@@ -235,7 +242,7 @@ def describe_allowed(hint: object, limits: Limits) -> str:
     if origin in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "list"
     words_of: dict[object, str] = {bool: "true, false", dict: "mapping", str: "name", list: "list", type(None): "null"}
-    return words_of.get(origin or hint, "")
+    return words_of.get(origin or hint, str(getattr(hint, "__name__", "")))
 
 
 def as_yaml(value: object) -> str:
@@ -336,7 +343,7 @@ class Registry(Generic[T]):
         if isinstance(spec, str):
             spec = {"type": spec}
         if not isinstance(spec, Mapping) or "type" not in spec:
-            raise ConfigError(where, f"expected a mapping with a 'type' key, got {spec!r}. Types: {self.names()}")
+            raise ConfigError(where, f"expected a mapping with a 'type' key, got {spec!r}", self.names())
         with at(where):
             cls = self.resolve(spec["type"], "type")
             options = {k: v for k, v in spec.items() if k != "type"}

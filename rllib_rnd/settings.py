@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from ray.rllib.algorithms.algorithm_config import NotProvided
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.options import Limits, as_yaml, check_value, default_of, describe_allowed, option
 
@@ -123,7 +123,7 @@ class RLlibSettings:
     )
     evaluation_duration: int | Literal["auto"] = option(RLLIB, "episodes of each evaluation", low=1, logged=False)
     evaluation_num_env_runners: int = option(RLLIB, "processes that evaluate", low=0, logged=False)
-    evaluation_config: dict | None = option(RLLIB, "settings that differ in evaluation", logged=False)
+    evaluation_config: dict | AlgorithmConfig | None = option(RLLIB, "settings that differ in evaluation", logged=False)
 
 
 @dataclass(frozen=True)
@@ -224,10 +224,13 @@ def table(differing: Mapping[str, Mapping[str, Any]], rllib: Mapping[str, Any]) 
 
 
 def documented(training: Callable[..., R]) -> Callable[..., R]:
-    """Shows this package's settings in the signature and the documentation of ``training``."""
+    """Shows this package's settings in the signature and the documentation of ``training``.
+
+    The defaults shown are those of a new configuration; what is not given stays as it is.
+    """
     keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
-    parameters += [inspect.Parameter(s.name, keyword, default=NotProvided, annotation=s.hint) for s in OWN.values()]
+    parameters += [inspect.Parameter(s.name, keyword, default=s.default, annotation=s.hint) for s in OWN.values()]
     parameters.append(inspect.Parameter("rllib", inspect.Parameter.VAR_KEYWORD))
     signature = inspect.signature(training).replace(parameters=parameters)
     training.__signature__ = signature  # type: ignore[attr-defined]

@@ -93,7 +93,7 @@ def test_a_place_is_that_of_the_nearest_parent_and_says_what_was_written() -> No
     places = Places("x.yaml")
     places.add(("a", "config", "lambda"), "x.yaml:7")
     places.add(("a", "config", "lambda", 1), "x.yaml:8")
-    places.rename(("a", "config", "lambda"), "lambda_")
+    places.rename(("a", "config", "lambda_"), ("a", "config", "lambda"))
     with pytest.raises(ExperimentError) as caught, places.at("a", "config"):
         raise ConfigError("lambda_[1].x", "is wrong")
     assert str(caught.value) == "x.yaml:8: a.config.lambda[1].x: is wrong."

@@ -92,6 +92,12 @@ def test_training_shows_and_takes_every_own_setting() -> None:
     assert (config.lr, config.lambda_) == (0.5, 0.5)
 
 
+def test_minus_one_is_refused_though_rllib_takes_it_for_a_mark() -> None:
+    config = RNDConfig().environment("rllib_rnd/DeepSea-v0").training(entropy_coeff=-1)
+    with pytest.raises(ConfigError, match=r"^entropy_coeff: -1 is out of range"):
+        config.build_algo()
+
+
 def test_training_refuses_unknown_names() -> None:
     with pytest.raises(ConfigError, match=r"^gama: unknown training setting 'gama'. Did you mean 'gamma'\?"):
         RNDConfig().training(gama=0.9)
@@ -122,3 +128,14 @@ def test_mlflow_keeps_what_is_logged_and_nothing_else() -> None:
     assert {key.split(".")[0] for key in kept} <= logged
     assert {"lambda", "env_config.size", "intrinsic_reward.type", "warmup_steps"} <= set(kept)
     assert "torch_threads" not in kept and PUBLIC_NAMES["lambda_"] == "lambda"
+
+
+def test_evaluation_may_be_a_configuration_object_and_is_checked_at_its_place() -> None:
+    def evaluated(evaluation: Any) -> IntrinsicPPOConfig:
+        config = RNDConfig().environment("rllib_rnd/DeepSea-v0")
+        return config.evaluation(evaluation_interval=1, evaluation_config=evaluation)
+
+    evaluated(RNDConfig().environment("rllib_rnd/DeepSea-v0")).validate()
+    evaluated({"explore": False}).validate()
+    with pytest.raises(ConfigError, match=r"^evaluation_config\.heads\.polici: unknown key"):
+        evaluated({"heads": {"polici": 1}}).validate()

@@ -63,7 +63,7 @@ def with_attribute_names(
         if name in result or (name != key and name in config):
             raise places.error((*path, name), f"is the same setting as {key}; give one of them")
         if name != key:
-            places.rename((*path, key), name)
+            places.rename((*path, name), (*path, key))
         if name == "evaluation_config" and isinstance(value, Mapping) and not is_expression(value):
             value = with_attribute_names(value, default, (*path, name), places)
         result[name] = value

@@ -40,7 +40,7 @@ from rllib_rnd.experiment.search import (
 )
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
 from rllib_rnd.options import Limits, check_value, import_path, option, parse_options
-from rllib_rnd.settings import ALIASES, PUBLIC_NAMES
+from rllib_rnd.settings import ALIASES, PUBLIC_NAMES, attribute_name
 from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
 
 
@@ -195,7 +195,7 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
         algorithm_class = resolve_algorithm(block.get("run"))
     default = base if base is not None else algorithm_class.get_default_config()
     config = _read_config(block, top, places)
-    _apply_overrides(config, (*top, "config"), places, overrides, base)
+    _apply_overrides(config, (*top, "config"), places, overrides, default)
     config = with_attribute_names(config, default, (*top, "config"), places)
     space = read_space(config, (*top, "config"), places)
     check_config(space, default, (*top, "config"), places)
@@ -285,12 +285,12 @@ def _read_config(block: Mapping[str, Any], top: KeyPath, places: Places) -> dict
         if key in config and config[key] != block[key]:
             raise places.error((*top, "config", key), f"{config[key]!r} differs from {block[key]!r} beside config")
         config[key] = block[key]
-        places.add((*top, "config", key), places.of((*top, key)))
+        places.rename((*top, "config", key), (*top, key))
     return config
 
 
 def _apply_overrides(
-    config: dict[str, Any], path: KeyPath, places: Places, overrides: Overrides, base: AlgorithmConfig | None
+    config: dict[str, Any], path: KeyPath, places: Places, overrides: Overrides, default: AlgorithmConfig
 ) -> None:
     for text in overrides.settings:
         key, equals, value = text.partition("=")
@@ -304,7 +304,7 @@ def _apply_overrides(
         if first not in config and other in config:
             first = other
         if first not in config and len(parts) > 1:
-            config[first] = copy.deepcopy(getattr(base, first, None)) or {}
+            config[first] = copy.deepcopy(getattr(default, attribute_name(first), None)) or {}
         option_of = Places(place)
         with option_of.at():
             parsed = parse_scalar(value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.yaml_file import ExperimentError
 
 
@@ -53,13 +54,16 @@ def _import_file(path: Path) -> ModuleType:
     # A name of its own, so that two files called config.py do not replace each other.
     digest = hashlib.sha1(str(path.resolve()).encode(), usedforsecurity=False).hexdigest()[:8]
     name = f"rllib_experiment_{path.stem}_{digest}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise ExperimentError(str(path), "", "cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except ConfigError as error:
+        place = f"{path}{_line_in_file(error, path)}"
+        raise ExperimentError(place, error.path, error.problem, error.allowed, error.nearest) from error
     except Exception as error:  # whatever the user's file raises is the user's to read, in one line
         line = _line_in_file(error, path)
         raise ExperimentError(f"{path}{line}", "", f"{type(error).__name__}: {error}") from error
@@ -68,11 +72,11 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _line_in_file(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError) and error.filename == str(path):
+    if isinstance(error, SyntaxError) and error.filename == str(path.resolve()):
         return f":{error.lineno}"
-    line, trace = "", error.__traceback__
+    line, trace, file = "", error.__traceback__, str(path.resolve())
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if trace.tb_frame.f_code.co_filename == file:
             line = f":{trace.tb_lineno}"
         trace = trace.tb_next
     return line

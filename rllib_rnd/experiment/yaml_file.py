@@ -42,7 +42,7 @@ class Places:
     def __init__(self, default: str) -> None:
         self.default = default
         self._places: dict[KeyPath, str] = {}
-        self._written: dict[KeyPath, str] = {}
+        self._written: dict[KeyPath, KeyPath] = {}
 
     def set(self, path: KeyPath, place: str) -> None:
         """Records the place of the value at ``path``; what lay under it before is forgotten."""
@@ -54,23 +54,24 @@ class Places:
         """Records the place of one value without touching the values under it."""
         self._places[path] = place
 
-    def rename(self, path: KeyPath, name: str) -> None:
-        """The value at ``path``, and all under it, is called ``name`` from now on; errors say what was written."""
-        renamed = (*path[:-1], name)
-        for known in [p for p in self._places if p[: len(path)] == path]:
-            self._places[renamed + known[len(path) :]] = self._places.pop(known)
-        self._written[renamed] = str(path[-1])
+    def rename(self, path: KeyPath, written: KeyPath) -> None:
+        """The value that was written at ``written`` is called ``path`` from now on; errors say what was written."""
+        self._written[path] = written
 
     def of(self, path: KeyPath) -> str:
         """Returns the place of ``path`` or of its nearest recorded parent."""
         for length in range(len(path), 0, -1):
-            if path[:length] in self._places:
-                return self._places[path[:length]]
+            for known in (path[:length], self.as_written(path[:length])):
+                if known in self._places:
+                    return self._places[known]
         return self.default
 
     def as_written(self, path: KeyPath) -> KeyPath:
         """The path in the words of the file."""
-        return tuple(self._written.get(path[: i + 1], part) for i, part in enumerate(path))
+        for length in range(len(path), 0, -1):
+            if path[:length] in self._written:
+                return self.as_written(self._written[path[:length]] + path[length:])
+        return path
 
     def error(
         self, path: KeyPath, problem: str, allowed: str | Sequence[Any] = "", nearest: object = None

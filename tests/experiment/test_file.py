@@ -213,6 +213,27 @@ def test_counts_may_be_written_as_1e3(tmp_path: Path) -> None:
     assert experiment.sample_config().minibatch_size == 1000
 
 
+def test_what_stands_beside_config_is_named_there(tmp_path: Path) -> None:
+    text = "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n  env_config:\n    size: 5\n"
+    with pytest.raises(ConfigError, match=r"x\.yaml:5: a\.env_config\.sise: unknown key"):
+        load(tmp_path, text.replace("size", "sise"))
+    with pytest.raises(ConfigError, match=r"--set env_config\.size=x: a\.env_config\.size: 'x' has the wrong type"):
+        load(tmp_path, text, settings=["env_config.size=x"])
+
+
+def test_an_override_starts_from_the_presets_own_value(tmp_path: Path) -> None:
+    text = "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n"
+    (experiment,) = load(tmp_path, text, settings=["intrinsic_reward.coeff=0.5"])
+    assert experiment.sample_config().intrinsic_reward == {"type": "rnd", "coeff": 0.5}
+
+
+def test_a_mistake_in_evaluation_has_its_place(tmp_path: Path) -> None:
+    text = GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", "evaluation_config: {backbone: {type: mpl}}")
+    text = text.replace("lambda: 0.9", "evaluation_interval: 1")
+    with pytest.raises(ConfigError, match=r"x\.yaml:6: first\.config\.evaluation_config\.backbone\.type: unknown"):
+        load(tmp_path, text)
+
+
 def test_evaluation_may_be_written_with_the_same_names(tmp_path: Path) -> None:
     (experiment,) = load(tmp_path, GOOD.replace("lr: 1e-3", "evaluation_config: {lambda: 0.5, explore: false}"))
     assert experiment.sample_config().evaluation_config == {"lambda_": 0.5, "explore": False}
@@ -254,6 +275,7 @@ experiments = {"a": {"run": "PPO", "env": "CartPole-v1", "config": {"lr": tune.c
         ("x = 1\n", "defines neither"),
         ("x = 1\nraise ValueError('no luck')\n", r"bad\.py:2: ValueError: no luck"),
         ("def f(:\n", r"bad\.py:1: SyntaxError"),
+        ("import rllib_rnd\nrllib_rnd.RNDConfig().training(gama=1)\n", r"bad\.py:2: gama: unknown training setting"),
     ],
 )
 def test_python_mistakes_are_one_line(tmp_path: Path, text: str, message: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -329,6 +330,9 @@ class Registry(Generic[T]):
             raise ConfigError(
                 where, f"{path!r} lacks {', '.join(missing)}", f"a class with all that {expected} asks for"
             )
+        name = getattr(found, "name", None)
+        if not (isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name)):
+            raise ConfigError(where, f"{path!r} has name = {name!r}", "lower-case letters, digits and underscores")
         base, options = getattr(self.base, "Options", object), getattr(found, "Options", None)
         if not (isinstance(options, type) and issubclass(options, base) and "__dataclass_fields__" in vars(options)):
             allowed = f"a subclass of {base.__module__}:{base.__qualname__} under @dataclass(frozen=True)"

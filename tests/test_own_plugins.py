@@ -45,6 +45,9 @@ class PlainOptions:
 class WithPlainOptions(MyReward):
     Options = PlainOptions
 
+class Misnamed(MyReward):
+    name = "My Reward"
+
 class UndecoratedOptions(IntrinsicOptions):
     bits: int = 3
 
@@ -121,6 +124,7 @@ def test_wrong_options_are_refused_where_they_stand(settings: dict[str, Any], pa
         ),
         ("auxiliary_loss", "my_plugins:MyReward", "is no auxiliary loss; allowed is a subclass of rllib_rnd"),
         ("intrinsic_reward", "math:pi", "is no intrinsic reward; allowed is"),
+        ("intrinsic_reward", "faulty_plugins:Misnamed", "has name = 'My Reward'; allowed is lower-case letters"),
         ("intrinsic_reward", "faulty_plugins:WithPlainOptions", "has Options = PlainOptions; allowed is a subclass of"),
         ("intrinsic_reward", "faulty_plugins:WithUndecoratedOptions", "under @dataclass(frozen=True)"),
     ],

@@ -79,9 +79,10 @@ def parse_dotted(text: str) -> KeyPath:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name most like ``name``, or None if nothing is similar."""
-    matches = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return matches[0] if matches else None
+    """Returns the known name most like ``name``, whatever their case, or None if nothing is similar."""
+    by_case = {str(k).lower(): str(k) for k in known}
+    matches = difflib.get_close_matches(str(name).lower(), by_case, n=1, cutoff=0.5)
+    return by_case[matches[0]] if matches else None
 
 
 def unknown_name_error(kind: str, name: str, known: Iterable[str], path: str = "") -> ConfigError:

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import ray
 
-from rllib_rnd.errors import ConfigError, at, dotted, join, parse_dotted, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, dotted, join, nearest_name, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.sampling.play import EnvironmentFailedError
 from rllib_rnd.training.nonfinite import NonFiniteTrainingError
@@ -58,6 +58,13 @@ def test_paths_are_joined_by_a_dot_or_an_index() -> None:
 def test_the_nearest_name_is_named() -> None:
     error = unknown_name_error("key", "gama", ["gamma", "lambda"], "gama")
     assert (error.path, error.nearest, error.allowed) == ("gama", "gamma", ["gamma", "lambda"])
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("rnd", "RND"), ("SND_V", "snd_v"), ("Clip_Parm", "clip_param"), ("zzz", None)]
+)
+def test_case_does_not_hide_a_name(name: str, nearest: str | None) -> None:
+    assert nearest_name(name, ["RND", "snd_v", "clip_param"]) == nearest
 
 
 def errors() -> list[Exception]:

@@ -121,8 +121,9 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
         """Draws every environment: N images ``[height, width, 3]`` uint8; None without a render mode."""
         return None if self.render_mode is None else self._pictures()
 
-    def _pictures(self) -> tuple[np.ndarray, ...]:
-        raise NotImplementedError("A class with render modes draws.")
+    def _pictures(self) -> tuple[np.ndarray, ...] | None:
+        """N pictures ``[height, width, 3]`` uint8; None where there is nothing to draw, and so no render mode."""
+        return None
 
     @property
     def can_clone_state(self) -> bool:

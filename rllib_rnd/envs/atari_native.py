@@ -34,6 +34,9 @@ from rllib_rnd.errors import ConfigError
 _NO_CAP = 2**30  # raw frames: half a year of play
 
 
+Infos = Mapping[str, np.ndarray]  # of all games, by name
+
+
 class NativeStep(NamedTuple):
     """What native code returns for N games: ``frame [N, H, W]``, ``[N]`` arrays, console memory or None."""
 
@@ -83,12 +86,21 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         """Makes what can be made without a seed; returns the number of actions."""
 
     @abc.abstractmethod
-    def _reset(self, seed: int | None) -> NativeStep:
+    def _reset(self, seed: int | None) -> tuple[np.ndarray, Infos]:
         """Resets all games, game i with ``seed + i``; without a seed the random streams go on."""
 
     @abc.abstractmethod
-    def _step(self, actions: np.ndarray) -> NativeStep:
-        """Steps all games; those that had ended are reset instead."""
+    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        """Steps all games, as gymnasium does; those that had ended are reset instead."""
+
+    @abc.abstractmethod
+    def _told(self, info: Infos) -> tuple[np.ndarray, np.ndarray | None]:
+        """Raw frames since each game began, ``[N]``, and the consoles' memory, ``[N, 128]``, where it is told."""
+
+    def _native(
+        self, obs: np.ndarray, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray, info: Infos
+    ) -> NativeStep:
+        return NativeStep(obs[:, 0], reward, terminated, truncated, info["lives"], *self._told(info))
 
     def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Resets every game; ``obs [N, K, H, W]`` uint8.
@@ -98,7 +110,9 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         """
         if seed is not None and not isinstance(seed, (int, np.integer)):
             raise ConfigError("seed", f"{seed!r} is not supported by native Atari environments", "one int")
-        new = self._reset(None if seed is None else int(seed))
+        obs, info = self._reset(None if seed is None else int(seed))
+        nothing = np.zeros(self.num_envs, bool)
+        new = self._native(obs, np.zeros(self.num_envs), nothing, nothing, info)
         if seed is not None:
             self._flicker_random = np.random.default_rng([int(seed), FLICKER_STREAM])
         self._was_done[:] = True
@@ -109,7 +123,7 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One agent step of every game: ``obs [N, K, H, W]``, then ``[N]`` arrays, then infos."""
         actions = np.asarray(actions)
-        new = self._step(actions if self._joystick is None else self._joystick[actions])
+        new = self._native(*self._step(actions if self._joystick is None else self._joystick[actions]))
         self._push(new.frame)
         self._was_done = new.terminated | new.truncated
         return self._observation(), new.reward.astype(np.float64), new.terminated, new.truncated, self._info(new)
@@ -166,23 +180,16 @@ class AleAtariVectorEnv(NativeAtariVectorEnv):
         )
         return int(self._env.single_action_space.n)
 
-    def _reset(self, seed: int | None) -> NativeStep:
+    def _reset(self, seed: int | None) -> tuple[np.ndarray, Infos]:
         obs, info = self._env.reset(seed=seed)
-        nothing = np.zeros(self.num_envs, bool)
-        return self._native(obs, np.zeros(self.num_envs), nothing, nothing, info)
+        return obs, info
 
-    def _step(self, actions: np.ndarray) -> NativeStep:
-        return self._native(*self._env.step(actions.astype(np.int64, copy=False)))
+    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        obs, reward, terminated, truncated, info = self._env.step(actions.astype(np.int64, copy=False))
+        return obs, reward, terminated, truncated, info
 
-    def _native(
-        self,
-        obs: np.ndarray,
-        reward: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        info: Mapping[str, np.ndarray],
-    ) -> NativeStep:
-        return NativeStep(obs[:, 0], reward, terminated, truncated, info["lives"], info["episode_frame_number"], None)
+    def _told(self, info: Infos) -> tuple[np.ndarray, np.ndarray | None]:
+        return info["episode_frame_number"], None
 
     def close_extras(self, **_: object) -> None:
         """Ends the threads."""
@@ -220,29 +227,21 @@ class EnvPoolAtariVectorEnv(NativeAtariVectorEnv):
         spec_arguments = {key: value for key, value in self._arguments.items() if key != "num_envs"}
         return int(envpool.make_spec(**spec_arguments).action_space.n)
 
-    def _reset(self, seed: int | None) -> NativeStep:
+    def _reset(self, seed: int | None) -> tuple[np.ndarray, Infos]:
         import envpool
 
         if self._env is None or seed is not None:
             first = int(np.random.SeedSequence().generate_state(1)[0] % 2**30) if seed is None else seed
             self._env = envpool.make_gymnasium(**self._arguments, env_seed=[first + i for i in range(self.num_envs)])
         obs, info = self._env.reset()
-        nothing = np.zeros(self.num_envs, bool)
-        return self._native(obs, np.zeros(self.num_envs), nothing, nothing, info)
+        return obs, info
 
-    def _step(self, actions: np.ndarray) -> NativeStep:
-        return self._native(*self._env.step(actions.astype(np.int32, copy=False)))
+    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        obs, reward, terminated, truncated, info = self._env.step(actions.astype(np.int32, copy=False))
+        return obs, reward, terminated, truncated, info
 
-    def _native(
-        self,
-        obs: np.ndarray,
-        reward: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        info: Mapping[str, np.ndarray],
-    ) -> NativeStep:
-        frame_number = info["elapsed_step"] * self.options.frame_skip
-        return NativeStep(obs[:, 0], reward, terminated, truncated, info["lives"], frame_number, info["ram"])
+    def _told(self, info: Infos) -> tuple[np.ndarray, np.ndarray | None]:
+        return info["elapsed_step"] * self.options.frame_skip, info["ram"]
 
     def close_extras(self, **_: object) -> None:
         """Ends the threads."""

@@ -51,7 +51,8 @@ class Settings:
     max_nonfinite_updates: int = option(20, "skipped updates in a row that end the training", low=1, logged=False)
     torch_threads: int | None = option(
         None,
-        "threads of each learner; null: all cores, shared, less those of runners that play meanwhile",
+        "threads of each learner; null: all cores (or OMP_NUM_THREADS), shared, less those of runners that play "
+        "meanwhile, but one where the network is too small to share",
         low=1,
         logged=False,
     )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+#: Floating point operations of one forward pass from which on threads are worth their waiting for each other; below,
+#: a second one wins nothing and costs a multiple where another process is busy (benchmarks/results/threads.md).
+WORTH_SHARING = 200e6
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Threads:
     """Threads of the processes on one machine.
 
     Attributes:
-        learner: torch threads of each learner.
+        learner: torch threads of each learner, at most: see `learner_threads`.
         runner: threads of each runner that plays: of its environments in C++, and of torch.
     """
 
@@ -31,28 +35,73 @@ def plan_threads(config: AlgorithmConfig, cores: int | None = None) -> Threads:
 
     Args:
         config: an `IntrinsicPPOConfig`.
-        cores: of this machine; None to count them.
+        cores: that may be used; None to count them.
     """
-    cores = cores or os.cpu_count() or 1
+    cores = cores or usable_cores()
     runners, learners = config.num_env_runners, max(1, config.num_learners)
     runner = cores if runners == 0 else max(1, min(int(config.num_cpus_per_env_runner), cores))
     left = cores - runners * runner if config.overlap_sampling else cores
     return Threads(learner=config.torch_threads or max(1, left // learners), runner=runner)
 
 
-def describe_processes(config: AlgorithmConfig, cores: int | None = None) -> str:
-    """One line for people: which processes there are, and with how many threads."""
-    cores = cores or os.cpu_count() or 1
-    threads, runners, learners = plan_threads(config, cores), config.num_env_runners, config.num_learners
-    playing = f"{runners} runner{_s(runners)} x {threads.runner} thread{_s(threads.runner)}"
-    learning = f"{learners} learner{_s(learners)} x {threads.learner} thread{_s(threads.learner)}"
+def learner_threads(config: AlgorithmConfig, flops: float, cores: int | None = None) -> int:
+    """Threads that a learner takes: those of `plan_threads`, or one where its work is too small to share.
+
+    Args:
+        config: an `IntrinsicPPOConfig`.
+        flops: floating point operations of one forward pass of policy and critics.
+        cores: that may be used; None to count them.
+    """
+    planned = plan_threads(config, cores).learner
+    return planned if config.torch_threads is not None or flops >= WORTH_SHARING else 1
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: those of the machine, or fewer if the user says so in ``OMP_NUM_THREADS``."""
+    # By affinity: containers and batch systems hand out parts of a machine.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = _omp_num_threads()
+    return max(1, min(cores, int(wanted))) if wanted.isdecimal() else cores
+
+
+def _omp_num_threads() -> str:
+    """``OMP_NUM_THREADS`` as the user set it: Ray sets it in its workers to the CPUs that it reserves for them."""
+    if not ray.is_initialized() or ray.get_runtime_context().worker.mode != ray.WORKER_MODE:
+        return os.environ.get("OMP_NUM_THREADS", "")
+    try:  # what a process began with, before Ray's own code ran in it
+        began = Path("/proc/self/environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+    return dict(entry.partition("=")[::2] for entry in began.split("\0")).get("OMP_NUM_THREADS", "")
+
+
+def describe_processes(
+    config: AlgorithmConfig, native_envs: bool, flops: float | None = None, cores: int | None = None
+) -> str:
+    """One line for people: which processes there are, and with how many threads.
+
+    Args:
+        config: an `IntrinsicPPOConfig`.
+        native_envs: whether environments are stepped by threads in C++.
+        flops: see `learner_threads`; None: not known yet.
+        cores: that may be used; None to count them.
+    """
+    cores = cores or usable_cores()
+    plan, runners, learners = plan_threads(config, cores), config.num_env_runners, config.num_learners
+    of_learner = count(plan.learner if flops is None else learner_threads(config, flops, cores), "thread")
+    if flops is None and config.torch_threads is None and plan.learner > 1:
+        of_learner = f"1 thread, or {plan.learner} if its work is worth sharing"
+    playing = f"{count(runners, 'runner')} x {count(plan.runner, 'thread')}"
+    learning = f"{count(learners, 'learner')} x {of_learner}"
     if runners == 0:
-        playing = f"the main process plays (environments in C++: {threads.runner} thread{_s(threads.runner)})"
+        native = f" (environments in C++: {count(plan.runner, 'thread')})" if native_envs else ""
+        playing = f"the main process plays{native}"
     if learners == 0:
-        learning = f"the main process learns ({threads.learner} thread{_s(threads.learner)})"
+        learning = f"the main process learns ({of_learner})"
     order = "at the same time" if config.overlap_sampling else "in turn"
-    return f"{playing}, {learning}, {order}; {cores} core{_s(cores)} here"
+    return f"{playing}, {learning}, {order}; {count(cores, 'core')} to use"
 
 
-def _s(count: int) -> str:
-    return "" if count == 1 else "s"
+def count(number: int, what: str) -> str:
+    """A number of things in words: 1 core, 2 cores."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

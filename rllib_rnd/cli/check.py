@@ -74,8 +74,9 @@ def _check_experiment(experiment: Experiment) -> None:
     except Exception as error:  # whatever an environment or a network raises is the answer of the check
         reason = (str(error).strip().splitlines() or [""])[-1]
         raise fail(f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR) from error
-    from rllib_rnd.envs import backend_note
+    from rllib_rnd.envs import backend_note, steps_in_threads
     from rllib_rnd.threads import describe_processes
+    from rllib_rnd.training.work import forward_flops
 
     try:
         module = algorithm.get_module()
@@ -88,7 +89,8 @@ def _check_experiment(experiment: Experiment) -> None:
             say(f"backend       {note}")
         wanted = experiment.sample_config()  # at the file's own size
         if isinstance(wanted, IntrinsicPPOConfig):
-            say(f"processes     {describe_processes(wanted)}")
+            native = steps_in_threads(wanted.env, dict(wanted.env_config))
+            say(f"processes     {describe_processes(wanted, native, forward_flops(wanted, learner_module.get()))}")
         print_parameters(learner_module.get())
         if isinstance(wanted, IntrinsicPPOConfig):  # RLlib's own algorithms collect episodes, not rollouts
             print_memory(wanted, module)

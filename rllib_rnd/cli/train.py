@@ -15,6 +15,7 @@ from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
+from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import build_scheduler, build_search
@@ -199,7 +200,8 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     tuner = _tuner(job, options, stopper, callbacks)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
-        say(f"Processes: {describe_processes(config)}.")
+        native = steps_in_threads(config.env, dict(config.env_config))
+        say(f"Processes: {describe_processes(config, native)}.")
     display.start()
     results, crash = None, None
     try:

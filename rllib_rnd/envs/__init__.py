@@ -9,6 +9,7 @@ from rllib_rnd.envs.registry import (
     make_env,
     make_vector_env,
     register_environments,
+    steps_in_threads,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "make_env",
     "make_vector_env",
     "register_environments",
+    "steps_in_threads",
 ]

@@ -18,6 +18,9 @@ from rllib_rnd.options import parse_options
 
 Options = TypeVar("Options")
 
+#: Backends whose environments are stepped by threads in C++.
+NATIVE_BACKENDS = ("ale", "envpool")
+
 
 class FrameStack(NamedTuple):
     """How the frames of an observation lie on its axis 0: ``size`` of them, the newest last or first."""

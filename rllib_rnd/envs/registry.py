@@ -10,7 +10,7 @@ import gymnasium as gym
 from gymnasium.vector import VectorEnv
 
 from rllib_rnd.envs import atari, by_id, catch, deep_sea, doom, mario, minigrid, pixels, point_maze, warehouse
-from rllib_rnd.envs.family import EnvironmentFamily, FrameStack, check_num_envs
+from rllib_rnd.envs.family import NATIVE_BACKENDS, EnvironmentFamily, FrameStack, check_num_envs
 from rllib_rnd.errors import ConfigError
 
 _FAMILIES: tuple[EnvironmentFamily[Any], ...] = (
@@ -117,6 +117,16 @@ def backend_note(env_id: str, env_config: Mapping[str, Any] | None = None) -> st
     """
     found = find_family(env_id).find_backend(env_id, env_config or {})
     return None if found is None else f"{found[0]} ({found[1]})"
+
+
+def steps_in_threads(env_id: str, env_config: Mapping[str, Any] | None = None) -> bool:
+    """Whether environments are stepped by threads in C++.
+
+    Raises:
+        ConfigError: as `make_vector_env`.
+    """
+    found = find_family(env_id).find_backend(env_id, env_config or {})
+    return found is not None and found[0] in NATIVE_BACKENDS
 
 
 def _gymnasium_entry(env_id: str, render_mode: str | None = None, **env_config: object) -> gym.Env:

@@ -29,6 +29,7 @@ _SHOWN = (
     ("rooms / episode", "rooms_per_episode_mean"),
     ("positions visited", "positions_visited"),
     ("farthest progress", "progress_max"),
+    ("learner threads", "learner_threads"),
     ("environment failures", "env_failures"),
     ("hanging runners", "hanging_env_runners"),
     ("intrinsic reward", "intrinsic_reward_mean"),

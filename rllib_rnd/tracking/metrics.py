@@ -54,6 +54,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("learn_s", ("timers/learn_s", "timers/learner_update_timer"), "learning, s/iteration", "seconds"),
     Metric("sync_s", ("timers/sync_s", "timers/synch_weights"), "weight transport, s/iteration", "seconds"),
+    Metric("learner_threads", (_LEARNER + "threads",), "threads of each learner", "count"),
     Metric("return_mean", (_RUNNERS + "episode_return_mean",), "mean raw return of recent episodes"),
     Metric("return_max", (_RUNNERS + "episode_return_max",), "best raw return of recent episodes"),
     Metric("episode_len_mean", (_RUNNERS + "episode_len_mean",), "mean length of recent episodes, agent steps"),

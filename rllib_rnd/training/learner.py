@@ -30,19 +30,17 @@ from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
-from rllib_rnd.threads import plan_threads
+from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
 from rllib_rnd.training.nonfinite import NonFiniteUpdates
 from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches
 from rllib_rnd.training.pretraining import Pretraining
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
+from rllib_rnd.training.work import CPU_MICRO_BATCH, forward_flops
 
 #: Rollouts of all runners, in their order, or references to them.
 Rollouts = Sequence[Rollout | ray.ObjectRef]
-
-# Samples per pass that keep a CPU's temporaries small enough for its caches and large enough for its cores.
-_CPU_MICRO_BATCH = 1024
 
 
 class IntrinsicPPOLearner(TorchLearner):
@@ -55,6 +53,8 @@ class IntrinsicPPOLearner(TorchLearner):
         torch.set_num_threads(plan_threads(self.config).learner)
         super().build()
         module, config = self.trained_module, self.config
+        if self._device.type == "cpu":
+            torch.set_num_threads(learner_threads(config, forward_flops(config, module)))
         minibatches = config.minibatches_per_epoch()
         samples = config.samples_per_iteration() // max(1, config.num_learners) // minibatches
         check_minibatches(module.rewards(), module.auxiliaries(), samples)
@@ -82,7 +82,7 @@ class IntrinsicPPOLearner(TorchLearner):
     def _settings(self) -> PPOSettings:
         config, micro_batch_size = self.config, self.config.micro_batch_size
         if micro_batch_size is None and self._device.type == "cpu":
-            micro_batch_size = _CPU_MICRO_BATCH
+            micro_batch_size = CPU_MICRO_BATCH
         return PPOSettings(
             clip_param=float(self._clip_param.get_current_value()),
             entropy_coeff=float(self._entropy_coeff.get_current_value()),
@@ -163,7 +163,7 @@ class IntrinsicPPOLearner(TorchLearner):
             self.trained_module.backbone.requires_grad_(False)
         started = time.perf_counter()
         rollout = self.own_share(rollouts)
-        self._log({"transfer_s": time.perf_counter() - started})
+        self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
         if self._is_usable(rollout):
             self._log(self.ppo_update.train_on(self.prepare(rollout)))
             with torch.no_grad():

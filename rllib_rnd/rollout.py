@@ -132,6 +132,18 @@ class Rollout:
         return ~self.is_first[1:]
 
     @property
+    def new_obs(self) -> torch.Tensor:
+        """``[T + 1, N]`` bool, as a tensor: every observation once, reset observations included.
+
+        ``obs_T`` comes again as ``obs_0`` of the next rollout. It is counted here where a step led to it, and there
+        where a reset did, with the step that goes on from it.
+        """
+        new = torch.ones_like(self.is_first)
+        new[0] = self.is_first[0]
+        new[-1] = ~self.is_first[-1]
+        return new
+
+    @property
     def num_bytes(self) -> int:
         """Bytes held by all arrays."""
         return sum(int(getattr(self, name).nbytes) for name in ARRAYS)
@@ -218,6 +230,11 @@ class Rollout:
         """`newest_frame` of all T * N samples, a view where there is one: ``[T * N, *frame_shape]``."""
         first = self.frame_stack - 1 + offset
         frames = self.frames[first : first + self.num_steps]
+        return frames.reshape(-1, *frames.shape[2:])
+
+    def all_newest_frames(self) -> torch.Tensor:
+        """Newest frames of ``obs_0 .. obs_T``, a view where there is one: ``[(T + 1) * N, *frame_shape]``."""
+        frames: torch.Tensor = self.frames[self.frame_stack - 1 :]
         return frames.reshape(-1, *frames.shape[2:])
 
     def _episode_first_frame(self) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,20 @@ class IntrinsicOptions:
     )
     normalize_reward: bool = option(True, "divide by the running std of the discounted past sum of rewards; RND: True")
     clip_reward: float | None = option(None, "limit of the reward's size after normalisation; null: none", low=0.0)
+
+
+class Visits(NamedTuple):
+    """Observations of a rollout in the order of time.
+
+    Attributes:
+        frames: ``[B, *frame_shape]``, their newest frames.
+        counted: ``[B]`` bool, those that no other rollout counts.
+        paid: ``[B]`` bool, those of them that a step is rewarded for, in the order of valid steps.
+    """
+
+    frames: Tensor
+    counted: Tensor
+    paid: Tensor
 
 
 IntrinsicOptionsT = TypeVar("IntrinsicOptionsT", bound=IntrinsicOptions, covariant=True)
@@ -71,7 +85,10 @@ class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
 
     @abc.abstractmethod
     def update_statistics(self, rollout: Rollout) -> None:
-        """Adds a rollout's valid observations to the input statistics (over all learners). Called last."""
+        """Adds the observations that ``compute`` reads to the input statistics (over all learners). Called last.
+
+        Each is added once: `Rollout.valid` tells those that steps lead to, `Rollout.new_obs` all of them.
+        """
 
     @abc.abstractmethod
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
@@ -101,6 +118,17 @@ class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
     def rewarded_frames(self, rollout: Rollout) -> Tensor:
         """Newest frames of the observations that steps are rewarded for (``reward_on``): ``[T * N, *frame_shape]``."""
         return rollout.newest_frames(offset=int(self.options.reward_on == "next"))
+
+    def visited(self, rollout: Rollout) -> Visits:
+        """All that a rollout visits, for rewards that remember states: reset observations are visits as well.
+
+        Each is counted in one rollout only, that which rewards it or goes on from it.
+        """
+        if self.options.reward_on == "current":
+            counted = torch.ones_like(rollout.valid)
+            return Visits(rollout.newest_frames(), counted.flatten(), rollout.valid.flatten())
+        paid = torch.cat([torch.zeros_like(rollout.valid[:1]), rollout.valid])
+        return Visits(rollout.all_newest_frames(), rollout.new_obs.flatten(), paid.flatten())
 
     def use_backbone(self, backbone: Backbone) -> None:
         """Called once, after construction, with the policy's backbone, for rewards on its features (does nothing).

@@ -44,6 +44,8 @@ class Count(IntrinsicReward[CountOptions]):
     Bellemare et al. 2016, "Unifying Count-Based Exploration and Intrinsic Motivation" (arXiv:1606.01868), eq. 3,
     with N counted in a hash table as by Tang et al. 2017, "#Exploration" (arXiv:1611.04717), section 2.2.
 
+    A reset visits its state too, though nobody is paid for it: coming back to where episodes begin is no news.
+
     N is exact within a rollout too: visits of earlier rollouts (of all learners), plus those earlier in this one,
     in the order of flat indices ``t * N + n`` (as if the environments had stepped one after another), plus the
     visit itself. Visits that other learners make in the same rollout are seen from the next one on. Random play
@@ -71,25 +73,24 @@ class Count(IntrinsicReward[CountOptions]):
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
         """Counts the visits of a rollout, over all learners; the first one also sets the scale of ``simhash``."""
-        valid = rollout.valid.flatten()
+        visits = self.visited(rollout)
         if self.simhash is not None:
-            self.simhash.fit(self.rewarded_frames(rollout), valid)
-        visits = torch.bincount(self._buckets(rollout)[valid], minlength=len(self.counts))
-        self.counts += all_reduce_sum(visits)
+            self.simhash.fit(visits.frames, visits.counted)
+        buckets = self._buckets(visits.frames)[visits.counted]
+        self.counts += all_reduce_sum(torch.bincount(buckets, minlength=len(self.counts)))
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features."""
-        valid = rollout.valid.flatten()
-        buckets = self._buckets(rollout)[valid]
-        visits = self.counts[buckets] + earlier_occurrences(buckets) + 1
-        r_t = torch.zeros(len(valid), device=valid.device)
-        r_t[valid] = self.options.beta * visits.float().rsqrt()
-        return r_t.reshape(rollout.num_steps, rollout.num_envs), {}
+        visits = self.visited(rollout)
+        buckets = self._buckets(visits.frames)[visits.counted]
+        number = self.counts[buckets] + earlier_occurrences(buckets) + 1
+        r_t = torch.zeros_like(rollout.reward)
+        r_t[rollout.valid] = self.options.beta * number[visits.paid[visits.counted]].float().rsqrt()
+        return r_t, {}
 
-    def _buckets(self, rollout: Rollout) -> Tensor:
-        """``[T * N]`` int64, 0 to ``2^table_bits - 1``."""
-        frames = self.rewarded_frames(rollout)
+    def _buckets(self, frames: Tensor) -> Tensor:
+        """Frames ``[B, ...]`` -> ``[B]`` int64, 0 to ``2^table_bits - 1``."""
         keys = hash_observations(frames) if self.simhash is None else self.simhash(frames)
         bits = self.options.table_bits
         return (keys * _FIBONACCI >> 64 - bits) & 2**bits - 1

@@ -72,10 +72,30 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
     def terms(
         self, rollout: Rollout, features: dict[str, torch.Tensor], index: torch.Tensor, generator: torch.Generator
     ) -> LossTerms:
-        """``rnd_predictor_loss``: the squared error, mean over features, of the samples that the mask keeps.
+        """``rnd_predictor_loss``, see `distil`."""
+        return {
+            "rnd_predictor_loss": self.distil(
+                lambda kept: self.inputs(rollout, kept), features["target"], index, generator
+            )
+        }
+
+    def distil(
+        self,
+        inputs: Callable[[torch.Tensor], torch.Tensor],
+        target: torch.Tensor,
+        index: torch.Tensor,
+        generator: torch.Generator,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The predictor's squared error, mean over features, of the samples that the mask keeps: sum and count.
 
         The mask is drawn first, and the predictor runs on kept samples only. Count: kept samples, or with the
         element mask kept elements / D, so that both have the scale of a mean per sample.
+
+        Args:
+            inputs: indices ``[b]`` -> what the predictor reads.
+            target: what it is to say, by index.
+            index: ``[B]`` samples.
+            generator: of the mask.
         """
         by_element = self.options.mask_granularity == "element"
         draw_shape = (index.shape[0], self.options.feature_dim) if by_element else (index.shape[0],)
@@ -85,12 +105,12 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
         if len(kept_index) == 0:
             # Every parameter still takes part in the graph, as gradient averaging over learners expects.
             zero = torch.stack([p.sum() for p in self.predictor.parameters()]).sum() * 0.0
-            return {"rnd_predictor_loss": (zero, zero.detach().clone())}
-        squared = (self.predictor(self.inputs(rollout, kept_index)) - features["target"][kept_index]).square()
+            return zero, zero.detach().clone()
+        squared = (self.predictor(inputs(kept_index)) - target[kept_index]).square()
         if by_element:
             weight = keep.to(squared.dtype) / self.options.feature_dim
-            return {"rnd_predictor_loss": ((squared * weight).sum(), weight.sum())}
-        return {"rnd_predictor_loss": (squared.mean(dim=1).sum(), count_samples(kept_index))}
+            return (squared * weight).sum(), weight.sum()
+        return squared.mean(dim=1).sum(), count_samples(kept_index)
 
     def _reduce(self, error: torch.Tensor) -> torch.Tensor:
         squared = error.square()

@@ -13,7 +13,7 @@ from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
 from rllib_rnd.options import option
-from rllib_rnd.plugin import Spaces
+from rllib_rnd.plugin import LossTerms, Spaces
 from rllib_rnd.rollout import Rollout
 
 
@@ -40,7 +40,7 @@ class NovelD(RND):
     RND, x the newest frame. "First time" compares the bytes of newest frames (`EpisodicCounts`); an episode's first
     observation counts as seen.
 
-    Everything else (networks, statistics, loss) is that of `RND`.
+    Networks and options are those of `RND`; its statistics and its loss take in the reset observations as well.
 
     Attributes:
         episode_counts: visits in the current episodes.
@@ -62,13 +62,34 @@ class NovelD(RND):
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
-        """``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
+        """``[T, N]`` (0 on reset steps) and the target's features ``[T * N, D]``: ``target`` of ``obs_{t+1}``,
+        ``target_t`` of ``obs_t``."""
         novelty, target = self._novelty(rollout)
-        frames = rollout.frames[rollout.frame_stack - 1 :].flatten(0, 1)
-        keys = hash_observations(frames).reshape(novelty.shape)
+        keys = hash_observations(rollout.all_newest_frames()).reshape(novelty.shape)
         visits = self.episode_counts.count_rollout(keys, rollout.is_first)
         gain = (novelty[1:] - self.options.alpha * novelty[:-1]).clamp(min=0.0)
-        return torch.where(visits == 1, gain, 0.0), {"target": target[rollout.num_envs :]}
+        num_envs = rollout.num_envs
+        features = {"target": target[num_envs:], "target_t": target[:-num_envs]}
+        return torch.where(visits == 1, gain, 0.0), features
+
+    def terms(
+        self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator
+    ) -> LossTerms:
+        """``rnd_predictor_loss`` as of RND, and of the reset observations that episodes begin with.
+
+        Their novelty is subtracted from that of an episode's first step, and no step leads to them.
+        """
+        total, count = super().terms(rollout, features, index, generator)["rnd_predictor_loss"]
+        first = index[rollout.is_first.flatten()[index]]
+        first_total, first_count = self.distil(
+            lambda kept: self.normalize_frames(rollout.newest_frame(kept)), features["target_t"], first, generator
+        )
+        return {"rnd_predictor_loss": (total + first_total, count + first_count)}
+
+    @torch.no_grad()
+    def update_statistics(self, rollout: Rollout) -> None:
+        """Adds the newest frame of every observation once to the per-element moments, over all learners."""
+        self.obs_moments.update(rollout.all_newest_frames(), rollout.new_obs.flatten())
 
     def _novelty(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Novelty of ``obs_0 .. obs_T``, ``[T + 1, N]``, and the target's features of them, ``[(T + 1) * N, D]``."""

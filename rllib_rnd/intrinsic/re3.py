@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, Visits
 from rllib_rnd.intrinsic.networks import ObservationEncoder
 from rllib_rnd.modules.distributed import all_reduce_sum, rank, world_size
 from rllib_rnd.options import option
@@ -40,7 +40,8 @@ class RE3(IntrinsicReward[RE3Options]):
     normalised by the moments of the first statistics (random play), and only by those, so that y never changes.
 
     Neighbours come from the rollout itself, in both directions of time, and from the last ``capacity`` features of
-    earlier ones, both of all environments and learners; all must call ``compute`` equally often.
+    earlier ones, both of all environments and learners; all must call ``compute`` equally often. Reset observations are
+    neighbours too, though nobody is paid for them.
 
     Attributes:
         memory: ``[capacity, D]``, features of earlier rollouts, a ring.
@@ -70,25 +71,25 @@ class RE3(IntrinsicReward[RE3Options]):
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
         """Remembers the features of a rollout, of all learners; the first one also sets the encoder's moments."""
-        moments = self.encoder.moments
+        moments, visits = self.encoder.moments, self.visited(rollout)
         if moments is not None and moments.count == 0:
-            self.encoder.update_moments(self.rewarded_frames(rollout), rollout.valid.flatten())
+            self.encoder.update_moments(visits.frames, visits.counted)
             self._encoded = None
-        y = _of_all_learners(self._encode(rollout)[rollout.valid.flatten()])
+        y = _of_all_learners(self._encode(rollout, visits)[visits.counted])
         self._encoded = None
         self._remember(y)
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features."""
-        valid = rollout.valid.flatten()
-        y = self._encode(rollout)[valid]
+        visits = self.visited(rollout)
+        y = self._encode(rollout, visits)
         known = self.memory[: min(int(self.written), self.options.capacity)]
+        points = torch.cat([known, _of_all_learners(y[visits.counted])])
+        r_t = torch.zeros_like(rollout.reward)
         # The nearest of all is y itself, hence one more.
-        distance = kth_distance(y, torch.cat([known, _of_all_learners(y)]), self.options.num_neighbors + 1)
-        r_t = torch.zeros(len(valid), device=valid.device)
-        r_t[valid] = distance.log1p()
-        return r_t.reshape(rollout.num_steps, rollout.num_envs), {}
+        r_t[rollout.valid] = kth_distance(y[visits.paid], points, self.options.num_neighbors + 1).log1p()
+        return r_t, {}
 
     @torch.no_grad()
     def normalize(self, r_t: Tensor, valid: Tensor, update: bool = True) -> Tensor:
@@ -96,10 +97,10 @@ class RE3(IntrinsicReward[RE3Options]):
         steps = float(self.reward_filter.moments.count)
         return super().normalize(r_t, valid, update) * (1.0 - self.options.decay) ** steps
 
-    def _encode(self, rollout: Rollout) -> Tensor:
-        """``[T * N, D]``, computed once for the reward of a rollout and for remembering it."""
+    def _encode(self, rollout: Rollout, visits: Visits) -> Tensor:
+        """``[B, D]``, computed once for the reward of a rollout and for remembering it."""
         if self._encoded is None or self._encoded[0] is not rollout:
-            y = torch.cat([self.encoder(frames) for frames in self.rewarded_frames(rollout).split(CHUNK)])
+            y = torch.cat([self.encoder(frames) for frames in visits.frames.split(CHUNK)])
             self._encoded = (rollout, y)
         return self._encoded[1]
 

@@ -76,8 +76,7 @@ class RIDE(TransitionReward[RIDEOptions]):
 
     def _visits(self, rollout: Rollout) -> Tensor:
         """``[T, N]`` visits of ``obs_{t+1}`` in its episode."""
-        newest = rollout.frames[rollout.frame_stack - 1 :]
-        keys = hash_observations(newest.flatten(0, 1)).view(-1, rollout.num_envs)
+        keys = hash_observations(rollout.all_newest_frames()).view(-1, rollout.num_envs)
         return self.counts.count_rollout(keys, rollout.is_first)
 
     def terms(

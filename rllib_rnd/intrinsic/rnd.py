@@ -89,13 +89,13 @@ class RND(Distillation[RNDOptions]):
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
-        """Adds the newest frames of all valid ``obs_{t+1}`` to the per-element moments, over all learners.
+        """Adds the newest frames of all rewarded observations to the per-element moments, over all learners.
 
         The learner calls it at the end of its update, after the rewards of the rollout and the training on
         it: both then see the same statistics (frozen in between), and so do the target features kept from
         the rewards.
         """
-        self.obs_moments.update(rollout.newest_frames(offset=1), rollout.valid.flatten())
+        self.obs_moments.update(self.rewarded_frames(rollout), rollout.valid.flatten())
 
     def inputs(self, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
         """Normalised newest frames of the rewarded observations, as the networks read them."""

@@ -60,13 +60,12 @@ class TransitionReward(IntrinsicReward[TransitionOptionsT]):
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
-        """Sets the metrics; adds all valid ``obs_{t+1}`` to the encoder's moments, if it has any (float vectors)."""
+        """Sets the metrics; adds every observation once to the encoder's moments, if it has any (float vectors)."""
         self.metrics = self.watch.compare(lambda index: self.encoder(rollout.obs(index)))
         if self.encoder.moments is not None:
-            index = torch.arange(rollout.num_envs, (rollout.num_steps + 1) * rollout.num_envs)
             # In one piece, since learners with different numbers of environments must sum equally often.
-            obs_tp1 = rollout.obs(index.to(rollout.frames.device))
-            self.encoder.update_moments(obs_tp1, rollout.valid.flatten())
+            index = torch.arange((rollout.num_steps + 1) * rollout.num_envs, device=rollout.frames.device)
+            self.encoder.update_moments(rollout.obs(index), rollout.new_obs.flatten())
 
     def transitions(self, rollout: Rollout, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """``phi_t`` and ``phi_{t+1}`` ``[B, D]`` with gradient, and ``a_t [B, ...]``, of flat indices ``[B]``.

@@ -57,13 +57,22 @@ def test_environments_share_counts_in_the_order_of_their_numbers() -> None:
     torch.testing.assert_close(r_t, roots(1, 1, 2, 2, 3, 3).reshape(2, 3))
 
 
-def test_episodes_make_no_difference_and_reset_steps_do_not_count() -> None:
-    data = scripted([[A], [B], [B], [B], [B]], first=[(0, 0), (3, 0)])
+def test_episodes_make_no_difference_and_resets_visit_without_pay() -> None:
+    data = scripted([[A], [B], [B], [B], [B], [A]], first=[(0, 0), (3, 0)])
     reward = counter()
     r_t = reward.compute(data)[0][:, 0]
-    torch.testing.assert_close(r_t, torch.tensor([1.0, 2**-0.5, 0.0, 3**-0.5]))
+    torch.testing.assert_close(r_t, torch.tensor([1.0, 2**-0.5, 0.0, 4**-0.5, 2**-0.5]))
     reward.update_statistics(data)
-    assert reward.counts.sum() == 3
+    assert reward.counts.sum() == 6
+
+
+def test_a_reset_at_the_end_of_a_rollout_is_counted_by_the_next() -> None:
+    first, then = scripted([[B], [B], [A]], first=[(2, 0)]), scripted([[A], [A], [B]], first=[(0, 0)])
+    reward = counter()
+    for data, wanted in ((first, [1.0, 0.0]), (then, [2**-0.5, 2**-0.5])):
+        assert reward.compute(data)[0][:, 0].tolist() == pytest.approx(wanted)
+        reward.update_statistics(data)
+    assert reward.counts.sum() == 4
 
 
 def test_the_current_observation_can_be_rewarded_instead() -> None:
@@ -76,15 +85,17 @@ def test_many_rollouts_agree_with_a_dictionary(kind: str) -> None:
     data, state = short_episodes(60, 5, states=7)
     reward = make("count", beta=1.0, hash=kind, simhash_bits=60, space=vector_space(7))
     reward.update_statistics(data)  # as with random play: counts, and the scale of simhash
-    seen = Counter(state[1:][data.valid].tolist())
+    seen = Counter(state[data.new_obs].tolist())
     for seed in (1, 2):
         data, state = short_episodes(60, 5, states=7, seed=seed)
         wanted = torch.zeros(60, 5)
-        for t in range(60):
+        for t in range(-1, 60):
             for n in range(5):
-                if data.valid[t, n]:
+                if t >= 0 and data.valid[t, n]:
                     seen[int(state[t + 1, n])] += 1
                     wanted[t, n] = seen[int(state[t + 1, n])] ** -0.5
+                elif t < 59 and data.is_first[t + 1, n]:
+                    seen[int(state[t + 1, n])] += 1
         torch.testing.assert_close(reward.compute(data)[0], wanted)
         assert torch.equal(reward.compute(data)[0], reward.compute(data)[0])  # reading changes nothing
         reward.update_statistics(data)
@@ -136,7 +147,7 @@ def test_a_table_that_is_too_small_rewards_too_little_and_never_too_much() -> No
     assert small.counts.shape == (2,)
     for reward in (full, small):
         reward.update_statistics(data)
-    assert full.counts.sum() == small.counts.sum() == data.valid.sum()
+    assert full.counts.sum() == small.counts.sum() == data.new_obs.sum()
     r_full, r_small = (reward.compute(data)[0] for reward in (full, small))
     assert bool((r_small <= r_full).all()) and r_small.sum() < 0.7 * r_full.sum()
 
@@ -144,9 +155,9 @@ def test_a_table_that_is_too_small_rewards_too_little_and_never_too_much() -> No
 def test_different_states_meet_in_a_bucket_as_rarely_as_they_should() -> None:
     frames = torch.arange(4000).reshape(-1, 1, 1).float()
     reward = make("count", vector_space(1), table_bits=16)
-    buckets = reward._buckets(scripted(frames.tolist()))
-    # Expected for random buckets: 3999 - 65536 (1 - exp(-3999 / 65536)) = 120, deviation about 11.
-    assert 70 < 3999 - len(buckets.unique()) < 170
+    buckets = reward._buckets(frames)
+    # Expected for random buckets: 4000 - 65536 (1 - exp(-4000 / 65536)) = 120, deviation about 11.
+    assert 70 < 4000 - len(buckets.unique()) < 170
     assert int(buckets.min()) >= 0 and int(buckets.max()) < 2**16
 
 

@@ -95,4 +95,4 @@ def test_counts_within_a_rollout_are_each_learners_own(learners: list[dict[str, 
     alone, r_t = play("count", 0, 5)
     together = torch.cat([saved["count"]["rewards"] for saved in learners], dim=1)
     assert bool((together >= r_t - 1e-9).all()) and bool((together > r_t).any())
-    assert alone.counts.sum() == sum(int(data.valid.sum()) for data in rollouts()[:2])
+    assert alone.counts.sum() == sum(int(data.new_obs.sum()) for data in rollouts()[:2])

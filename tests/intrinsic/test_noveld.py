@@ -120,7 +120,7 @@ def test_only_the_predictor_learns_and_loss_reuses_the_target() -> None:
     features = reward.compute(data)[1]
     reward.target.register_forward_hook(lambda *args: pytest.fail("the target ran again"))
     terms = all_losses(reward, data, features=features)
-    assert list(terms) == ["rnd_predictor_loss"] and terms["rnd_predictor_loss"][1] == 17
+    assert list(terms) == ["rnd_predictor_loss"] and terms["rnd_predictor_loss"][1] == 17 + 1  # the reset observation
     total_loss(terms).backward()
     assert all(bool(p.grad.any()) for p in reward.predictor.parameters())
     assert all(p.grad is None and not p.requires_grad for p in reward.target.parameters())

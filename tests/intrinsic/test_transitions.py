@@ -135,13 +135,14 @@ def test_metrics_show_how_far_features_spread_and_move(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_statistics_are_those_of_valid_next_observations_and_move_only_when_told(name: str) -> None:
+def test_statistics_are_those_of_all_observations_and_move_only_when_told(name: str) -> None:
     reward, data = make(name, gym.spaces.Box(-9, 9, (3, 5)), frame_stack=3), random_rollout((5,), T, N, 3)
+    data.is_first[0, 0] = data.is_first[-1, 2] = True  # counted here, and in the next rollout
     reward.update_statistics(data)
-    valid = data.valid.flatten()
-    obs_tp1 = data.obs(torch.arange(N, (T + 1) * N))[valid].double()
-    torch.testing.assert_close(reward.encoder.moments.mean, obs_tp1.mean(0))
-    torch.testing.assert_close(reward.encoder.moments.var, obs_tp1.var(0, unbiased=False))
+    once = torch.cat([torch.tensor([0]), torch.arange(N, (T + 1) * N - 1)])
+    observed = data.obs(once).double()
+    torch.testing.assert_close(reward.encoder.moments.mean, observed.mean(0))
+    torch.testing.assert_close(reward.encoder.moments.var, observed.var(0, unbiased=False))
     before = {key: b.clone() for key, b in reward.encoder.named_buffers()}
     all_losses(reward, random_rollout((5,), T, N, 3, seed=9))
     assert all(torch.equal(before[key], b) for key, b in reward.encoder.named_buffers())

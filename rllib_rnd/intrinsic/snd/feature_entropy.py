@@ -141,15 +141,15 @@ class FeatureEntropy(IntrinsicReward[FeatureEntropyOptions]):
         if len(index) < 2:
             zero = torch.stack([p.sum() for p in self.parameters()]).sum() * 0.0
             return {"entropy_encoder_loss": (zero, zero.detach().clone())}
-        options = self.options
+        options, read = self.options, self._read(rollout, index)
         regulariser = (options.regulariser, options.regularisation_coeff)
         if options.objective == "contrastive":
-            drawn = draw_pairs(len(index), options.pairs, draws)
+            drawn = draw_pairs(len(read), options.pairs, draws)
             first, second, label = (part.to(index.device) for part in drawn)
         else:
-            order = torch.randperm(len(index), generator=draws, device=draws.device).to(index.device)
+            order = torch.randperm(len(read), generator=draws, device=draws.device).to(index.device)
             first = second = order[: options.pairs]
-        frame = rollout.newest_frame(index[torch.cat([first, second])], offset=int(options.reward_on == "next"))
+        frame = rollout.newest_frame(read[torch.cat([first, second])])
         za, zb = self.encoder(self.augment(self.frames(frame), draws)).chunk(2)
         if options.objective == "contrastive":
             value = contrastive_mse_loss(za, zb, label, *regulariser, MAGNITUDE_LIMIT)
@@ -157,6 +157,13 @@ class FeatureEntropy(IntrinsicReward[FeatureEntropyOptions]):
             value = info_nce_loss(za, zb) + magnitude_penalty(za, zb, *regulariser, INFO_NCE_MAGNITUDE_LIMIT)
         count = count_samples(index)
         return {"entropy_encoder_loss": (value * count, count)}
+
+    def _read(self, rollout: Rollout, index: Tensor) -> Tensor:
+        """Flat indices of the observations that the rewards of steps ``index [B]`` bring into the buffers: with those
+        after steps, the reset observations that fill them."""
+        if self.options.reward_on == "current":
+            return index
+        return torch.cat([index + rollout.num_envs, index[rollout.is_first.flatten()[index]]])
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Sums and sums of squares over the rings, ``[N, D]`` float64.

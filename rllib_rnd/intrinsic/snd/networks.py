@@ -76,9 +76,9 @@ class FrameInput(nn.Module):
 
     @torch.no_grad()
     def update(self, rollout: Rollout) -> None:
-        """Adds the newest frames of all valid ``obs_{t+1}`` to the moments, if any; all learners must call it."""
+        """Adds the newest frame of every observation once to the moments, if any; all learners must call it."""
         if self.moments is not None:
-            self.moments.update(rollout.frames[rollout.frame_stack :].flatten(0, 1), rollout.valid.flatten())
+            self.moments.update(rollout.all_newest_frames(), rollout.new_obs.flatten())
 
     @torch.no_grad()
     def forward(self, frame: Tensor) -> Tensor:

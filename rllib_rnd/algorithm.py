@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +22,18 @@ from ray.rllib.utils.metrics import (
 from ray.tune import Checkpoint
 from ray.util import log_once
 
-from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
 from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
+from rllib_rnd.config_checks import check_own_class, check_together
 from rllib_rnd.envs import frame_stack
-from rllib_rnd.errors import ConfigError, at, unknown_name_error
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.errors import at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
-from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import parse_options, plugin_specs
+from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners
-from rllib_rnd.settings import OWN, SETTINGS, defaults, documented, parameters_of
+from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.learners import foreach_learner
 from rllib_rnd.training.pretraining import PretrainingOptions
@@ -69,6 +68,16 @@ class IntrinsicPPOConfig(PPOConfig):
         for name, value in given.items():
             if name in OWN and value is not NotProvided:
                 setattr(self, name, value)
+        return self
+
+    @override(AlgorithmConfig)
+    def evaluation(self, *, evaluation_config: object = NotProvided, **given: object) -> IntrinsicPPOConfig:
+        """RLlib's: sets evaluation settings. A configuration object stays one, and is not taken apart."""
+        if isinstance(evaluation_config, AlgorithmConfig):
+            self.evaluation_config = evaluation_config
+        elif evaluation_config is not NotProvided:
+            given["evaluation_config"] = evaluation_config
+        super().evaluation(**given)
         return self
 
     def intrinsic_reward_specs(self) -> list[dict[str, Any]]:
@@ -143,6 +152,34 @@ class IntrinsicPPOConfig(PPOConfig):
             "frame_stack": frame_stack(self.env, dict(self.env_config)).size if self.env else 1,
         }
 
+    @property
+    def train_batch_size_per_learner(self) -> int:
+        """Agent steps per iteration and learner; setting another number is refused."""
+        return self.samples_per_iteration() // max(1, self.num_learners)
+
+    @train_batch_size_per_learner.setter
+    def train_batch_size_per_learner(self, value: int | None) -> None:
+        self._train_batch_size_per_learner = value
+
+    @override(PPOConfig)
+    def update_from_dict(self, config_dict: Mapping[str, Any]) -> IntrinsicPPOConfig:
+        """RLlib's: sets settings by name, which may be those of experiment files.
+
+        Raises:
+            ConfigError: an unknown name; the nearest one is named.
+        """
+        check_names(config_dict, self)
+        super().update_from_dict({attribute_name(name): value for name, value in config_dict.items()})
+        return self
+
+    @override(AlgorithmConfig)
+    def get_evaluation_config_object(self) -> AlgorithmConfig | None:
+        """RLlib's, less what only training reads."""
+        config = super().get_evaluation_config_object()
+        if config is not None:
+            config.minibatch_size = None  # RLlib compares it with the samples of an iteration
+        return config
+
     @override(PPOConfig)
     def validate(self) -> None:
         """Checks everything at build time.
@@ -155,8 +192,11 @@ class IntrinsicPPOConfig(PPOConfig):
         # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
         log_once(f"{self.algo_class.__name__}_on_new_api_stack")
         super().validate()
-        if self.evaluation_interval and not self.in_evaluation:
-            self.get_evaluation_config_object().validate()
+        if not self.in_evaluation:
+            with at("evaluation_config"):
+                check_evaluation_config(self)
+            if self.evaluation_interval:
+                self.get_evaluation_config_object().validate()
 
     @override(PPOConfig)
     def build_algo(self, *args: object, **kwargs: object) -> Algorithm:
@@ -172,93 +212,19 @@ class IntrinsicPPOConfig(PPOConfig):
     def _check_own(self) -> None:
         for name, setting in SETTINGS.items():
             setattr(self, name, setting.check(getattr(self, name)))
-        self._refuse_unsupported()
-        sequence_length = self.sequence_length()
-        with at("heads"):
-            head_style(HeadStyle(), self.heads)
-        for path, spec in plugin_specs("intrinsic_reward", self.intrinsic_reward):
-            INTRINSIC_REWARDS.parse(spec, path)
-        for path, spec in plugin_specs("auxiliary_loss", self.auxiliary_loss):
-            AUXILIARY_LOSSES.parse(spec, path)
-        self._check_pretraining()
-        learners, envs = (
-            max(1, self.num_learners),
-            self.num_envs_per_env_runner * max(1, self.num_env_runners),
-        )
-        if learners > envs:
-            raise ConfigError(
-                "num_learners", f"{learners} learners cannot share {envs} environments", f"{envs} or less"
-            )
-        if not self.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
-            self._check_samples(self.samples_per_iteration() // learners, sequence_length)
+        self.env_runner_cls = self.env_runner_cls or RolloutEnvRunner  # None is RLlib's default
+        check_rllib_settings(self, IntrinsicPPOConfig())
+        for name, base in _REPLACEABLE.items():
+            check_own_class(name, getattr(self, name), base)
+        check_together(self)
 
-    def _check_pretraining(self) -> None:
-        if self.pretraining_options() is not None and not self.auxiliary_loss_specs():
-            raise ConfigError(
-                "pretraining",
-                "there is no auxiliary_loss to train with",
-                "one, for example {type: byol}, or pretraining: null",
-            )
-        if self.freeze_backbone and self.auxiliary_loss_specs() and self.pretraining is None:
-            raise ConfigError(
-                "freeze_backbone",
-                "true leaves auxiliary_loss nothing to train",
-                "pretraining beside it, auxiliary_loss: null, or freeze_backbone: false",
-            )
 
-    def _check_samples(self, samples: int, sequence_length: int) -> None:
-        """Fits RLlib's batch size to the ``samples`` per iteration and learner, and sequences into rollouts."""
-        steps = self.get_rollout_fragment_length()
-        if steps % sequence_length:
-            allowed = [length for length in range(1, steps + 1) if steps % length == 0]
-            nearest = min(allowed, key=lambda length: abs(length - sequence_length))
-            raise ConfigError(
-                "backbone.max_seq_len",
-                f"{sequence_length} does not divide rollout_fragment_length {steps}",
-                f"one of {', '.join(map(str, allowed))}",
-                nearest,
-            )
-        if self.minibatch_size is not None and self.minibatch_size > samples:
-            raise ConfigError(
-                "minibatch_size",
-                f"{self.minibatch_size} is more than an iteration's {samples} samples per learner",
-                f"{samples} or less, or null for num_minibatches",
-            )
-        if self.minibatches_per_epoch() > samples // sequence_length:
-            parts = "samples" if sequence_length == 1 else f"sequences of {sequence_length} steps"
-            raise ConfigError(
-                "num_minibatches",
-                f"{self.minibatches_per_epoch()} is more than an iteration's {samples // sequence_length} {parts}",
-            )
-        self.train_batch_size_per_learner = samples
-
-    def _refuse_unsupported(self) -> None:
-        if self.overlap_sampling and self.num_env_runners == 0 and not self.in_evaluation:
-            raise ConfigError(
-                "overlap_sampling",
-                "True needs runners of their own, and num_env_runners is 0",
-                "False, or num_env_runners of 1 or more",
-            )
-        if self.torch_compile_learner and self.torch_compile_learner_what_to_compile != "forward_train":
-            raise ConfigError(
-                "torch_compile_learner_what_to_compile",
-                f"{self.torch_compile_learner_what_to_compile!r} is not supported",
-                "'forward_train'",
-            )
-        if not (self.enable_rl_module_and_learner and self.enable_env_runner_and_connector_v2):
-            raise ConfigError("enable_rl_module_and_learner", "RLlib's old API stack is not supported", "True")
-        if self.is_multi_agent:
-            raise ConfigError("multi_agent", "multi-agent environments are not supported", "a single-agent one")
-        if self.input_ not in (None, "sampler"):
-            raise ConfigError("input_", f"offline data ({self.input_!r}) is not supported", "'sampler'")
-        if self.use_kl_loss:
-            raise ConfigError("use_kl_loss", "True is not supported (the lineage has no KL term)", "False")
-        if self.torch_skip_nan_gradients:
-            raise ConfigError(
-                "torch_skip_nan_gradients",
-                "True is not supported (non-finite updates are always skipped, see max_nonfinite_updates)",
-                "False",
-            )
+#: Classes of which a user's own one may take the place, if it is derived from them.
+_REPLACEABLE: dict[str, type] = {
+    "env_runner_cls": RolloutEnvRunner,
+    "_learner_class": IntrinsicPPOLearner,
+    "_rl_module_spec": IntrinsicPPOModule,
+}
 
 
 class IntrinsicPPO(PPO):
@@ -269,6 +235,10 @@ class IntrinsicPPO(PPO):
     def get_default_config(cls) -> IntrinsicPPOConfig:
         """The defaults."""
         return IntrinsicPPOConfig()
+
+    def __repr__(self) -> str:
+        """RLlib's, also while there is no configuration: Ray asks for it where a trial's is refused."""
+        return super().__repr__() if self.config is not None else type(self).__name__
 
     @override(PPO)
     def setup(self, config: AlgorithmConfig) -> None:

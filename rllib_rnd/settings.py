@@ -117,7 +117,7 @@ class RLlibSettings:
     num_cpus_per_env_runner: int | float = option(RLLIB, "CPUs that Ray reserves for each", low=0, logged=False)
     num_gpus_per_env_runner: int | float = option(RLLIB, "GPUs, likewise", low=0, logged=False)
     num_cpus_per_learner: int | float | Literal["auto"] = option(RLLIB, "CPUs of each learner", low=0, logged=False)
-    num_gpus_per_learner: int | float = option(RLLIB, "GPUs of each learner, 0 or 1", low=0, logged=False)
+    num_gpus_per_learner: int | float = option(RLLIB, "GPUs of each learner, 0 or 1", low=0, high=1, logged=False)
     num_cpus_for_main_process: int | float = option(RLLIB, "CPUs of the main process", low=0, logged=False)
     evaluation_interval: int | None = option(
         RLLIB, "iterations between evaluations; null or 0: none", low=0, logged=False
@@ -177,6 +177,12 @@ ALIASES = {
     "input": "input_",
     "train_batch_size_per_learner": "_train_batch_size_per_learner",
     "model_config": "_model_config",
+    "env_to_module_connector": "_env_to_module_connector",
+    "module_to_env_connector": "_module_to_env_connector",
+    "learner_connector": "_learner_connector",
+    "learner_class": "_learner_class",
+    "rl_module_spec": "_rl_module_spec",
+    "is_atari": "_is_atari",
 }
 PUBLIC_NAMES = {attribute: alias for alias, attribute in ALIASES.items()}
 

@@ -23,6 +23,7 @@ ROOMS = (
     "checkpoint_format",
     "options",
     "settings",
+    "rllib_settings",
     "threads",
     "functional",
     "rollout",
@@ -34,6 +35,7 @@ ROOMS = (
     "module",
     "sampling",
     "training",
+    "config_checks",
     "algorithm",
     "presets",
     "tracking",
@@ -49,6 +51,7 @@ ONLY = {
     "checkpoint_format": {"errors"},
     "envs": {"errors", "options"},
     "settings": {"errors", "options"},
+    "rllib_settings": {"errors", "settings"},
     "tracking": {"errors", "options", "settings"},
 }
 #: Rooms that nobody but those named may import.

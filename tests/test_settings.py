@@ -137,5 +137,7 @@ def test_evaluation_may_be_a_configuration_object_and_is_checked_at_its_place() 
 
     evaluated(RNDConfig().environment("rllib_rnd/DeepSea-v0")).validate()
     evaluated({"explore": False}).validate()
-    with pytest.raises(ConfigError, match=r"^evaluation_config\.heads\.polici: unknown key"):
-        evaluated({"heads": {"polici": 1}}).validate()
+    with pytest.raises(ConfigError, match=r"^evaluation_config\.num_envs_per_env_runner: 0 is out of range"):
+        evaluated({"num_envs_per_env_runner": 0}).validate()
+    with pytest.raises(ConfigError, match=r"^evaluation_config\.heads: .* what training has, \{\}"):
+        evaluated(RNDConfig().training(heads={"policy_gain": 1.0})).validate()

@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.errors import ConfigError, KeyPath, dotted, unknown_name_error
+from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.options import check_value
+from rllib_rnd.rllib_settings import REFUSED
 from rllib_rnd.settings import ALIASES, RLLIBS_OWN, SETTINGS, attribute_name
 
 # Attributes that are state or belong to parts of RLlib that cannot be set from a file.
@@ -41,6 +43,14 @@ def known_keys(default: AlgorithmConfig) -> list[str]:
     return names
 
 
+def usable_keys(default: AlgorithmConfig) -> list[str]:
+    """Returns those of `known_keys` that have an effect: this package's algorithms refuse what they do not read."""
+    from rllib_rnd.algorithm import IntrinsicPPOConfig
+
+    known, own = known_keys(default), isinstance(default, IntrinsicPPOConfig)
+    return [key for key in known if not own or attribute_name(key) not in REFUSED]
+
+
 def with_attribute_names(
     config: Mapping[str, Any], default: AlgorithmConfig, path: KeyPath, places: Places
 ) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def with_attribute_names(
     known, result = known_keys(default), {}
     for key, value in config.items():
         if key not in known:
-            raise places.located(path, unknown_name_error("key", key, known, key))
+            raise places.located(path, unknown_name_error("key", key, usable_keys(default), key))
         name = attribute_name(key)
         if name in result or (name != key and name in config):
             raise places.error((*path, name), f"is the same setting as {key}; give one of them")
@@ -181,13 +191,29 @@ def check_environment(config: AlgorithmConfig) -> None:
     Only for this package's algorithms; RLlib's own look environments up in a registry of their own.
 
     Raises:
-        ConfigError: unknown name, wrong option, missing package, or spaces that are not supported.
+        ConfigError: unknown name, wrong option, missing package, or spaces that are not supported; or the environment
+            of evaluation has other spaces.
     """
     from rllib_rnd.algorithm import IntrinsicPPOConfig
+
+    if not isinstance(config, IntrinsicPPOConfig):
+        return
+    spaces = _spaces_of(config)
+    evaluation = config.get_evaluation_config_object()
+    if (evaluation.env, evaluation.env_config) != (config.env, config.env_config):
+        with at("evaluation_config"):
+            if (other := _spaces_of(evaluation)) != spaces:
+                raise ConfigError("env", f"{evaluation.env!r} has {other}", f"what training has, {spaces}")
+
+
+def _spaces_of(config: AlgorithmConfig) -> tuple[gym.Space, gym.Space]:
     from rllib_rnd.envs import make_vector_env
 
-    if isinstance(config, IntrinsicPPOConfig):
-        make_vector_env(config.env, 1, dict(config.env_config)).close()
+    env = make_vector_env(config.env, 1, dict(config.env_config))
+    try:
+        return env.single_observation_space, env.single_action_space
+    finally:
+        env.close()
 
 
 def _from_rllib(error: Exception, values: Mapping[str, Any], path: KeyPath, places: Places) -> ExperimentError:

@@ -228,9 +228,12 @@ def test_an_override_starts_from_the_presets_own_value(tmp_path: Path) -> None:
 
 
 def test_a_mistake_in_evaluation_has_its_place(tmp_path: Path) -> None:
-    text = GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", "evaluation_config: {backbone: {type: mpl}}")
+    text = GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", "evaluation_config: {env_config: {sizes: 5}}")
+    text = text.replace("CartPole-v1", "rllib_rnd/DeepSea-v0")
     text = text.replace("lambda: 0.9", "evaluation_interval: 1")
-    with pytest.raises(ConfigError, match=r"x\.yaml:6: first\.config\.evaluation_config\.backbone\.type: unknown"):
+    with pytest.raises(
+        ConfigError, match=r"x\.yaml:6: first\.config\.evaluation_config\.env_config\.sizes: unknown key"
+    ):
         load(tmp_path, text)
 
 
@@ -241,7 +244,7 @@ def test_evaluation_may_be_written_with_the_same_names(tmp_path: Path) -> None:
 
 def test_a_refusal_of_what_has_two_names_has_its_line(tmp_path: Path) -> None:
     text = GOOD.replace("run: PPO", "run: RND").replace("lr: 1e-3", "input: some/folder")
-    with pytest.raises(ConfigError, match=r"x\.yaml:6: first\.config\.input: offline data"):
+    with pytest.raises(ConfigError, match=r"x\.yaml:6: first\.config\.input: 'some/folder' .* offline data"):
         load(tmp_path, text)
 
 

@@ -21,7 +21,8 @@ from rllib_rnd.experiment.search import build_scheduler, build_search
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
-from rllib_rnd.tracking.mlflow_logger import MLflowLogger, store_uri
+from rllib_rnd.tracking.mlflow_logger import MLflowLogger
+from rllib_rnd.tracking.mlflow_store import store_uri
 from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
@@ -206,7 +207,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         results = tuner.fit()
     except KeyboardInterrupt:
         if mlflow:
-            mlflow.close("KILLED")
+            mlflow.close("KILLED", patience_s=3.0)
         raise
     except Exception as error:  # Tune wraps everything that goes wrong in its own loop
         crash = error

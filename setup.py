@@ -19,6 +19,7 @@ BASE = [
     "kornia>=0.9,<0.10",
     "tune-sklearn>=0.5,<0.6",
     "mlflow>=3.5,<4",
+    "filelock>=3.12,<5",
     "typer>=0.15,<1",
     "rich>=13,<16",
     "optuna>=4,<6",

@@ -29,6 +29,7 @@ from rllib_rnd.errors import at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
+from rllib_rnd.resources import check_actors
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
@@ -248,6 +249,7 @@ class IntrinsicPPO(PPO):
         self.warmed_up = False
         self.places: dict[str, PlaceHistory] = {}
         self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
+        check_actors(config)
         super().setup(config)
 
     @functools.cached_property

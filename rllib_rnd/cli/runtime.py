@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
+from rllib_rnd.cli.surroundings import advice, prepare_token, ray_folder
 from rllib_rnd.errors import ConfigError
 
 P = ParamSpec("P")
@@ -27,6 +30,7 @@ INTERRUPTED = 130  # the shell's number for Ctrl-C
 _RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own progress table
     "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # MLflow's own, which writes into the user's home too
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's handler saves no checkpoint; ours does
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # returns are absent until the first episode ends
@@ -34,8 +38,16 @@ _RAY_ENVIRONMENT = {
 }
 
 
+def show_what_can_be_shown() -> None:
+    """Has standard output and error replace what their encoding lacks (ASCII, Latin-1): printing never ends a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+
+
 def console(stderr: bool = False) -> Console:
     """Returns the console of this process; made anew so that tests can replace the streams."""
+    show_what_can_be_shown()
     return Console(stderr=stderr, highlight=False, soft_wrap=True)
 
 
@@ -59,6 +71,13 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except ConfigError as error:
             raise fail(str(error)) from None
+        except KeyboardInterrupt:
+            raise fail("stopped by Ctrl-C", INTERRUPTED) from None
+        except (OSError, UnicodeEncodeError) as error:
+            words = advice(error)
+            if words is None:
+                raise
+            raise fail(words) from error
 
     return wrapper
 
@@ -84,30 +103,61 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     Args:
         cpus: CPUs that one trial asks for. A local Ray offers at least as many, so that a file made for a
             larger machine still runs, more slowly.
-        address: of a cluster; None starts Ray on this machine.
+        address: of a cluster; None or ``local`` starts Ray on this machine, also where another one runs.
         verbose: let Ray and its workers write to the terminal.
 
     Raises:
-        ConfigError: the cluster cannot be reached.
+        ConfigError: the cluster cannot be reached, or Ray does not start here.
     """
     import ray
 
     be_quiet(verbose)
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
-    if address is None:
+    if address in (None, "local"):
         available = os.cpu_count() or 1
         if cpus > available:
             say(f"A trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them.")
-        options.update(include_dashboard=False, num_cpus=max(available, int(cpus + 0.999)))
+        options.update(address="local", include_dashboard=False, num_cpus=max(available, int(cpus + 0.999)))
+        folder = ray_folder()
+        if folder is not None:
+            options["_temp_dir"] = folder
+        prepare_token()
     else:
         options["address"] = address
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        target = f"the cluster at {address}" if address else "Ray on this machine"
-        raise ConfigError("--address", f"cannot start {target} ({str(error).splitlines()[0]})") from error
+    with _telling_of_a_wait(address):
+        try:
+            if "num_cpus" not in options:
+                _take_token()
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if "num_cpus" in options:
+                raise ConfigError("", f"Ray does not start on this machine ({advice(error) or reason})") from error
+            wanted = "a cluster that runs and whose token this user has, or local for a Ray of this machine alone"
+            raise ConfigError("--address", f"cannot reach the cluster at {address} ({reason})", wanted) from error
     be_quiet(verbose)  # ray.init() sets its loggers up again
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _take_token() -> None:
+    """Has this process show the user's token to a cluster, which Ray does for its own start but not for joining."""
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
+
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+@contextlib.contextmanager
+def _telling_of_a_wait(address: str | None) -> Iterator[None]:
+    """Says what is being waited for if Ray takes long to start or to answer."""
+    place = "on this machine" if address in (None, "local") else f"at {address}"
+    timer = threading.Timer(15.0, say, [f"Still waiting for Ray {place} (Ctrl-C twice stops) ..."])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -180,7 +180,7 @@ def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str,
         if command or report.interrupted or failed:
             say(f"resume       {typed(command or report.resume_command)}")
     if report.mlflow_uri:
-        local = report.mlflow_uri.startswith("sqlite:")
+        local = report.mlflow_uri.startswith("sqlite")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"
         say(f"compare      {typed(command) if local else report.mlflow_uri}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,14 +16,17 @@ from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
+from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import build_scheduler, build_search
+from rllib_rnd.resources import nodes, shortage
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
-from rllib_rnd.tracking.mlflow_logger import MLflowLogger, store_uri
+from rllib_rnd.tracking.mlflow_logger import MLflowLogger
+from rllib_rnd.tracking.mlflow_store import store_uri
 from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
@@ -91,10 +95,18 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     jobs = _jobs(experiments, options)
     if not jobs:
         return 0
+    check_storage(options.storage_path, [job.folder for job in jobs])
+    address = options.address or os.environ.get("RAY_ADDRESS") or None
     cpus = max(_cpus(job.experiment) for job in jobs)
     files, total, code = [str(p) for p in paths], len(experiments), 0
-    with Interrupt() as interrupt, ray_session(cpus, options.address, options.verbose):
+    with Interrupt() as interrupt, ray_session(cpus, address, options.verbose):
+        if address in (None, "local"):
+            for job in jobs:
+                check_resources(job.experiment)
         for job in jobs:
+            if interrupt.requested:
+                say("Stopped before training; there was nothing to save.")
+                return INTERRUPTED
             command = resume_command(files, options, job.folder, job.experiment, total)
             try:
                 code = max(code, _run(job, options, interrupt, command))
@@ -104,6 +116,20 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
             if interrupt.requested:
                 return INTERRUPTED
     return code
+
+
+def check_resources(experiment: Experiment) -> None:
+    """Refuses an experiment whose first trial asks for more than this machine has.
+
+    Raises:
+        ConfigError: which setting asks for it, and what there is.
+    """
+    config = experiment.sample_config()
+    bundles = experiment.algorithm_class.default_resource_request(config).bundles
+    error = shortage(config, bundles, nodes())
+    if error is not None:
+        with experiment.placing_errors():
+            raise error
 
 
 def _cpus(experiment: Experiment) -> float:
@@ -208,7 +234,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         results = tuner.fit()
     except KeyboardInterrupt:
         if mlflow:
-            mlflow.close("KILLED")
+            mlflow.close("KILLED", patience_s=3.0)
         raise
     except Exception as error:  # Tune wraps everything that goes wrong in its own loop
         crash = error

@@ -1,6 +1,10 @@
 """MLflow: what is logged, how runs end, and that a broken store does not stop training."""
 
 import builtins
+import multiprocessing
+import shutil
+import string
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,7 +12,25 @@ from typing import Any
 import pytest
 
 from rllib_rnd import RNDConfig
-from rllib_rnd.tracking.mlflow_logger import MLflowLogger, parameters, store_uri
+from rllib_rnd.tracking.mlflow_logger import MLflowLogger, parameters
+from rllib_rnd.tracking.mlflow_store import database_path, database_uri, store_uri, valid_keys
+from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with MLflow's tables and nothing in them; making one takes seconds, copying it none."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("store") / "mlruns.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(tmp_path: Path, empty_store: Path) -> str:
+    """A new store."""
+    return f"sqlite:///{shutil.copy(empty_store, tmp_path / 'mlruns.db')}"
 
 
 class Trial(SimpleNamespace):
@@ -36,6 +58,8 @@ def make(uri: str, said: list[str], interrupted: bool = False) -> MLflowLogger:
         interrupted=lambda: interrupted,
     )
     logger.open()
+    if logger._writer is not None:
+        logger._writer._first_pause_s = 0.01
     return logger
 
 
@@ -62,14 +86,14 @@ def test_parameters_are_curated_and_dotted() -> None:
     ("failed", "interrupted", "status"),
     [(False, False, "FINISHED"), (True, False, "FAILED"), (False, True, "KILLED")],
 )
-def test_a_run_holds_the_curated_set_and_its_end(tmp_path: Path, failed: bool, interrupted: bool, status: str) -> None:
+def test_a_run_holds_the_curated_set_and_its_end(uri: str, failed: bool, interrupted: bool, status: str) -> None:
     said: list[str] = []
-    uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
     logger = make(uri, said, interrupted)
     logger.log_trial_start(trial())
     logger.log_trial_result(1, trial(), result(100))
     logger.log_trial_result(2, trial(), result(200))
     logger.log_trial_end(trial(), failed=failed)
+    logger.close()
     (run,) = runs(uri)
     assert run.info.status == status
     assert run.data.metrics == {"agent_steps": 200.0, "return_mean": 2.0, "iteration": 1.0}
@@ -82,8 +106,7 @@ def test_a_run_holds_the_curated_set_and_its_end(tmp_path: Path, failed: bool, i
     assert sorted(m.step for m in history) == [100, 200]  # the axis is agent steps
 
 
-def test_open_runs_are_killed_after_a_hard_stop(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
+def test_open_runs_are_killed_after_a_hard_stop(uri: str) -> None:
     logger = make(uri, [])
     logger.log_trial_start(trial("a"))
     logger.log_trial_start(trial("b"))
@@ -115,22 +138,171 @@ def test_a_store_out_of_reach_costs_one_line() -> None:
     said: list[str] = []
     logger = make("sqlite:////proc/no/such/folder/x.db", said)
     logger.log_trial_start(trial())
+    logger.log_trial_end(trial())
     assert not logger.active
-    assert len(said) == 1 and "training goes on without it" in said[0]
+    logger.close()  # does not wait for what was never there
+    assert "training goes on without it" in said[0]
+    assert said[1:] == [f"MLflow: 3 entries could not be written ({said[0].split('(')[1].split(')')[0]})."]
 
 
-def test_a_store_that_fails_later_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", ["log_batch", "create_run", "set_terminated"])
+def test_what_a_store_does_not_take_is_written_when_it_answers(
+    uri: str, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+
     said: list[str] = []
-    logger = make(f"sqlite:///{tmp_path / 'mlruns.db'}", said)
+    logger = make(uri, said)
+    real, tries = getattr(logger._client, fault), 0
+
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries in (1, 2, 3):
+            raise MlflowException("(sqlite3.OperationalError) database is locked\n[SQL: ...]", TEMPORARILY_UNAVAILABLE)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(logger._client, fault, locked)
     logger.log_trial_start(trial())
+    for step in range(1, 4):
+        logger.log_trial_result(step, trial(), result(100 * step))
+    logger.log_trial_end(trial())
+    logger.close()
+    (run,) = runs(uri)
+    assert (run.info.status, run.data.metrics["agent_steps"]) == ("FINISHED", 300.0)
+    assert len(run.data.params) > 20
+    assert said[0].startswith("MLflow store does not answer (database is locked)")
+    assert "answers again" in said[-1]
+
+
+def test_a_store_that_stays_away_ends_with_one_line(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    logger = make(uri, said)
 
     def broken(*args: Any, **kwargs: Any) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(logger._client, "log_batch", broken)
+    monkeypatch.setattr(logger._client, "create_run", broken)
+    logger.log_trial_start(trial())
     logger.log_trial_result(1, trial(), result(1))
-    logger.log_trial_result(2, trial(), result(2))
-    assert said == ["MLflow logging stopped (disk full); training goes on."]
+    logger.log_trial_end(trial())
+    logger.close(patience_s=0.1)
+    assert said[0] == "MLflow store does not answer (disk full); entries are kept until it does, training goes on."
+    assert said[-1] == "MLflow: 4 entries could not be written (disk full)."
+
+
+def test_an_entry_that_is_refused_does_not_hold_up_the_others(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    logger = make(uri, said)
+    logger.log_trial_start(trial())
+    as_they_are = {"agent_steps+": 100.0}
+    monkeypatch.setattr("rllib_rnd.tracking.mlflow_logger.valid_keys", lambda values: as_they_are)
+    logger.log_trial_result(1, trial(), result(100))
+    monkeypatch.undo()
+    logger.log_trial_result(2, trial(), result(200))
+    logger.close("FINISHED")
+    (run,) = runs(uri)
+    assert run.data.metrics["agent_steps"] == 200.0
+    assert len(said) == 1 and said[0].startswith("MLflow refuses an entry (Invalid value")
+
+
+def test_very_many_waiting_entries_lose_their_oldest_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_rnd.tracking.mlflow_writer._MAX_KEPT", 5)
+    done: list[int] = []
+    ready = False
+
+    def job(number: int) -> Job:
+        def run() -> None:
+            if not ready:
+                raise OSError("away")
+            done.append(number)
+
+        return Job(run, spare=number not in (1, 99))
+
+    writer = StoreWriter(lambda line: None, lambda error: False, pause_s=0.01)
+    for number in (*range(20), 99):
+        writer.put(job(number))
+    ready = True
+    assert writer.drain(10.0) == 0
+    assert done == [0, 1, 18, 19, 99]
+
+
+PUNCTUATION = "".join(sorted(set(string.punctuation) - {"/"}))
+ODD_NAMES = ["50%", "%41", "a?b", "a#b", "a b", "ü", "a+b&c", "a@b:c", "漢", PUNCTUATION]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_path_of_any_characters_has_a_uri_of_its_own(name: str) -> None:
+    path = Path("/somewhere") / name / "mlruns.db"
+    uri = database_uri(path)
+    assert uri is not None and database_path(uri) == path
+
+
+def test_a_store_in_a_folder_of_any_name_and_settings_of_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / ODD_NAMES[-1]
+    folder.mkdir()
+    said: list[str] = []
+    uri = store_uri(str(folder))
+    assert uri is not None
+    logger = make(uri, said)
+    logger._make_config = lambda values: RNDConfig().environment("x", env_config={name: 1 for name in ODD_NAMES})
+    odd = trial("ü\udce4")
+    logger.log_trial_start(odd)
+    logger.log_trial_result(1, odd, result(100) | {"learners": {"default_policy": {"plugins": {"a+b": 0.5}}}})
+    logger.close("FINISHED")
+    assert said == []
+    (run,) = runs(uri)
+    assert len([key for key in run.data.params if key.startswith("env_config.")]) == len(ODD_NAMES)
+    assert run.data.metrics["a_b"] == 0.5
+    assert {p.name for p in folder.iterdir()} <= {"mlruns.db", ".mlruns.db.lock"}
+    assert [p.name for p in tmp_path.iterdir()] == [folder.name]  # and no folder of a mangled name
+
+
+def test_keys_are_what_mlflow_takes_and_stay_apart() -> None:
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
+
+    odd = ["", "..", "/a", "a/", "a//b", "a/./b", "a+b", "a-b", "a?b", "ü", "\udce4", "x" * 400, "x" * 401]
+    names = [*string.printable, *odd]
+    keys = list(valid_keys(dict.fromkeys(names, 0)))
+    assert len(keys) == len(set(keys)) == len(names)
+    for key in keys:
+        assert 0 < len(key) <= 250
+        for check in (_validate_param_name, _validate_metric_name, _validate_tag_name):
+            check(key)
+    assert [*valid_keys({"env_config.size": 1, "a/b c-d": 2})] == ["env_config.size", "a/b c-d"]
+
+
+def open_store(uri: str, barrier: Barrier) -> None:
+    barrier.wait()
+    said: list[str] = []
+    logger = make(uri, said)
+    raise SystemExit(0 if logger.active and not said else 1)
+
+
+def test_runs_that_open_a_fresh_store_at_once_all_have_it(tmp_path: Path) -> None:
+    import mlflow.tracking  # noqa: F401  (what takes long, before they are let go)
+
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(3)
+    uri = f"sqlite:///{tmp_path / 'mlruns.db'}"
+    processes = [context.Process(target=open_store, args=(uri, barrier)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+
+
+def test_an_experiment_deleted_in_mlflow_is_brought_back(uri: str) -> None:
+    first = make(uri, [])
+    assert first._client is not None
+    first._client.delete_experiment(first._experiment_id)
+    said: list[str] = []
+    logger = make(uri, said)
+    logger.log_trial_start(trial())
+    logger.close()
+    assert len(runs(uri)) == 1 and said == []
 
 
 def test_where_runs_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

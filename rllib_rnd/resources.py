@@ -1,0 +1,122 @@
+"""What processes ask of a Ray cluster, against what its nodes have: what can never start is refused, not waited for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles
+from ray.util import get_current_placement_group
+
+from rllib_rnd.errors import ConfigError
+
+Bundle = Mapping[str, float]
+
+_GPUS = ("num_gpus_per_learner", "num_gpus_per_env_runner")
+_CPUS = ("num_env_runners", "num_learners", "num_cpus_per_env_runner", "num_cpus_per_learner")
+_CUSTOM = ("custom_resources_per_env_runner", "custom_resources_for_main_process", "custom_resources_per_learner")
+
+
+def nodes() -> list[dict[str, float]]:
+    """Returns what each living node of the cluster has in all, in use or not."""
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def lacking(bundles: Iterable[Bundle], nodes: Sequence[Bundle]) -> tuple[str, float] | None:
+    """Returns the first resource (name, amount in all) that the nodes can never give to these processes; or None.
+
+    Args:
+        bundles: what each process asks for; one process stands on one node.
+        nodes: what each node has in all.
+    """
+    asked: Counter[str] = Counter()
+    for bundle in bundles:
+        asked.update({name: amount for name, amount in bundle.items() if amount})
+    for name, amount in asked.items():
+        most = max((node.get(name, 0.0) for node in nodes), default=0.0)
+        largest = max(bundle.get(name, 0.0) for bundle in bundles)
+        if largest > most or amount > sum(node.get(name, 0.0) for node in nodes):
+            return name, amount
+    return None
+
+
+def describe(resources: Iterable[tuple[str, float]]) -> str:
+    """Returns ``2 CPUs and 1 GPU``; Ray's bookkeeping (memory, names of nodes) is left out."""
+    words = [_amount(name, amount) for name, amount in resources if not _is_bookkeeping(name)]
+    return ", ".join(words[:-1]) + (" and " if words[:-1] else "") + words[-1] if words else "nothing"
+
+
+def describe_nodes(nodes: Sequence[Bundle]) -> str:
+    """Returns ``3 nodes with 12 CPUs and no GPU`` in all."""
+    total: Counter[str] = Counter({"CPU": 0, "GPU": 0})
+    for node in nodes:
+        total.update(node)
+    return f"{len(nodes)} node{'' if len(nodes) == 1 else 's'} with {describe(total.items())}"
+
+
+def _is_bookkeeping(name: str) -> bool:
+    return name in ("memory", "object_store_memory") or name.startswith(("node:", "accelerator_type:"))
+
+
+def _amount(name: str, amount: float) -> str:
+    kind = f"{name}s" if name in ("CPU", "GPU") and amount > 1 else name
+    return f"no {kind}" if not amount else f"{amount:g} {kind}"
+
+
+def key_of(config: AlgorithmConfig, resource: str) -> str:
+    """Returns the setting that asks for a resource."""
+    if resource in ("CPU", "GPU"):
+        keys = _GPUS if resource == "GPU" else _CPUS
+        return next((key for key in keys if (getattr(config, key, 0) or 0) not in (0, "auto")), keys[0])
+    return next((key for key in _CUSTOM if resource in (getattr(config, key, None) or {})), _CUSTOM[0])
+
+
+def shortage(config: AlgorithmConfig, bundles: Sequence[Bundle], nodes: Sequence[Bundle]) -> ConfigError | None:
+    """Returns the error for processes that the nodes can never hold; None if they can.
+
+    Args:
+        config: what asks for them.
+        bundles: what each process asks for.
+        nodes: what each node has in all.
+    """
+    missing = lacking(bundles, nodes)
+    if missing is None:
+        return None
+    asked: Counter[str] = Counter()
+    for bundle in bundles:
+        asked.update(bundle)
+    need = describe((name, amount) for name, amount in asked.items() if amount)
+    return ConfigError(
+        key_of(config, missing[0]),
+        f"the processes need {need}; Ray has {describe_nodes(nodes)}, so they would never start",
+    )
+
+
+def check_actors(config: AlgorithmConfig) -> None:
+    """Refuses runners and learners of their own processes that Ray on this one machine can never start.
+
+    Only for an algorithm that is built directly: in a trial, Tune has reserved all. A cluster of several nodes, or one
+    that can grow, may have room later.
+
+    Raises:
+        ConfigError: there is less than they ask for.
+    """
+    here = nodes()
+    if get_current_placement_group() is not None or len(here) != 1 or can_grow():
+        return
+    runners = _get_env_runner_bundles(config)
+    if config.evaluation_interval:
+        runners += _get_env_runner_bundles(config)[:1] * config.evaluation_num_env_runners
+    error = shortage(config, runners + _get_learner_bundles(config), here)
+    if error is not None:
+        error.allowed = "what there is, or ray.init(num_cpus=...) with more before the algorithm is built"
+        raise error
+
+
+def can_grow() -> bool:
+    """Whether an autoscaler has told this cluster which nodes it may add."""
+    from ray._private.state import state
+
+    return state.get_cluster_config() is not None

@@ -40,10 +40,15 @@ def train_file(
         typer.Option(metavar="KEY=VALUE", help="Change a stop condition, e.g. agent_steps=1e6."),
     ] = None,
     seed: SeedOption = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="A trial for each of these seeds, and what they come to.")
+    ] = None,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use, e.g. auto.")] = None,
     storage: Annotated[str, typer.Option(help="Folder (or URI) of results.")] = "results",
     name: Annotated[str | None, typer.Option(help="Folder of this run in the storage.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the newest run of this name.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the newest run of the experiment, or that in the folder --name.")
+    ] = False,
     checkpoint: Annotated[str | None, typer.Option(help="Start a new run from this checkpoint.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Ray's own output too.")] = False,
@@ -52,8 +57,10 @@ def train_file(
     from rllib_rnd.cli.examples import experiment_paths
     from rllib_rnd.cli.train import TrainOptions, train_files
 
+    if seed is not None and seeds is not None:
+        raise ConfigError("--seeds", "stands in place of --seed; give one of them")
     options = TrainOptions(
-        overrides=Overrides(set_ or (), stop or (), seed),
+        overrides=Overrides(set_ or (), stop or (), seed, parse_seeds(seeds) if seeds is not None else ()),
         address=address,
         storage=storage,
         name=name,
@@ -115,12 +122,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Reads ``0,1,2``.
 
     Raises:
-        ConfigError: an item is not a whole number of 0 or more.
+        ConfigError: an item is not a whole number of 0 or more, or stands there twice.
     """
     items = [item.strip() for item in text.split(",")]
     if not all(item.isdigit() for item in items):
         raise ConfigError("--seeds", f"{text!r} is no list of seeds", "whole numbers of 0 or more, as in 0,1,2")
-    return tuple(int(item) for item in items)
+    seeds = tuple(int(item) for item in items)
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError("--seeds", f"{text!r} names a seed twice", "different numbers")
+    return seeds
 
 
 @app.command("map")

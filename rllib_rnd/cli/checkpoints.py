@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune import Callback, Checkpoint
+from ray.tune.experiment import Trial
 
 from rllib_rnd.checkpoint_format import check_checkpoint
+from rllib_rnd.cli.runtime import say
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.file import CheckpointOptions
+from rllib_rnd.tracking.labels import label_of_folder
+from rllib_rnd.tracking.metrics import lookup, read, show
 
 # Parts without which a checkpoint cannot be restored.
 _NEEDED = ("rllib_checkpoint.json", "algorithm_state.pkl", "class_and_ctor_args.pkl", "learner_group")
@@ -59,12 +65,31 @@ def checkpoints_in(folder: Path) -> list[Path]:
 def find_checkpoint(path: str | Path) -> Path:
     """Returns the checkpoint meant by an experiment, trial or checkpoint folder: the newest complete one.
 
+    Of a sweep it is that of the trial with the best return, and a line says which trial that is.
+
     Raises:
         ConfigError: the folder does not exist, holds no complete checkpoint, or one of another version's format.
     """
-    checkpoint = _newest_complete(path)
+    checkpoint = _of_best_trial(Path(path).expanduser().resolve()) or _newest_complete(path)
     check_checkpoint(checkpoint)
     return checkpoint
+
+
+def _of_best_trial(run: Path) -> Path | None:
+    """The newest checkpoint of a sweep's best trial by mean return; None if the folder is no sweep's."""
+    trials = sorted(path for path in (run.iterdir() if run.is_dir() else ()) if label_of_folder(path) != path.name)
+    found = {trial: checkpoints[-1] for trial in trials if (checkpoints := checkpoints_in(trial))}
+    if len(trials) < 2 or not found:
+        return None
+    returns = {trial: read(result_at(checkpoint), "return_mean") for trial, checkpoint in found.items()}
+    ranked = [(value, trial) for trial, value in returns.items() if value is not None]
+    if ranked:
+        value, trial = max(ranked, key=lambda pair: pair[0])
+        reason = f"return_mean {show('return_mean', value)}"
+    else:
+        trial, reason = max(found, key=lambda trial: _order(found[trial])), "no trial has a return, this is the newest"
+    say(f"trial {label_of_folder(trial)}, {trials.index(trial) + 1} of {len(trials)}, {reason}")
+    return found[trial]
 
 
 def _newest_complete(path: str | Path) -> Path:
@@ -152,3 +177,57 @@ def start_from(checkpoint: Path, with_counters: bool) -> StartFrom:
     """Builds the callback; ``with_counters`` continues Tune's clocks too (a resume)."""
     result = result_at(checkpoint) if with_counters else {}
     return StartFrom(str(checkpoint), {key: result[key] for key in _COUNTERS if key in result})
+
+
+class KeepBest(Callback):
+    """Keeps the checkpoints of each trial with the best scores, and the newest, from which a run goes on.
+
+    Tune's own ``checkpoint_score_attribute`` does not look into a result, where all metrics of RLlib are.
+
+    Args:
+        options: the metric by its path in the result, what best means, and how many are kept (None: all).
+    """
+
+    def __init__(self, options: CheckpointOptions) -> None:
+        self.options = options
+        self.scores: dict[str, dict[str, float]] = {}  # trial -> path of a checkpoint -> score, oldest first
+
+    def on_checkpoint(self, *, trial: Trial, checkpoint: Checkpoint, **_: object) -> None:
+        """Scores the new checkpoint by the result that it was written at, and deletes what is too many."""
+        if trial.trial_id not in self.scores:
+            self.scores[trial.trial_id] = self._found(Path(checkpoint.path).parent)
+        scores = self.scores[trial.trial_id]
+        scores.pop(checkpoint.path, None)
+        scores[checkpoint.path] = self._score(trial.last_result)
+        if self.options.num_to_keep is None:
+            return
+        ranked = sorted(reversed(scores), key=scores.__getitem__, reverse=True)  # of two that are alike the newer
+        for path in ranked[self.options.num_to_keep :]:
+            if path != checkpoint.path:
+                del scores[path]
+                checkpoint.filesystem.delete_dir(path)
+
+    def best(self, trial_folder: str) -> tuple[str, float] | None:
+        """Returns the best checkpoint of a trial's folder and its score, or None if none has one."""
+        scored = {
+            path: score
+            for scores in self.scores.values()
+            for path, score in scores.items()
+            if score > float("-inf") and Path(path).parent == Path(trial_folder)
+        }
+        if not scored:
+            return None
+        path = max(scored, key=scored.__getitem__)
+        return path, scored[path] * self._sign
+
+    @property
+    def _sign(self) -> float:
+        return 1.0 if self.options.checkpoint_score_order == "max" else -1.0
+
+    def _score(self, result: Mapping[str, Any]) -> float:
+        value = lookup(result, str(self.options.checkpoint_score_attribute))
+        return float("-inf") if value is None else value * self._sign
+
+    def _found(self, folder: Path) -> dict[str, float]:
+        """What a trial that goes on has kept before."""
+        return {str(path): self._score(result_at(path)) for path in checkpoints_in(folder)} if folder.is_dir() else {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+import math
 import shlex
 import shutil
+import statistics
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
 from rllib_rnd.envs.info import PLACES
+from rllib_rnd.tracking.labels import label_of_folder, without_seed
 from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
 from rllib_rnd.tracking.stopping import reached
 
@@ -27,11 +29,14 @@ _ROWS = (
     ("positions visited", "positions_visited"),
     ("farthest progress", "progress_max"),
     ("intrinsic reward (raw mean)", "intrinsic_reward_mean"),
+    ("pre-training rollouts", "pretraining_rollouts"),
+    ("held-out loss", "pretraining_loss"),
     ("agent steps", "agent_steps"),
     ("agent steps/s", "agent_steps_per_s"),
     ("time", "time_total_s"),
 )
 _SHOWN_TRIALS = 20
+_FEW_SEEDS = 3  # of fewer there is no mean worth the name
 
 
 @dataclass
@@ -86,21 +91,20 @@ def _print_one(report: Report, trial: Result) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     for label, name in _ROWS:
-        value = read(trial.metrics or {}, name)
+        if name == "agent_steps_per_s" and not _value(trial, "agent_steps"):
+            continue  # pre-training plays, but none of its steps count
+        value = _value(trial, name)
         if value is not None:
             table.add_row(label, show(name, value))
+        elif name == "return_mean" and trial.metrics:
+            table.add_row(label, "- (no episode has ended)")
     say(f"\n{report.name}")
     console().print(table)
 
 
 def _print_several(report: Report, trials: list[Result]) -> str | None:
-    """Prints the trials, best return first; returns the best one's checkpoint."""
-
-    def score(trial: Result) -> float:
-        value = read(trial.metrics or {}, "return_mean")
-        return float("-inf") if value is None else value
-
-    ranked = sorted(trials, key=score, reverse=True)
+    """Prints the trials, best return first, and what seeds come to; returns the best one's checkpoint."""
+    ranked = sorted(trials, key=_score, reverse=True)
     columns = {
         "return_mean": "return",
         "return_max": "best",
@@ -108,27 +112,76 @@ def _print_several(report: Report, trials: list[Result]) -> str | None:
         "agent_steps": "agent steps",
         "time_total_s": "time",
     }
-    table = Table(box=None, title=f"{report.name}: {len(trials)} trials, best return first", title_justify="left")
-    table.add_column("trial", no_wrap=True, overflow="ignore", min_width=max(map(len, map(trial_label, ranked))))
-    for heading in columns.values():
-        table.add_column(heading, justify="right", no_wrap=True)
+    shown = {
+        name: heading for name, heading in columns.items() if any(_value(trial, name) is not None for trial in trials)
+    }
+    say(f"\n{report.name}: {len(trials)} trials, best return first")
+    table = trial_table(list(shown.values()))
     for trial in ranked[:_SHOWN_TRIALS]:
-        table.add_row(
-            trial_label(trial),
-            *(show(name, read(trial.metrics or {}, name)) for name in columns),
-        )
-    console().print()
-    console().print(table)
+        table.add_row(label_of_folder(trial.path), *(show(name, _value(trial, name)) for name in shown))
+    print_table(table)
     if len(ranked) > _SHOWN_TRIALS:
         say(f"... and {len(ranked) - _SHOWN_TRIALS} more")
+    _print_over_seeds(ranked)
     return next((path for path in map(checkpoint_path, ranked) if path), None)
 
 
-def trial_label(trial: Result) -> str:
-    """Returns what tells a trial from the others: its draws, out of the name of its folder; else that name."""
-    name = Path(trial.path).name
-    draws = re.search(r"_\d{5}_\d+_(.+)_\d{4}-\d{2}-\d{2}_", name)
-    return draws[1].replace(",", ", ") if draws else name
+def _value(trial: Result, name: str) -> float | None:
+    return read(trial.metrics or {}, name)
+
+
+def _score(trial: Result) -> float:
+    value = _value(trial, "return_mean")
+    return float("-inf") if value is None else value
+
+
+def over_seeds(trials: Sequence[Result]) -> dict[str, list[float]]:
+    """Returns the mean returns of trials that differ only in their seeds, by what they have in common, best first.
+
+    Empty where no two trials are alike. A trial that failed or has no return is left out.
+    """
+    groups: dict[str, list[float]] = {}
+    for trial in trials:
+        label, value = label_of_folder(trial.path), _value(trial, "return_mean")
+        if without_seed(label) != label and value is not None and trial.error is None:
+            groups.setdefault(without_seed(label), []).append(value)
+    if all(len(returns) < 2 for returns in groups.values()):
+        return {}
+    return dict(sorted(groups.items(), key=lambda item: statistics.fmean(item[1]), reverse=True))
+
+
+def _print_over_seeds(trials: Sequence[Result]) -> None:
+    """Prints mean, standard error and best of the returns over seeds; too few seeds have their points alone."""
+    groups = over_seeds(trials)
+    if not groups:
+        return
+    if all(len(returns) < _FEW_SEEDS for returns in groups.values()):
+        say(f"fewer than {_FEW_SEEDS} seeds: no mean over them")
+        return
+    say("\nreturn over seeds")
+    table = trial_table(["seeds", "mean", "std. error", "best"])
+    for label, returns in groups.items():
+        mean: float | None = None
+        error: float | None = None
+        if len(returns) >= _FEW_SEEDS:
+            mean, error = statistics.fmean(returns), statistics.stdev(returns) / math.sqrt(len(returns))
+        numbers = (show("return_mean", value) for value in (mean, error, max(returns)))
+        table.add_row(label or "all trials", str(len(returns)), *numbers)
+    print_table(table)
+
+
+def trial_table(headings: Sequence[str]) -> Table:
+    """A table whose first column names trials: a long name takes more lines, the numbers stay whole."""
+    table = Table(box=None)
+    table.add_column("trial", overflow="fold", min_width=8)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table in the width of the terminal."""
+    console().print(table, soft_wrap=False)
 
 
 def checkpoint_path(trial: Result) -> str | None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import shlex
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune import Result
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.cli import summary
-from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
+from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
+from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.surroundings import check_storage
+from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.envs import steps_in_threads
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
-from rllib_rnd.experiment.search import build_scheduler, build_search
+from rllib_rnd.experiment.yaml_file import ExperimentError
 from rllib_rnd.resources import nodes, shortage
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
@@ -66,15 +71,19 @@ class Job:
 
     Attributes:
         experiment: what to train.
-        folder: name of its folder in the storage.
+        folder: name of its folder in the storage; of a new run, the name that it is claimed by.
+        start_id: the same for all runs that one command starts.
+        new: the folder is still to be claimed.
         start: where it starts from, or None.
-        tuner_folder: a sweep's folder that Tune restores as a whole, or None.
+        begun: the description of the sweep that is to go on, or None.
     """
 
     experiment: Experiment
     folder: str
-    start: Any = None
-    tuner_folder: Path | None = None
+    start_id: str
+    new: bool = True
+    start: StartFrom | None = None
+    begun: Mapping[str, Any] | None = None
 
 
 def train_files(paths: list[Path], options: TrainOptions) -> int:
@@ -98,21 +107,25 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     check_storage(options.storage_path, [job.folder for job in jobs])
     address = options.address or os.environ.get("RAY_ADDRESS") or None
     cpus = max(_cpus(job.experiment) for job in jobs)
-    files, total, code = [str(p) for p in paths], len(experiments), 0
+    files, code = [str(p) for p in paths], 0
     with Interrupt() as interrupt, ray_session(cpus, address, options.verbose):
         if address in (None, "local"):
             for job in jobs:
                 check_resources(job.experiment)
-        for job in jobs:
+        _claim(jobs, files, options)
+        for number, job in enumerate(jobs):
             if interrupt.requested:
+                _release(jobs[number:], options)
                 say("Stopped before training; there was nothing to save.")
                 return INTERRUPTED
-            command = resume_command(files, options, job.folder, job.experiment, total)
             try:
-                code = max(code, _run(job, options, interrupt, command))
+                code = max(code, _run(job, options, interrupt, resume_command(files, options, job.folder)))
             except KeyboardInterrupt:
                 say("Stopped at once; no new checkpoint was written.")
                 return INTERRUPTED
+            except ConfigError:  # of what only building finds; nothing has been trained
+                _release(jobs[number:], options)
+                raise
             if interrupt.requested:
                 return INTERRUPTED
     return code
@@ -132,6 +145,24 @@ def check_resources(experiment: Experiment) -> None:
             raise error
 
 
+def _claim(jobs: list[Job], files: list[str], options: TrainOptions) -> None:
+    """Gives every new run its folder; all at once, so that a resume knows what had not started yet."""
+    command = start_command(files, options)
+    for job in jobs:
+        record = RunRecord(job.experiment.name, command, job.start_id, description=describe(job.experiment))
+        if job.new:
+            job.folder = claim(options.storage_path, job.folder, record)
+        else:
+            update(options.storage_path, job.folder, record.description)
+
+
+def _release(jobs: list[Job], options: TrainOptions) -> None:
+    """Takes back the folders of new runs that have not trained."""
+    for job in jobs:
+        if job.new:
+            release(options.storage_path, job.folder)
+
+
 def _cpus(experiment: Experiment) -> float:
     """CPUs of the first trial, as RLlib asks Tune for them."""
     request = experiment.algorithm_class.default_resource_request(experiment.sample_config())
@@ -139,66 +170,46 @@ def _cpus(experiment: Experiment) -> float:
 
 
 def _jobs(experiments: list[Experiment], options: TrainOptions) -> list[Job]:
+    names = [experiment.name for experiment in experiments]
+    if options.resume and "://" in options.storage:
+        raise ConfigError("--resume", "needs --storage to be a folder; use --checkpoint with a remote store")
+    folders = runs_to_resume(options.storage_path, names, options.name) if options.resume else [None] * len(names)
+    records = [RunRecord.read(Path(options.storage_path) / folder) for folder in folders if folder is not None]
+    start_id = next((record.start for record in records if record is not None), uuid.uuid4().hex)
     jobs: list[Job] = []
-    for experiment in experiments:
-        base = experiment.name
-        if options.name:
-            base = options.name if len(experiments) == 1 else f"{options.name}_{experiment.name}"
-        taken = {job.folder for job in jobs}
-        job = _resumed(experiment, base, options, only=len(experiments) == 1) if options.resume else None
-        if job is None:
-            start = None
-            if options.checkpoint:
-                start = start_from(find_checkpoint(options.checkpoint), with_counters=False)
-            job = Job(experiment, new_folder(options.storage_path, base, taken), start)
-        elif _already_done(job, options):
+    for experiment, folder in zip(experiments, folders, strict=True):
+        if folder is None:
+            base = experiment.name
+            if options.name:
+                base = options.name if len(experiments) == 1 else f"{options.name}_{experiment.name}"
+            start = start_from(find_checkpoint(options.checkpoint), with_counters=False) if options.checkpoint else None
+            jobs.append(Job(experiment, base, start_id, start=start))
             continue
-        jobs.append(job)
+        job = _resumed(experiment, folder, options, start_id)
+        if not _already_done(job):
+            jobs.append(job)
     return jobs
 
 
-def new_folder(storage: str, base: str, taken: set[str]) -> str:
-    """Returns ``base``, or ``base_2``, ``base_3``, ... so that no run writes into another's folder."""
-    number, name = 1, base
-    while name in taken or ("://" not in storage and (Path(storage) / name).exists()):
-        number += 1
-        name = f"{base}_{number}"
-    return name
-
-
-def newest_folder(storage: str, base: str) -> Path | None:
-    """Returns the newest of ``base``, ``base_2``, ... that exists in the storage."""
-    newest, number = None, 1
-    while (folder := Path(storage) / (base if number == 1 else f"{base}_{number}")).is_dir():
-        newest, number = folder, number + 1
-    return newest
-
-
-def _resumed(experiment: Experiment, base: str, options: TrainOptions, only: bool) -> Job | None:
-    """Returns the job that continues the newest run, or None if it (one of several) has not started yet."""
-    if "://" in options.storage:
-        raise ConfigError("--resume", "needs --storage to be a folder; use --checkpoint with a remote store")
-    folder = newest_folder(options.storage_path, base)
-    if folder is None:
-        if only:
-            _refuse_resume(base, options)
-        return None
-    if not experiment.single:
-        for checkpoint in checkpoints_in(folder)[-1:]:  # all of a run are of one version
+def _resumed(experiment: Experiment, name: str, options: TrainOptions, start_id: str) -> Job:
+    """Returns the job that continues a run; one that had saved nothing yet begins anew in its folder."""
+    folder = Path(options.storage_path) / name
+    job = Job(experiment, name, start_id, new=False)
+    record, checkpoints = RunRecord.read(folder), checkpoints_in(folder)
+    if record is not None and (is_sweep(record.description) or not experiment.single):
+        for checkpoint in checkpoints[-1:]:  # all of a run are of one version
             check_checkpoint(checkpoint)
-        return Job(experiment, folder.name, tuner_folder=folder)
-    if not only and not checkpoints_in(folder):
-        return None
-    return Job(experiment, folder.name, start_from(find_checkpoint(folder), with_counters=True))
+        changes_since(experiment, record.description)  # refused before anything starts
+        if (folder / TUNER_FILE).is_file():
+            job.begun = record.description
+    elif checkpoints:
+        job.start = start_from(find_checkpoint(folder), with_counters=True)
+    if job.begun is None and job.start is None:
+        say(f"{name}: nothing was saved of it yet; it begins anew.")
+    return job
 
 
-def _refuse_resume(base: str, options: TrainOptions) -> None:
-    storage = Path(options.storage_path)
-    runs = sorted(p.name for p in storage.iterdir() if p.is_dir()) if storage.is_dir() else []
-    raise ConfigError("--resume", f"no run {base!r} in {storage}. Runs there: {', '.join(runs) or 'none'}")
-
-
-def _already_done(job: Job, options: TrainOptions) -> bool:
+def _already_done(job: Job) -> bool:
     if job.start is None:
         return False
     result = result_at(Path(job.start.checkpoint))
@@ -211,7 +222,7 @@ def _already_done(job: Job, options: TrainOptions) -> bool:
     path, target = met
     say(
         f"{job.folder}: has reached {short_name(path)} >= {target:g}. "
-        f"To go on, raise it: --stop {short_name(path)}=NUMBER --resume"
+        f"To go on, raise it: --stop {short_name(path)}=NUMBER --name {job.folder} --resume"
     )
     return True
 
@@ -222,7 +233,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     stopper = RunStopper(experiment.stop, interrupt, sweep)
     display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet)
     mlflow = _mlflow(job, options, interrupt)
-    callbacks = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
+    callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
+    if experiment.checkpoint.checkpoint_score_attribute is not None:
+        callbacks.append(KeepBest(experiment.checkpoint))
     tuner = _tuner(job, options, stopper, callbacks)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
@@ -244,6 +257,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         display.close()
     if mlflow:
         mlflow.close("KILLED")  # trials that Tune left running when it was interrupted
+    refused = None if results is None else refusal(experiment, list(results))
+    if refused is not None:
+        raise refused
     report = summary.Report(
         name=job.folder,
         folder=f"{options.storage_path}/{job.folder}",
@@ -255,6 +271,25 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     summary.print_report(report, results, crash)
     failed = crash is not None or results is None or results.num_errors > 0
     return RUN_ERROR if failed else 0
+
+
+def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | None:
+    """Returns the mistake in the configuration that kept every trial from being built, with its place; else None.
+
+    Of an error in the start of its process Ray keeps the text alone.
+    """
+    errors = [trial.error for trial in trials if trial.error is not None]
+    if not errors or len(errors) < len(trials) or any(read(t.metrics or {}, "iteration") is not None for t in trials):
+        return None
+    texts = [summary.one_line(error) for error in errors]
+    kind, _, text = texts[0].partition(": ")
+    if len(set(texts)) > 1 or kind.rpartition(".")[2] not in (ConfigError.__name__, ExperimentError.__name__):
+        return None
+    path, _, problem = text.partition(": ")
+    parts = parse_dotted(path)
+    if parts and dotted(parts) == path and hasattr(experiment.sample_config(), str(parts[0])):
+        return experiment.places.error((experiment.name, "config", *parts), problem)
+    return experiment.places.error((experiment.name,), text)
 
 
 def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogger | None:
@@ -283,42 +318,26 @@ def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogg
 
 def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback]) -> tune.Tuner:
     experiment = job.experiment
+    if job.begun is not None:
+        folder = Path(options.storage_path) / job.folder
+        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks)
     checkpoint = experiment.checkpoint
-    if job.tuner_folder is not None:
-        # Tune brings back its own snapshot of all trials and may repeat the iterations since then. The
-        # callbacks and the stopper of the first start are in it too; the new ones take their place.
-        tuner = tune.Tuner.restore(
-            str(job.tuner_folder),
-            trainable=experiment.algorithm_class,
-            resume_unfinished=True,
-            resume_errored=True,
-        )
-        run_config = tuner._local_tuner.get_run_config()
-        run_config.callbacks, run_config.stop = callbacks, stopper
-        return tuner
+    keeps_best = checkpoint.checkpoint_score_attribute is not None  # then `KeepBest` does it
     return tune.Tuner(
         experiment.algorithm_class,
         param_space=_param_space(job),
-        tune_config=tune.TuneConfig(
-            num_samples=experiment.num_samples,
-            scheduler=build_scheduler(experiment.scheduler),
-            search_alg=build_search(experiment.search),
-            max_concurrent_trials=experiment.tune.max_concurrent_trials,
-            time_budget_s=experiment.tune.time_budget_s,
-        ),
+        tune_config=tune_config(experiment),
         run_config=tune.RunConfig(
             name=job.folder,
             storage_path=options.storage_path,
-            stop=stopper,
+            stop=stopper if experiment.single else None,  # a sweep's conditions are in its plan
             callbacks=callbacks,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=experiment.max_failures),
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=checkpoint.checkpoint_frequency,
                 checkpoint_at_end=checkpoint.checkpoint_at_end,
-                num_to_keep=checkpoint.num_to_keep,
-                checkpoint_score_attribute=checkpoint.checkpoint_score_attribute,
-                checkpoint_score_order=checkpoint.checkpoint_score_order,
+                num_to_keep=None if keeps_best else checkpoint.num_to_keep,
             ),
         ),
     )
@@ -340,11 +359,22 @@ def _param_space(job: Job) -> dict[str, Any]:
     return experiment.param_space(**extra)
 
 
-def resume_command(files: list[str], options: TrainOptions, folder: str, experiment: Experiment, total: int) -> str:
-    """Returns the exact command that continues this run.
+def start_command(files: list[str], options: TrainOptions) -> str:
+    """Returns the command that starts these experiments."""
+    name = ["--name", options.name] if options.name else []
+    checkpoint = ["--checkpoint", options.checkpoint] if options.checkpoint else []
+    return shlex.join([*_words(files, options), *name, *checkpoint])
+
+
+def resume_command(files: list[str], options: TrainOptions, folder: str) -> str:
+    """Returns the exact command that continues the run in this folder, whatever others there are.
 
     Of several experiments, finished ones are skipped then and those that had not started are started.
     """
+    return shlex.join([*_words(files, options), "--name", folder, "--resume"])
+
+
+def _words(files: list[str], options: TrainOptions) -> list[str]:
     words = ["rllib", "train", "file", *files]
     for setting in options.overrides.settings:
         words += ["--set", setting]
@@ -352,12 +382,10 @@ def resume_command(files: list[str], options: TrainOptions, folder: str, experim
         words += ["--stop", stop]
     if options.overrides.seed is not None:
         words += ["--seed", str(options.overrides.seed)]
+    if options.overrides.seeds:
+        words += ["--seeds", ",".join(map(str, options.overrides.seeds))]
     if options.address:
         words += ["--address", options.address]
     if options.storage != "results":
         words += ["--storage", options.storage]
-    if total == 1 and folder != experiment.name:
-        words += ["--name", folder]
-    elif total > 1 and options.name:
-        words += ["--name", options.name]
-    return shlex.join([*words, "--resume"])
+    return words

@@ -16,7 +16,6 @@ dict in the same schema whose ``config`` may be an ``AlgorithmConfig``.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from typing import Any
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.errors import ConfigError, KeyPath, parse_dotted, unknown_name_error
+from rllib_rnd.errors import ConfigError, KeyPath, at, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
@@ -37,6 +36,7 @@ from rllib_rnd.experiment.search import (
     SectionOptions,
     read_section,
     read_space,
+    with_full_names,
 )
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
 from rllib_rnd.options import Limits, check_value, import_path, option, parse_options
@@ -104,6 +104,14 @@ class Experiment:
         """Whether there is exactly one trial."""
         return self.num_samples == 1 and not self.space.varies
 
+    @property
+    def first_seed(self) -> int | None:
+        """The seed of the first of several samples; the next has the next number. None if trials differ without it."""
+        if self.num_samples == 1 or self.space.draws("seed"):
+            return None
+        seed = self.sample_config().seed
+        return None if seed is None else int(seed)
+
     def sample_config(self, **overrides: object) -> AlgorithmConfig:
         """Returns the configuration object of the first trial, with ``overrides`` on top."""
         return build_config(self.algorithm_class, self.base, {**self.space.sample, **overrides})
@@ -136,11 +144,13 @@ class Overrides:
         settings: ``key.path=value`` texts for ``config``.
         stop: ``key=value`` texts for ``stop``.
         seed: replaces ``config.seed``.
+        seeds: one trial for each replaces it too.
     """
 
     settings: Sequence[str] = ()
     stop: Sequence[str] = ()
     seed: int | None = None
+    seeds: Sequence[int] = ()
 
 
 TOP_LEVEL_KEYS = (
@@ -202,6 +212,7 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
     if space.sample.get("env", getattr(base, "env", None)) is None:
         raise places.error(top, "env is missing; name an environment (`rllib list environments`)")
     search, scheduler = _read_sections(block, space, top, places)
+    num_samples = _read_num_samples(block, space, top, places)
     validate_trials(algorithm_class, base, space, (*top, "config"), places)
     with places.at(*top):
         return Experiment(
@@ -211,8 +222,8 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
             base=base,
             space=space,
             stop=_read_stop(block.get("stop"), top, places, overrides, closed=source.suffix != ".py"),
-            num_samples=check_value(block.get("num_samples", 1), int, "num_samples", Limits(low=1)),
-            checkpoint=parse_options(CheckpointOptions, block.get("checkpoint_config"), "checkpoint_config"),
+            num_samples=num_samples,
+            checkpoint=_read_checkpoint(block.get("checkpoint_config")),
             tune=parse_options(TuneOptions, block.get("tune_config"), "tune_config"),
             search=search,
             scheduler=scheduler,
@@ -230,8 +241,30 @@ def _read_sections(
     with places.at(*top, "scheduler"):
         scheduler = _with_full_metric(read_section(block.get("scheduler"), SCHEDULERS))
     if isinstance(search, OptunaOptions) and space.grids > 1:
-        raise places.error((*top, "search"), "optuna does not take grid_search; use {tune: choice, args: [...]}")
+        problem = "optuna does not take grid_search, nor --seeds; use {tune: choice, args: [...]}"
+        raise places.error((*top, "search"), problem)
+    if isinstance(search, OptunaOptions) and not space.sampled:
+        problem = "optuna has nothing to search: no value of config is drawn, as in {tune: loguniform, args: [...]}"
+        raise places.error((*top, "search"), problem)
     return search, scheduler
+
+
+def _read_num_samples(block: Mapping[str, Any], space: SearchSpace, top: KeyPath, places: Places) -> int:
+    with places.at(*top):
+        count: int = check_value(block.get("num_samples", 1), int, "num_samples", Limits(low=1))
+    if count > 1 and space.draws("seed") and not space.sampled:
+        problem = (
+            f"{count} would run every trial {count} times alike: its seed is one of a list. List more seeds instead"
+        )
+        raise places.error((*top, "num_samples"), problem)
+    return count
+
+
+def _read_checkpoint(section: Mapping[str, Any] | None) -> CheckpointOptions:
+    """The options of ``checkpoint_config``, with the full name of the metric."""
+    options = parse_options(CheckpointOptions, section, "checkpoint_config")
+    with at("checkpoint_config"):
+        return with_full_names(options, ("checkpoint_score_attribute",))
 
 
 def resolve_algorithm(run: object) -> type[Algorithm]:
@@ -313,6 +346,9 @@ def _apply_overrides(
     if overrides.seed is not None:
         config["seed"] = overrides.seed
         places.set((*path, "seed"), f"--seed {overrides.seed}")
+    if overrides.seeds:
+        config["seed"] = {"grid_search": list(overrides.seeds)}
+        places.set((*path, "seed"), f"--seeds {','.join(map(str, overrides.seeds))}")
 
 
 def _put(target: Any, parts: KeyPath, value: object, place: Places) -> None:
@@ -355,13 +391,4 @@ def _read_stop(stop: object, top: KeyPath, places: Places, overrides: Overrides,
 
 
 def _with_full_metric(options: SectionOptions | None) -> SectionOptions | None:
-    """Resolves short metric names in a search or scheduler section and checks that the metric exists."""
-    changes: dict[str, Any] = {}
-    for name in ("metric", "time_attr"):
-        value = getattr(options, name, None)
-        if value is None:
-            continue
-        if not is_known(value):
-            raise unknown_name_error("metric", value, known_stop_keys(), name)
-        changes[name] = full_path(value)
-    return dataclasses.replace(options, **changes) if options is not None and changes else options
+    return options if options is None else with_full_names(options, ("metric", "time_attr"))

@@ -1,4 +1,4 @@
-"""Sampling expressions, search and scheduler of experiment files: a closed set, nothing is evaluated.
+"""Sampling expressions, and the options of search and scheduler: a closed set, nothing is evaluated.
 
 Two expressions may stand wherever ``config`` takes a value, at any depth::
 
@@ -11,15 +11,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import SearchAlgorithm, Searcher
 from ray.tune.search.sample import Domain
 
 from rllib_rnd.errors import ConfigError, KeyPath, unknown_name_error
 from rllib_rnd.experiment.yaml_file import Places, walk
 from rllib_rnd.options import option, parse_options
+from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,11 @@ class SearchSpace:
     def varies(self) -> bool:
         """Whether trials differ from each other."""
         return self.sampled or self.grids > 1
+
+    def draws(self, name: str) -> bool:
+        """Whether a setting at the top is an expression."""
+        value = self.space.get(name)
+        return isinstance(value, Domain) or (isinstance(value, Mapping) and is_expression(value))
 
 
 def read_space(config: Mapping[str, Any], path: KeyPath, places: Places) -> SearchSpace:
@@ -248,35 +254,24 @@ def read_section(
         raise ConfigError("", "expected a mapping with a 'type' key", f"type: {' or '.join(sorted(kinds))}")
     if section["type"] not in kinds:
         raise unknown_name_error("type", str(section["type"]), kinds, "type")
-    return parse_options(kinds[section["type"]], {k: v for k, v in section.items() if k != "type"})
+    options = parse_options(kinds[section["type"]], {k: v for k, v in section.items() if k != "type"})
+    if isinstance(options, AshaOptions) and options.grace_period > options.max_t:
+        raise ConfigError("grace_period", f"{options.grace_period} is above max_t", f"1 to {options.max_t}")
+    return options
 
 
-def build_scheduler(options: SectionOptions | None) -> TrialScheduler | None:
-    """Returns Ray Tune's scheduler for the options that :func:`read_section` gave, or None."""
-    from ray.tune import schedulers
-
-    if isinstance(options, AshaOptions):
-        return schedulers.ASHAScheduler(**dataclasses.asdict(options))
-    if isinstance(options, MedianOptions):
-        return schedulers.MedianStoppingRule(**dataclasses.asdict(options))
-    return None
-
-
-def build_search(options: SectionOptions | None) -> Searcher | SearchAlgorithm | None:
-    """Returns Ray Tune's search algorithm for the options, or None for grid and random search.
+def with_full_names(options: T, fields: Sequence[str]) -> T:
+    """Resolves the short names of metrics in some options and checks that the metrics exist.
 
     Raises:
-        ConfigError: optuna is asked for and not installed.
+        ConfigError: an unknown metric, at the option's name.
     """
-    if isinstance(options, OptunaOptions):
-        from ray.tune.search.optuna import OptunaSearch
-
-        try:
-            return OptunaSearch(metric=options.metric, mode=options.mode, seed=options.seed)
-        except (AssertionError, ImportError) as error:
-            raise ConfigError("search.type", "'optuna' needs a package; pip install optuna") from error
-    if isinstance(options, RandomOptions) and options.seed is not None:
-        from ray.tune.search.basic_variant import BasicVariantGenerator
-
-        return BasicVariantGenerator(random_state=options.seed)
-    return None
+    changes: dict[str, Any] = {}
+    for name in fields:
+        value = getattr(options, name, None)
+        if value is None:
+            continue
+        if not is_known(value):
+            raise unknown_name_error("metric", value, known_stop_keys(), name)
+        changes[name] = full_path(value)
+    return dataclasses.replace(options, **changes)  # type: ignore[type-var]

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rllib_rnd.tracking.labels import trial_label
 from rllib_rnd.tracking.metrics import duration, plugin_metrics, read, short_name, show, time_split
 from rllib_rnd.tracking.stopping import Progress, progress
 
@@ -76,12 +77,7 @@ class TrialView:
     @property
     def label(self) -> str:
         """What tells this trial from the others: its draws, or its name."""
-        draws = (f"{key.rpartition('/')[2]}={_short(value)}" for key, value in self.values.items())
-        return ", ".join(draws) or self.name
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+        return trial_label(self.values) or self.name
 
 
 def remaining_seconds(view: TrialView, now: float, state: Progress | None) -> float | None:

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rllib_rnd.cli import app
+from rllib_rnd.cli.folders import RunRecord, claim
 from rllib_rnd.cli.listing import KINDS
 
 runner = CliRunner()
@@ -51,10 +52,10 @@ def test_other_mistakes_exit_2(arguments: list[str], message: str) -> None:
 
 
 def test_resume_of_a_run_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
+    claim(str(tmp_path), "other", RunRecord("other", "rllib train file other.yaml", "1"))
     result = runner.invoke(app, ["train", "file", "deep_sea_rnd", "--resume", "--storage", str(tmp_path)])
     assert result.exit_code == 2
-    assert "no run 'deep_sea_rnd'" in result.output and "other" in result.output
+    assert f"no run of 'deep_sea_rnd' in {tmp_path} (runs there: other)" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from rllib_rnd.cli.summary import Report, further, one_line, relative, trial_label, typed
+from rllib_rnd.cli.summary import Report, further, one_line, relative, typed
 
 STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
@@ -39,13 +38,6 @@ def test_paths_are_shortened_in_the_working_folder(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     assert relative(str(tmp_path / "results" / "c")) == "results/c"
     assert relative("/elsewhere/c") == "/elsewhere/c"
-
-
-def test_trials_are_told_apart_by_their_draws() -> None:
-    folder = "/r/sweep/RND_rllib_rnd_DeepSea-v0_83cf0_00003_3_coeff=0.5000,lr=0.0013_2026-11-21_17-03-46"
-    assert trial_label(SimpleNamespace(path=folder)) == "coeff=0.5000, lr=0.0013"
-    alone = "RND_CartPole-v1_83cf0_00000_0_2026-11-21_17-03-46"
-    assert trial_label(SimpleNamespace(path=f"/r/{alone}")) == alone
 
 
 def test_commands_can_be_typed_as_they_are_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

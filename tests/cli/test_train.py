@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rllib_rnd.cli.checkpoints import find_checkpoint, result_at, results_of
-from rllib_rnd.cli.train import TrainOptions, new_folder, newest_folder, resume_command
-from rllib_rnd.experiment.file import Overrides, load_experiments
+from rllib_rnd.cli.train import TrainOptions, resume_command
+from rllib_rnd.experiment.file import Overrides
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from rllib_rnd.cli import main; main()"]
@@ -86,7 +86,7 @@ def test_interrupt_resume_and_evaluate(tmp_path: Path) -> None:
     code, output = run_and_interrupt(["train", "file", "x.yaml", "--set", "gamma=0.9"], tmp_path)
     assert code == 130, output
     assert "Traceback" not in output
-    assert "rllib train file x.yaml --set gamma=0.9 --resume" in output
+    assert "rllib train file x.yaml --set gamma=0.9 --name deep_sea --resume" in output
     first = find_checkpoint(tmp_path / "results")
     reached = result_at(first)
     assert reached["training_iteration"] >= 1
@@ -179,25 +179,13 @@ def test_check_builds_and_trains_small(tmp_path: Path) -> None:
         assert text in done.stdout
 
 
-def test_folders_are_not_shared_between_runs(tmp_path: Path) -> None:
-    assert new_folder(str(tmp_path), "a", set()) == "a"
-    assert newest_folder(str(tmp_path), "a") is None
-    (tmp_path / "a").mkdir()
-    assert new_folder(str(tmp_path), "a", {"a_2"}) == "a_3"
-    (tmp_path / "a_2").mkdir()
-    assert newest_folder(str(tmp_path), "a") == tmp_path / "a_2"
-
-
 @pytest.mark.parametrize(
-    ("folder", "total", "name", "expected"),
+    ("folder", "overrides", "expected"),
     [
-        ("deep_sea", 1, None, "rllib train file x.yaml --set 'a=[1, 2]' --seed 3 --resume"),
-        ("deep_sea_2", 1, None, "rllib train file x.yaml --set 'a=[1, 2]' --seed 3 --name deep_sea_2 --resume"),
-        ("mine_deep_sea", 2, "mine", "rllib train file x.yaml --set 'a=[1, 2]' --seed 3 --name mine --resume"),
+        ("deep_sea", Overrides(["a=[1, 2]"], seed=3), "--set 'a=[1, 2]' --seed 3 --name deep_sea --resume"),
+        ("deep_sea_2", Overrides(seeds=(0, 2)), "--seeds 0,2 --name deep_sea_2 --resume"),
     ],
 )
-def test_resume_commands(tmp_path: Path, folder: str, total: int, name: str | None, expected: str) -> None:
-    (tmp_path / "x.yaml").write_text(DEEP_SEA % (1, "true", "lr: 1e-4"), encoding="utf-8")
-    (experiment,) = load_experiments(tmp_path / "x.yaml")
-    options = TrainOptions(overrides=Overrides(settings=["a=[1, 2]"], seed=3), name=name)
-    assert resume_command(["x.yaml"], options, folder, experiment, total) == expected
+def test_the_resume_command_names_its_run(folder: str, overrides: Overrides, expected: str) -> None:
+    options = TrainOptions(overrides=overrides, name="asked")
+    assert resume_command(["x.yaml"], options, folder) == f"rllib train file x.yaml {expected}"

@@ -1,0 +1,177 @@
+"""Whose folder is whose: every run has one to itself, with a record in it that says what it is.
+
+A run is known by its record, never by its folder's name: folders are numbered where a name is taken, deleted, moved
+and renamed, and an experiment may be called ``x_2`` like the second run of ``x``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+
+from rllib_rnd.errors import ConfigError, nearest_name
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's folder says of itself.
+
+    Attributes:
+        experiment: name of the experiment in its file.
+        command: that started the run.
+        start: the same for all runs that one command started.
+        created: when, ISO 8601 in UTC.
+        description: what the experiment was, as `describe` gives it.
+    """
+
+    experiment: str
+    command: str
+    start: str
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    description: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def read(folder: Path) -> RunRecord | None:
+        """Returns the record in a folder, or None if there is none that can be read."""
+        try:
+            data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            return RunRecord(**data)
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+def claim(storage: str, base: str, record: RunRecord) -> str:
+    """Makes a folder that no other run has, ``base`` or ``base_2``, ``base_3``, ..., and puts the record into it.
+
+    Two processes never get the same one. (In a remote store, which knows no such thing, one that looks later.)
+
+    Returns:
+        Its name.
+
+    Raises:
+        ConfigError: the storage cannot be written to.
+    """
+    number, name = 1, base
+    try:
+        while not _make(storage, name):
+            number += 1
+            name = f"{base}_{number}"
+        _write(storage, name, _text(record))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(f"--storage {storage}", f"folder {name!r} cannot be made there ({reason})") from error
+    return name
+
+
+def _text(record: RunRecord) -> str:
+    return json.dumps(dataclasses.asdict(record), indent=1) + "\n"
+
+
+def _make(storage: str, name: str) -> bool:
+    """Makes a new folder; False if there is one of that name."""
+    if "://" not in storage:
+        Path(storage).mkdir(parents=True, exist_ok=True)
+        try:
+            (Path(storage) / name).mkdir()
+        except FileExistsError:
+            return False
+        return True
+    system, path = pyarrow.fs.FileSystem.from_uri(f"{storage.rstrip('/')}/{name}")
+    if system.get_file_info(path).type != pyarrow.fs.FileType.NotFound:
+        return False
+    system.create_dir(path)
+    return True
+
+
+def _write(storage: str, name: str, text: str) -> None:
+    if "://" in storage:
+        system, path = pyarrow.fs.FileSystem.from_uri(f"{storage.rstrip('/')}/{name}/{RECORD}")
+        with system.open_output_stream(path) as stream:
+            stream.write(text.encode())
+        return
+    file = Path(storage) / name / RECORD
+    whole = file.with_suffix(".new")  # a record is there as a whole or not at all
+    whole.write_text(text, encoding="utf-8")
+    os.replace(whole, file)
+
+
+def update(storage: str, name: str, description: Mapping[str, Any]) -> None:
+    """Writes down what a run that goes on is now."""
+    record = RunRecord.read(Path(storage) / name)
+    if record is not None:
+        _write(storage, name, _text(dataclasses.replace(record, description=description)))
+
+
+def release(storage: str, name: str) -> None:
+    """Takes back a claimed folder in which nothing was trained: one without a result."""
+    folder = Path(storage) / name
+    if "://" not in storage and not any(path.stat().st_size for path in folder.glob("*/result.json")):
+        shutil.rmtree(folder)
+
+
+def runs_in(storage: str) -> dict[str, RunRecord]:
+    """Returns folder name -> record of all runs in a storage folder, oldest first."""
+    root = Path(storage)
+    found = {path.name: RunRecord.read(path) for path in (root.iterdir() if root.is_dir() else ())}
+    runs = {name: record for name, record in found.items() if record is not None}
+    return dict(sorted(runs.items(), key=lambda item: (item[1].created, item[0])))
+
+
+def runs_to_resume(storage: str, experiments: Sequence[str], name: str | None) -> list[str | None]:
+    """Finds the folder that ``--resume`` continues for each experiment, None where it has no run yet; each once.
+
+    With ``name`` the run in that folder, and of the other experiments those that the same command started. Without,
+    the newest run of any of the experiments, and likewise; of an experiment that was not started then its newest.
+
+    Args:
+        storage: a local folder.
+        experiments: names of those in the files; several files may have the same.
+        name: the option ``--name``: of a folder, or of all folders of a start with several experiments.
+
+    Raises:
+        ConfigError: no such run, or it is of another experiment.
+    """
+    runs = runs_in(storage)
+    mine = {folder: record.experiment for folder, record in runs.items() if record.experiment in experiments}
+    if name is None and not mine:
+        raise _no_run(f"of {' or '.join(map(repr, experiments))}", storage, runs)
+    chosen = list(mine)[-1] if name is None else _named(storage, experiments, name, runs)
+    if len(experiments) == 1:
+        return [chosen]
+    together = [folder for folder in mine if runs[folder].start == runs[chosen].start]
+    found: list[str | None] = []
+    for experiment in experiments:
+        same = [folder for folder in together if mine[folder] == experiment and folder not in found]
+        older = [folder for folder in mine if mine[folder] == experiment and folder not in found]
+        found.append(same[0] if same else older[-1] if older and name is None else None)
+    return found
+
+
+def _named(storage: str, experiments: Sequence[str], name: str, runs: Mapping[str, RunRecord]) -> str:
+    """The folder that ``--name`` means."""
+    folders = [name] if len(experiments) == 1 else [name, *(f"{name}_{experiment}" for experiment in experiments)]
+    chosen = next((folder for folder in folders if folder in runs), None)
+    if chosen is None and (Path(storage) / name).is_dir():
+        problem = f"that folder has no {RECORD}, so it is no run to resume; --checkpoint starts a new run from it"
+        raise ConfigError(f"--name {name}", problem)
+    if chosen is None:
+        raise _no_run(repr(name), storage, runs, nearest_name(name, runs))
+    if runs[chosen].experiment not in experiments:
+        raise ConfigError(f"--name {name}", f"is a run of experiment {runs[chosen].experiment!r}", experiments)
+    return chosen
+
+
+def _no_run(what: str, storage: str, runs: Mapping[str, RunRecord], nearest: str | None = None) -> ConfigError:
+    there = ", ".join(runs) or "none"
+    return ConfigError("--resume", f"no run {what} in {storage} (runs there: {there})", nearest=nearest)

@@ -1,0 +1,188 @@
+"""How a sweep is conducted: Ray Tune's schedulers and searcher, made to bear what runs here do.
+
+Tune's own suppose that every result holds their metric. Here the first results of a trial often have no return yet,
+because no episode has ended; such results are passed over.
+
+The scheduler is also where Tune shows every trial before it starts, new or restored, and asks after every result
+whether to go on. A `Plan` acts there. (A stopper would not do: Tune brings the old one back with a restored sweep.)
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.search import SearchAlgorithm, Searcher
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+
+from rllib_rnd.errors import ConfigError, KeyPath
+from rllib_rnd.experiment.search import AshaOptions, MedianOptions, OptunaOptions, RandomOptions, SectionOptions
+from rllib_rnd.tracking.labels import folder_label, trial_label
+from rllib_rnd.tracking.metrics import lookup
+from rllib_rnd.tracking.stopping import reached
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
+
+@dataclass
+class Plan:
+    """What is done to each trial of a sweep.
+
+    Attributes:
+        stop: conditions that end a trial, by result path.
+        first_seed: sample i of the draws trains with this seed + i; None: the seed is drawn itself, or there is none.
+        grids: trials of each sample.
+        changes: (place in the configuration, value) that replace what the sweep was begun with.
+        home: folder of a sweep that goes on; None: where Tune puts it.
+    """
+
+    stop: Mapping[str, float] = field(default_factory=dict)
+    first_seed: int | None = None
+    grids: int = 1
+    changes: Sequence[tuple[KeyPath, Any]] = ()
+    home: Path | None = None
+    _added: int = 0
+
+    def prepare(self, trial: Trial) -> None:
+        """Gives a trial that is added its seed, its name, and what has changed; ends one that has nothing to do."""
+        number, self._added = self._added, self._added + 1
+        if self.home is not None:
+            # What Tune has still to begin would go to where the sweep was begun, though its folder may have been moved.
+            storage = copy.copy(trial.storage)
+            storage.storage_fs_path, storage.experiment_dir_name = str(self.home.parent), self.home.name
+            trial.set_storage(storage)
+        if self.first_seed is not None and "seed" not in trial.evaluated_params:
+            trial.config["seed"] = trial.evaluated_params["seed"] = self.first_seed + number // self.grids
+        if trial.custom_trial_name is None and trial.evaluated_params:
+            name_trial(trial)
+        if trial.status == Trial.PENDING and trial.last_result and reached(trial.last_result, self.stop) is not None:
+            trial.set_status(Trial.TERMINATED)  # restored, and already where it should go
+        if trial.status == Trial.PENDING and self.changes:
+            for where, value in self.changes:
+                _assign(trial.config, where, value)
+            trial.create_placement_group_factory()  # the change may be to its processes
+        trial.invalidate_json_state()
+
+
+def name_trial(trial: Trial) -> None:
+    """Names a trial and its folder by the values that it draws."""
+    label = trial_label(trial.evaluated_params)
+    # Tune's id in the folder's name keeps it the only one; its time orders trials that were copied elsewhere.
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    trial.custom_dirname = f"{trial}_{folder_label(label)}_{now}"
+    trial.custom_trial_name = label
+
+
+def _assign(config: dict[str, Any], where: KeyPath, value: object) -> None:
+    target: Any = config
+    for part in where[:-1]:
+        target = target[part]
+    target[where[-1]] = value
+
+
+class _Conducted(TrialScheduler):
+    """A scheduler with a plan, which passes over results without its metric."""
+
+    plan = Plan()
+    _time_attr: str = "training_iteration"
+    _max_t: float = float("inf")
+
+    def _measured(self, result: Mapping[str, Any]) -> bool:
+        return self._metric is None or lookup(result, self._metric) is not None
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """Prepares a trial, new or restored, before it starts."""
+        self.plan.prepare(trial)
+        super().on_trial_add(tune_controller, trial)
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        """Decides whether a trial goes on."""
+        if reached(result, self.plan.stop) is not None:
+            return str(TrialScheduler.STOP)
+        if self._measured(result):
+            return str(super().on_trial_result(tune_controller, trial, result))
+        ended = (lookup(result, self._time_attr) or 0) >= self._max_t
+        return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
+
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
+        """Counts the last result of a trial that has ended."""
+        if self._measured(result):
+            super().on_trial_complete(tune_controller, trial, result)
+
+
+class Fifo(_Conducted, FIFOScheduler):
+    """Every trial goes to its end."""
+
+
+class Asha(_Conducted, ASHAScheduler):
+    """Asynchronous successive halving."""
+
+
+class Median(_Conducted, MedianStoppingRule):
+    """Median stopping rule."""
+
+
+class Optuna(OptunaSearch):
+    """Optuna's search over trials whose results may lack its metric."""
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Reports a result that has the metric."""
+        if trial_id not in self._completed_trials and lookup(result, self.metric) is not None:
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Ends a trial, as pruned if its last result lacks the metric."""
+        if trial_id not in self._completed_trials:
+            measured = result is not None and lookup(result, self.metric) is not None
+            super().on_trial_complete(trial_id, result if measured else None, error)
+
+
+def build_scheduler(options: SectionOptions | None, plan: Plan) -> TrialScheduler:
+    """Returns Ray Tune's scheduler for the options that `read_section` gave, with a plan."""
+    if isinstance(options, AshaOptions):
+        scheduler: _Conducted = Asha(**dataclasses.asdict(options))
+    elif isinstance(options, MedianOptions):
+        scheduler = Median(**dataclasses.asdict(options))
+    else:
+        scheduler = Fifo()
+    scheduler.plan = plan
+    return scheduler
+
+
+def ends_early(options: SectionOptions | None) -> bool:
+    """Whether a scheduler ends trials before their stop conditions do."""
+    return isinstance(options, AshaOptions | MedianOptions)
+
+
+def build_search(options: SectionOptions | None, max_concurrent: int | None = None) -> Searcher | SearchAlgorithm:
+    """Returns Ray Tune's search algorithm for the options.
+
+    Args:
+        options: of the section ``search``.
+        max_concurrent: trials at the same time; None: as many as fit.
+
+    Raises:
+        ConfigError: optuna is asked for and not installed.
+    """
+    if isinstance(options, OptunaOptions):
+        from ray.tune.search import ConcurrencyLimiter
+
+        try:
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of studies, of which users know nothing
+            search = Optuna(metric=options.metric, mode=options.mode, seed=options.seed)
+        except (AssertionError, ImportError) as error:
+            raise ConfigError("search.type", "'optuna' needs a package; pip install optuna") from error
+        return ConcurrencyLimiter(search, max_concurrent) if max_concurrent is not None else search
+    seed = options.seed if isinstance(options, RandomOptions) else None
+    return BasicVariantGenerator(random_state=seed, max_concurrent=max_concurrent or 0)

@@ -151,6 +151,8 @@ class IntrinsicPPOConfig(PPOConfig):
             "intrinsic_rewards": self.intrinsic_reward_specs(),
             "auxiliary_losses": self.auxiliary_loss_specs(),
             "frame_stack": frame_stack(self.env, dict(self.env_config)).size if self.env else 1,
+            "normalize_actions": self.normalize_actions,
+            "clip_actions": self.clip_actions,
         }
 
     @property

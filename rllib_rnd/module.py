@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import torch
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.distribution import Distribution
+from ray.rllib.core.distribution.torch.torch_distribution import TorchMultiCategorical
 from ray.rllib.core.rl_module.apis import InferenceOnlyAPI, ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModule
 from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES, AuxiliaryLoss
 from rllib_rnd.errors import at
-from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian
+from rllib_rnd.functional.distributions import ActionDistribution, DiagonalGaussian, MultiCategorical
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import Backbone, build_backbone
@@ -33,7 +35,8 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
     """Policy and critics over a pluggable backbone, with intrinsic rewards and auxiliary losses beside them.
 
     ``model_config`` keys: ``backbone`` and ``heads`` (mappings), ``intrinsic_rewards`` and ``auxiliary_losses`` (lists
-    of mappings), ``frame_stack`` (K). The plug-ins live on the learner only and are never sent to environment runners.
+    of mappings), ``frame_stack`` (K), ``normalize_actions`` and ``clip_actions``. The plug-ins live on the learner only
+    and are never sent to environment runners.
     """
 
     @override(RLModule)
@@ -45,7 +48,14 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         """
         config = self.model_config
         with at("env"):
-            spaces = Spaces(self.observation_space, self.action_space, config["frame_stack"])
+            spaces = Spaces(
+                self.observation_space,
+                self.action_space,
+                config["frame_stack"],
+                # RLlib's own defaults, where a module is built by hand.
+                config.get("normalize_actions", True),
+                config.get("clip_actions", False),
+            )
             self.distribution: ActionDistribution = distribution_for_space(self.action_space)
         with at("backbone"):
             self.backbone: Backbone = build_backbone(config["backbone"], self.observation_space)
@@ -129,6 +139,13 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         if state is not None:
             result[Columns.STATE_OUT] = {MEMORY: state}
         return result
+
+    @override(TorchRLModule)
+    def get_inference_action_dist_cls(self) -> type[Distribution]:
+        """RLlib's own distribution over the same actions, for its episodes (evaluation)."""
+        if isinstance(self.distribution, MultiCategorical):
+            return TorchMultiCategorical.get_partial_dist_cls(input_lens=self.distribution.sizes)
+        return super().get_inference_action_dist_cls()
 
     @override(ValueFunctionAPI)
     def compute_values(self, batch: dict[str, Any], embeddings: object = None) -> Tensor:

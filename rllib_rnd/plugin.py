@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
@@ -9,7 +10,9 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.modules.backbone import Backbone, box_space
+from rllib_rnd.modules.actions import ActionFeatures
+from rllib_rnd.modules.backbone import Backbone
+from rllib_rnd.modules.observations import box_space
 
 #: name -> (sum over samples, number of samples), both ``[]``; the loss is the ratio of the totals over all
 #: learners.
@@ -26,6 +29,7 @@ class Spaces:
         observation: space of one observation as the policy sees it, frame stack included.
         action: space of one action.
         frame_stack: K; with K > 1 the first axis of an observation holds K frames, newest last.
+        normalize_actions, clip_actions: RLlib's settings, by which a policy's actions become the environment's.
 
     Raises:
         ConfigError: observations are not arrays.
@@ -34,6 +38,8 @@ class Spaces:
     observation: gym.spaces.Box
     action: gym.Space
     frame_stack: int = 1
+    normalize_actions: bool = True
+    clip_actions: bool = False
 
     def __post_init__(self) -> None:
         """Whatever stands on these spaces may count on arrays."""
@@ -46,6 +52,15 @@ class Spaces:
         if self.frame_stack == 1:
             return box
         return gym.spaces.Box(box.low[0], box.high[0], dtype=box.dtype.type)  # type: ignore[arg-type, union-attr]
+
+    @functools.cached_property
+    def action_features(self) -> ActionFeatures:
+        """``rollout.action`` as networks read it: ``action_features(action [B, ...]) -> [B, action_features.size]``.
+
+        Raises:
+            ConfigError: an action space that there is no policy for.
+        """
+        return ActionFeatures(self.action, self.normalize_actions, self.clip_actions)
 
 
 class Plugin(nn.Module, Generic[OptionsT]):

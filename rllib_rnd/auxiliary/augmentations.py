@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.base import AuxiliaryOptions
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import box_space
 from rllib_rnd.modules.image import MIN_IMAGE_SIDE, ImageLayout, image_layout, is_image
+from rllib_rnd.modules.observations import box_space
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 

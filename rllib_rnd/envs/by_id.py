@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rllib_rnd.envs.atari_options import atari_games
 from rllib_rnd.envs.family import EnvironmentFamily, Wanted
+from rllib_rnd.envs.plain import plain_env, plain_vector_env
 from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.options import import_path
 
@@ -57,7 +58,7 @@ def make_by_id(
     name_path: str = "env",
     arguments_path: str = "env_config",
 ) -> gym.Env:
-    """Makes one environment of a gymnasium id.
+    """Makes one environment of a gymnasium id, with its own spaces.
 
     Args:
         env_id: an id that `find_spec` knows.
@@ -72,7 +73,7 @@ def make_by_id(
     arguments = _with_render_mode(arguments, render_mode)
     try:
         # Gymnasium's checker warns about style at each first step; the spaces are checked where they are used.
-        return _flat(gym.make, {"id": env_id, "disable_env_checker": True, **arguments})
+        return gym.make(env_id, disable_env_checker=True, **arguments)
     except (TypeError, gym.error.Error, ImportError) as error:
         raise _creation_error(env_id, arguments, error, name_path, arguments_path) from error
 
@@ -81,17 +82,8 @@ def _with_render_mode(arguments: Mapping[str, Any], render_mode: str | None) -> 
     return {**arguments} if render_mode is None else {**arguments, "render_mode": render_mode}
 
 
-def _flat(make: Callable[..., gym.Env], arguments: Mapping[str, Any]) -> gym.Env:
-    """Makes an environment; observations that are dictionaries or tuples of numbers become one vector."""
-    env = make(**arguments)
-    space = env.observation_space
-    if isinstance(space, gym.spaces.Dict | gym.spaces.Tuple) and space.is_np_flattenable:
-        env = gym.wrappers.FlattenObservation(env)
-    return env
-
-
 def _checked(env: VectorEnv, env_id: str, num_envs: int) -> VectorEnv:
-    """Refuses a vector environment that would hand the runner something else than it expects."""
+    """The vector environment with plain spaces; refused if it would hand the runner something else than expected."""
     mode = env.metadata.get("autoreset_mode")
     problem = None
     if mode != AutoresetMode.NEXT_STEP:
@@ -101,12 +93,10 @@ def _checked(env: VectorEnv, env_id: str, num_envs: int) -> VectorEnv:
         )
     elif env.num_envs != num_envs:
         problem = f"holds {env.num_envs} environments; {num_envs} were asked for by its argument num_envs"
-    elif not isinstance(env.single_observation_space, gym.spaces.Box):
-        problem = f"has observations {env.single_observation_space}; allowed is one array (Box)"
     if problem:
         env.close()
         raise ConfigError("env", f"the vector environment {env_id!r} {problem}")
-    return env
+    return plain_vector_env(env)
 
 
 def _check_arguments(maker: Callable[..., object], arguments: Mapping[str, Any], env_id: str) -> None:
@@ -189,7 +179,7 @@ GYMNASIUM_FAMILY = EnvironmentFamily(
     matches=lambda _: True,
     require=_require_id,
     read=dict,
-    make=lambda wanted: make_by_id(wanted.env_id, wanted.options, wanted.render_mode),
+    make=lambda wanted: plain_env(make_by_id(wanted.env_id, wanted.options, wanted.render_mode)),
     make_vector=_make_vector_by_id,
 )
 
@@ -220,7 +210,8 @@ def _make_imported(wanted: Wanted[dict[str, Any]]) -> gym.Env:
     arguments = _with_render_mode(wanted.options, wanted.render_mode)
     with at("env_config"):
         _check_arguments(maker, arguments, wanted.env_id)
-        return _flat(maker, arguments)
+        env = maker(**arguments)
+    return plain_env(env)
 
 
 def _make_imported_vector(wanted: Wanted[dict[str, Any]]) -> VectorEnv | None:

@@ -18,6 +18,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rllib_rnd.envs.by_id import find_spec, make_by_id
 from rllib_rnd.envs.family import EnvironmentFamily, FrameStack, Wanted, check_render_mode, frame_resizer
+from rllib_rnd.envs.plain import plain_env
 from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.options import option, parse_options
 
@@ -191,7 +192,8 @@ def _numbers(info: dict[str, Any]) -> dict[str, Any]:
 def _make(wanted: Wanted[PixelsOptions]) -> gym.Env:
     check_render_mode(wanted.render_mode, PixelsEnv)
     with at("env_config"):
-        return PixelsEnv(wanted.render_mode, **vars(wanted.options))
+        env = PixelsEnv(wanted.render_mode, **vars(wanted.options))
+    return plain_env(env)  # actions are those of the environment that is seen
 
 
 FAMILY = EnvironmentFamily(

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rllib_rnd.functional.shapes import check_shape
+
+# The logit of an action that does not exist: its probability is exactly 0, and unlike with -inf its logarithm a number.
+_NEVER = -1e9
 
 
 class ActionDistribution(Protocol):
@@ -52,6 +57,44 @@ class Categorical:
         log_probs = torch.log_softmax(inputs, dim=1)
         logp = log_probs.gather(1, action[:, None].long())[:, 0]
         return logp, -(log_probs.exp() * log_probs).sum(dim=1)
+
+
+class MultiCategorical:
+    """Several independent choices, of ``sizes[i]`` actions each; the inputs are their logits side by side."""
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes, self.num_inputs = list(sizes), sum(sizes)
+
+    def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draws ``[B, A]`` int64 actions."""
+        log_probs = self._log_probs(inputs)
+        action = torch.multinomial(log_probs.exp().flatten(0, 1), 1, generator=generator).view(log_probs.shape[:2])
+        return action, _of_chosen(log_probs, action)
+
+    def mode(self, inputs: Tensor) -> Tensor:
+        """The largest logit of each choice, ``[B, A]`` int64."""
+        return self._log_probs(inputs).argmax(dim=2)
+
+    def logp_and_entropy(self, inputs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Of ``action [B, A]``, summed over the choices.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        check_shape("action", action, (len(inputs), len(self.sizes)))
+        log_probs = self._log_probs(inputs)
+        return _of_chosen(log_probs, action), -(log_probs.exp() * log_probs).sum(dim=(1, 2))
+
+    def _log_probs(self, inputs: Tensor) -> Tensor:
+        """``[B, A, n]``, n the largest size; what a smaller choice lacks has no probability."""
+        largest = max(self.sizes)
+        parts = [F.pad(part, (0, largest - part.shape[1]), value=_NEVER) for part in inputs.split(self.sizes, dim=1)]
+        return torch.log_softmax(torch.stack(parts, dim=1), dim=2)
+
+
+def _of_chosen(log_probs: Tensor, action: Tensor) -> Tensor:
+    """``[B, A, n]`` and ``[B, A]`` -> ``[B]``, the sum of those chosen."""
+    return log_probs.gather(2, action[:, :, None].long())[:, :, 0].sum(dim=1)
 
 
 class DiagonalGaussian:

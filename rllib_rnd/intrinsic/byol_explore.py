@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.intrinsic.networks import action_features, action_size
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum
@@ -70,7 +69,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
         num_moves: ``[]`` int64, rollouts in them.
 
     Raises:
-        ConfigError: the action is neither Discrete nor a Box ``[A]``.
+        ConfigError: an action space that there is no policy for.
     """
 
     name = "byol_explore"
@@ -89,7 +88,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
         super().__init__(spaces, options)
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
         self.target.moments = self.encoder.moments
-        num_actions, size = action_size(spaces.action), options.memory_size
+        num_actions, size = spaces.action_features.size, options.memory_size
         self.closed_loop = Memory("gru", options.feature_dim + num_actions, size)
         self.open_loop = Memory("gru", num_actions, size)
         self.predictor = nn.Sequential(
@@ -179,7 +178,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
         return state
 
     def _actions(self, rollout: Rollout) -> Tensor:
-        return action_features(rollout.action.flatten(0, 1), self.spaces.action)
+        return self.spaces.action_features(rollout.action.flatten(0, 1))
 
     @torch.no_grad()
     def after_update(self, backbone: Backbone) -> None:

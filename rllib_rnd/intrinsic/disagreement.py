@@ -44,7 +44,7 @@ class Disagreement(TransitionReward[DisagreementOptions]):
     minibatch (the paper: each on a bootstrap of the data; its code drops a fifth of each model's losses).
 
     Raises:
-        ConfigError: the action is neither Discrete nor a Box ``[A]``.
+        ConfigError: an action space that there is no policy for.
     """
 
     name = "disagreement"
@@ -56,11 +56,11 @@ class Disagreement(TransitionReward[DisagreementOptions]):
         super().__init__(spaces, options)
         self.inverse: InverseDynamics | None = None
         if options.encoder == "inverse":
-            self.inverse = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
+            self.inverse = InverseDynamics(options.feature_dim, spaces.action_features, [options.model_size])
         else:
             self.encoder.requires_grad_(False)
         self.models = nn.ModuleList(
-            ForwardDynamics(options.feature_dim, spaces.action, options.model_size)
+            ForwardDynamics(options.feature_dim, spaces.action_features, options.model_size)
             for _ in range(options.ensemble_size)
         )
 

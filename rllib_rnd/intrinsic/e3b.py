@@ -42,7 +42,7 @@ class E3B(TransitionReward[E3BOptions]):
         inverse_dynamics: what trains the encoder.
 
     Raises:
-        ConfigError: the action is neither Discrete nor a Box ``[A]``.
+        ConfigError: an action space that there is no policy for.
     """
 
     name = "e3b"
@@ -54,7 +54,7 @@ class E3B(TransitionReward[E3BOptions]):
 
     def __init__(self, spaces: Spaces, options: E3BOptions) -> None:
         super().__init__(spaces, options)
-        self.inverse_dynamics = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, spaces.action_features, [options.model_size])
         self.register_rows("inverse", torch.eye(options.feature_dim, dtype=torch.float64) / options.ridge)
 
     @torch.no_grad()

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.modules.backbone import box_space
 from rllib_rnd.modules.environment_rows import EnvironmentRows
+from rllib_rnd.modules.observations import box_space
 from rllib_rnd.modules.running_moments import RunningMoments
 
 # Numbers converted at a time while a rollout is hashed (32 MiB): bounds memory.

@@ -41,7 +41,7 @@ class ICM(TransitionReward[ICMOptions]):
     convolution, 288 numbers at 42 x 42). Vectors: linear layers.
 
     Raises:
-        ConfigError: the action is neither Discrete nor a Box ``[A]``.
+        ConfigError: an action space that there is no policy for.
     """
 
     name = "icm"
@@ -53,8 +53,8 @@ class ICM(TransitionReward[ICMOptions]):
 
     def __init__(self, spaces: Spaces, options: ICMOptions) -> None:
         super().__init__(spaces, options)
-        self.inverse = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
-        self.forward_model = ForwardDynamics(options.feature_dim, spaces.action, options.model_size)
+        self.inverse = InverseDynamics(options.feature_dim, spaces.action_features, [options.model_size])
+        self.forward_model = ForwardDynamics(options.feature_dim, spaces.action_features, options.model_size)
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:

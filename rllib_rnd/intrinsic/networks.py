@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.backbone import box_space
+from rllib_rnd.modules.actions import ActionFeatures
 from rllib_rnd.modules.image import (
     NATURE_CONVS,
     ConvSpec,
@@ -22,6 +20,7 @@ from rllib_rnd.modules.image import (
     to_channels_last_float,
 )
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
+from rllib_rnd.modules.observations import Scale, box_space
 from rllib_rnd.modules.running_moments import RunningMoments
 
 # Pathak et al. 2017 (arXiv:1705.05363), section 4.1: four convolutions 32 3x3/2 with ELU.
@@ -34,8 +33,9 @@ _CLIP = 5.0
 class ObservationEncoder(nn.Module):
     """Raw observations -> features: convolutions for images, linear layers for vectors, then one linear layer.
 
-    Bytes are scaled to 0..1 by the space's upper bound. Vectors of floats have no known scale: they are normalised by
-    running moments, which `update_moments` moves. Orthogonal with gain sqrt(2), zero bias.
+    Images and whole numbers are divided by the largest that the space allows. Vectors of floats, and whole numbers
+    without bounds, have no known scale: they are normalised by running moments, which `update_moments` moves.
+    Orthogonal with gain sqrt(2), zero bias.
 
     Args:
         space: of one observation as it is read, frame stack included or a single frame.
@@ -59,8 +59,8 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         box = box_space(space)
         self.layout = image_layout(box.shape) if is_image(box.shape) else None
-        self.moments = RunningMoments(box.shape) if self.layout is None and box.dtype != np.uint8 else None
-        self._scale = 1.0 / max(1.0, float(np.max(box.high))) if box.dtype == np.uint8 else 1.0
+        self.scale = Scale(box, self.layout is not None)
+        self.moments = RunningMoments(box.shape) if self.layout is None and not self.scale.is_known else None
         if self.layout is None:
             size = math.prod(box.shape)
             self.body = linear_stack(size, hidden_sizes, activation)
@@ -78,32 +78,12 @@ class ObservationEncoder(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """``[B, *space.shape]`` raw -> ``[B, D]``."""
         if self.layout is not None:
-            x = to_channels_last_float(self.layout.to_channels_first(obs)) * self._scale
+            x = self.scale(to_channels_last_float(self.layout.to_channels_first(obs)))
         elif self.moments is not None:
             x = self.moments.normalize(obs, _CLIP).flatten(1)
         else:
-            x = obs.flatten(1).float() * self._scale
+            x = self.scale(obs).flatten(1)
         return self.head(self.body(x))
-
-
-def action_size(space: gym.Space) -> int:
-    """Width of `action_features`.
-
-    Raises:
-        ConfigError: neither Discrete nor a Box ``[A]``.
-    """
-    if isinstance(space, gym.spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
-        return int(space.shape[0])
-    raise ConfigError("", f"action space {space} is not supported", "Discrete(n) or a Box of shape [A]")
-
-
-def action_features(action: Tensor, space: gym.Space) -> Tensor:
-    """Actions as networks read them: one-hot for Discrete ``[B] -> [B, n]``, as they are for Box ``[B, A]``."""
-    if isinstance(space, gym.spaces.Discrete):
-        return nn.functional.one_hot(action.long(), int(space.n)).float()
-    return action.float()
 
 
 class InverseDynamics(nn.Module):
@@ -113,31 +93,31 @@ class InverseDynamics(nn.Module):
 
     Args:
         feature_dim: D.
-        action_space: Discrete (cross-entropy) or Box (squared error).
+        actions: of which space: cross-entropy (MultiDiscrete: the sum of several), or squared error for a Box.
         hidden_sizes: widths of the hidden layers, one or more; the paper: 256.
         gain: factor of the last layer's orthogonal weights.
     """
 
     def __init__(
-        self, feature_dim: int, action_space: gym.Space, hidden_sizes: Sequence[int] = (256,), gain: float = 1.0
+        self, feature_dim: int, actions: ActionFeatures, hidden_sizes: Sequence[int] = (256,), gain: float = 1.0
     ) -> None:
         super().__init__()
-        self.action_space = action_space
+        self.actions = actions
         self.net = nn.Sequential(
             linear_stack(2 * feature_dim, hidden_sizes, nn.ReLU),
-            orthogonal_init(nn.Linear(hidden_sizes[-1], action_size(action_space)), gain),
+            orthogonal_init(nn.Linear(hidden_sizes[-1], actions.size), gain),
         )
 
     def forward(self, phi_t: Tensor, phi_tp1: Tensor) -> Tensor:
-        """Two ``[B, D]`` -> logits ``[B, n]`` or means ``[B, A]``."""
+        """Two ``[B, D]`` -> logits or, of a Box, means of its features: ``[B, F]``."""
         return self.net(torch.cat([phi_t, phi_tp1], dim=1))
 
     def loss(self, phi_t: Tensor, phi_tp1: Tensor, action_t: Tensor) -> Tensor:
-        """``[B]``: cross-entropy, or half the squared error summed over the action's numbers."""
+        """``[B]``: cross-entropy, or half the squared error summed over the features of the action."""
         predicted = self(phi_t, phi_tp1)
-        if isinstance(self.action_space, gym.spaces.Discrete):
-            return nn.functional.cross_entropy(predicted, action_t.long(), reduction="none")
-        return 0.5 * (predicted - action_t.float()).square().sum(dim=1)
+        if self.actions.is_continuous:
+            return 0.5 * (predicted - self.actions(action_t)).square().sum(dim=1)
+        return -self.actions.distribution.logp_and_entropy(predicted, action_t)[0]
 
 
 class ForwardDynamics(nn.Module):
@@ -145,18 +125,18 @@ class ForwardDynamics(nn.Module):
 
     Args:
         feature_dim: D.
-        action_space: Discrete or Box.
+        actions: how it reads them.
         hidden_size: width of the one hidden layer; the paper: 256.
     """
 
-    def __init__(self, feature_dim: int, action_space: gym.Space, hidden_size: int = 256) -> None:
+    def __init__(self, feature_dim: int, actions: ActionFeatures, hidden_size: int = 256) -> None:
         super().__init__()
-        self.action_space = action_space
+        self.actions = actions
         self.net = nn.Sequential(
-            linear_stack(feature_dim + action_size(action_space), [hidden_size], nn.ReLU),
+            linear_stack(feature_dim + actions.size, [hidden_size], nn.ReLU),
             orthogonal_init(nn.Linear(hidden_size, feature_dim), 1.0),
         )
 
     def forward(self, phi_t: Tensor, action_t: Tensor) -> Tensor:
         """``[B, D]`` and actions -> ``[B, D]``."""
-        return self.net(torch.cat([phi_t, action_features(action_t, self.action_space)], dim=1))
+        return self.net(torch.cat([phi_t, self.actions(action_t)], dim=1))

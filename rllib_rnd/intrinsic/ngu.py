@@ -59,7 +59,7 @@ class NGU(TransitionReward[NGUOptions]):
         rnd: the lifelong part; reads newest frames, as always.
 
     Raises:
-        ConfigError: the action is neither Discrete nor a Box ``[A]``.
+        ConfigError: an action space that there is no policy for.
     """
 
     name = "ngu"
@@ -72,7 +72,7 @@ class NGU(TransitionReward[NGUOptions]):
 
     def __init__(self, spaces: Spaces, options: NGUOptions) -> None:
         super().__init__(spaces, options)
-        self.inverse_dynamics = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
+        self.inverse_dynamics = InverseDynamics(options.feature_dim, spaces.action_features, [options.model_size])
         rnd_options = RNDOptions(
             feature_dim=options.rnd_feature_dim,
             hidden_sizes=options.rnd_hidden_sizes,

@@ -49,7 +49,7 @@ class RIDE(TransitionReward[RIDEOptions]):
         counts: visits per environment in its current episode; they outlive rollouts.
 
     Raises:
-        ConfigError: the action is neither Discrete nor a Box ``[A]``.
+        ConfigError: an action space that there is no policy for.
     """
 
     name = "ride"
@@ -61,8 +61,8 @@ class RIDE(TransitionReward[RIDEOptions]):
 
     def __init__(self, spaces: Spaces, options: RIDEOptions) -> None:
         super().__init__(spaces, options)
-        self.inverse = InverseDynamics(options.feature_dim, spaces.action, [options.model_size])
-        self.forward_model = ForwardDynamics(options.feature_dim, spaces.action, options.model_size)
+        self.inverse = InverseDynamics(options.feature_dim, spaces.action_features, [options.model_size])
+        self.forward_model = ForwardDynamics(options.feature_dim, spaces.action_features, options.model_size)
         self.counts = EpisodicCounts(options.capacity)
 
     @torch.no_grad()

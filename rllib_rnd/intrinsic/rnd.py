@@ -20,6 +20,7 @@ from rllib_rnd.modules.image import (
     to_channels_last_float,
 )
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
+from rllib_rnd.modules.observations import Scale
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 from rllib_rnd.plugin import Spaces
@@ -44,7 +45,7 @@ class RNDOptions(DistillationOptions):
 
     normalize_input: Literal["mean_std", "mean", "none"] = option(
         "mean_std",
-        "input: (x - mean) / std (RND); or uint8 scaled to 0..1, less the mean (michalnand) or as is",
+        "input: (x - mean) / std (RND); or scaled by the space's bounds, less the mean (michalnand) or as is",
     )
     activation: Literal["leaky_relu", "elu"] = option("leaky_relu", "of the encoders; michalnand: elu")
     conv_layout: Literal["nature", "michalnand"] = option(
@@ -82,6 +83,7 @@ class RND(Distillation[RNDOptions]):
         super().__init__(spaces, options)
         shape = spaces.frame.shape
         self._layout = image_layout(shape) if is_image(shape) else None
+        self._scale = Scale(spaces.frame, self._layout is not None)
         self.obs_moments = RunningMoments(shape)
         self.target = self._make_network(extra_layers=0)
         self.target.requires_grad_(False).eval()
@@ -108,11 +110,10 @@ class RND(Distillation[RNDOptions]):
         if self.options.normalize_input == "mean_std":
             x = self.obs_moments.normalize(frame, clip)
         else:
-            scale = 1.0 / 255.0 if frame.dtype == torch.uint8 else 1.0
             x = frame.float()
             if self.options.normalize_input == "mean":
                 x = x - self.obs_moments.mean.float()
-            x = (x * scale).clamp_(-clip, clip)
+            x = self._scale(x).clamp(-clip, clip)
         if self._layout is None:
             return x.flatten(1)
         return to_channels_last_float(self._layout.to_channels_first(x))

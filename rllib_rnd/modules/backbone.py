@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.heads import HeadStyle
 from rllib_rnd.modules.image import ImageInput, image_layout, is_image
+from rllib_rnd.modules.observations import box_space
 from rllib_rnd.options import Registry, import_path
 
 
@@ -52,8 +53,8 @@ class Backbone(nn.Module, abc.ABC, Generic[OptionsT]):
     """Base of all backbones: ``class Mine(Backbone[MyOptions])``.
 
     Subclasses set ``Options`` (their dataclass, the same one), ``feature_dim`` and the two documentation strings, those
-    of `BACKBONES` also ``name``, and scale raw observations themselves (uint8 images by 1/255). Without a memory they
-    derive from `StatelessBackbone`, or from `ImageBackbone` if they read nothing but images.
+    of `BACKBONES` also ``name``, and scale raw observations themselves (by `ImageInput` or `VectorInput`). Without a
+    memory they derive from `StatelessBackbone`, or from `ImageBackbone` if they read nothing but images.
 
     A recurrent backbone also sets ``state_size`` (F) and ``max_seq_len`` (L). It reads sequences: ``obs`` holds L
     steps of N environments in time-major order, ``[L * N, ...]``, ``state [N, F]`` is the memory before the first of
@@ -160,7 +161,7 @@ class ImageBackbone(StatelessBackbone[OptionsT]):
                 "H x W with channels or a stack",
                 "mlp",
             )
-        self.image = ImageInput(layout)
+        self.image = ImageInput(layout, self.observation_space)
 
 
 class TorchBackbone(StatelessBackbone[dict[str, Any]]):
@@ -218,22 +219,6 @@ def _zeros(space: gym.spaces.Box, batch: int) -> Tensor:
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone")
-
-
-def box_space(observation_space: gym.Space) -> gym.spaces.Box:
-    """Returns the space if it is a Box of at least one axis.
-
-    Raises:
-        ConfigError: any other space.
-    """
-    if not isinstance(observation_space, gym.spaces.Box) or len(observation_space.shape) == 0:
-        raise ConfigError(
-            "",
-            f"the observation space {observation_space} is not supported",
-            "an array (Box) of one axis or more. Wrap the environment, for example with "
-            "gymnasium.wrappers.FlattenObservation",
-        )
-    return observation_space
 
 
 def backbone_for_space(observation_space: gym.Space) -> str:

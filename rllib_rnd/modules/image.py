@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import gymnasium as gym
 import torch
 from torch import nn
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.layers import ModuleT, orthogonal_init
+from rllib_rnd.modules.observations import is_whole, largest_numbers
 
 # The smallest side that three unpadded convolutions 8/4, 4/2, 3/1 leave a pixel of.
 MIN_IMAGE_SIDE = 36
@@ -73,20 +75,27 @@ def to_channels_last_float(image: torch.Tensor) -> torch.Tensor:
 class ImageInput(nn.Module):
     """First stage of every backbone that reads images: raw observations -> ``[B, C, H, W]`` float32.
 
-    Bytes are scaled by 1/255, floats enter as they are; memory is channels-last.
+    Numbers are divided by the largest that the space allows (bytes by 255, floats from 0 to 1 by nothing); without
+    bounds they enter as they are. Floats given in the place of whole numbers count as scaled. Memory is channels-last.
 
     Args:
         layout: of the observations.
+        space: of them.
     """
 
-    def __init__(self, layout: ImageLayout) -> None:
+    def __init__(self, layout: ImageLayout, space: gym.spaces.Box) -> None:
         super().__init__()
         self.layout = layout
+        largest = largest_numbers(space, is_image=True)
+        self._largest = 1.0 if largest is None else float(largest)
+        self._whole = is_whole(space)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Raw ``[B, ...]`` -> ``[B, C, H, W]``."""
         image = to_channels_last_float(self.layout.to_channels_first(obs))
-        return image.div_(255.0) if obs.dtype == torch.uint8 else image
+        if self._largest == 1.0 or self._whole == obs.is_floating_point():
+            return image
+        return image.div_(self._largest) if self._whole else image / self._largest  # which may be what was given
 
 
 def conv_stack(

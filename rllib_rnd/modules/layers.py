@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.modules.observations import Scale
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -57,8 +58,9 @@ def check_hidden_sizes(sizes: Sequence[int]) -> None:
 class VectorInput(nn.Module):
     """First stage of every backbone that reads vectors: raw observations, flattened, as float32.
 
-    Float observations enter as they are, uint8 ones are divided by the space's upper bound (not by 255: a one-hot
-    uint8 vector must stay one-hot).
+    Floats enter as they are, whole numbers are divided by the largest that the space allows for each element (a one-hot
+    uint8 vector stays one-hot); without bounds they too enter as they are. Floats given in the place of whole numbers
+    count as scaled.
 
     Args:
         space: space of one observation.
@@ -70,12 +72,11 @@ class VectorInput(nn.Module):
     def __init__(self, space: gym.spaces.Box) -> None:
         super().__init__()
         self.size = int(np.prod(space.shape))
-        self._scale = 1.0 / max(1.0, float(np.max(space.high))) if space.dtype == np.uint8 else 1.0
+        self.scale = Scale(space, is_image=False)
 
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """``[B, *space.shape]`` -> ``[B, D]``."""
-        scaled = obs if obs.is_floating_point() else obs.float() * self._scale
-        return scaled.flatten(1)
+        return (obs.float() if obs.is_floating_point() else self.scale(obs)).flatten(1)
 
 
 class NoisyLinear(nn.Linear):

@@ -27,7 +27,7 @@ class MLPOptions(BackboneOptions):
 class MLP(StatelessBackbone[MLPOptions]):
     """Linear layers on the flattened observation, orthogonal with gain sqrt(2) and zero bias.
 
-    Float observations enter as they are, uint8 ones are divided by the space's upper bound.
+    Floats enter as they are, whole numbers are divided by their upper bounds.
 
     Raises:
         ConfigError: no hidden layer.

@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         self.input: nn.Module
         layout = image_layout(space.shape) if is_image(space.shape) else None
         if layout is not None:
-            self.input = ImageInput(layout)
+            self.input = ImageInput(layout, space)
             self.convs: nn.Sequential | None = conv_stack(layout.channels, NATURE_CONVS, nn.ReLU)
             channels, rows, columns = conv_output_shape(NATURE_CONVS, layout)
             self.num_entries, self.entry_size = rows * columns, channels

@@ -21,8 +21,8 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.modules.actions import to_environment
-from rllib_rnd.rollout import Rollout, action_dtype, shapes_of
+from rllib_rnd.modules.actions import from_environment, to_environment
+from rllib_rnd.rollout import Rollout, shapes_of, single_precision
 from rllib_rnd.sampling.episodes import EpisodeTracker
 from rllib_rnd.sampling.policy import Decision, Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
@@ -80,7 +80,7 @@ class Step(NamedTuple):
     Attributes:
         before: where they stood.
         after: where they stand now. An environment may by then have written over ``before.obs``.
-        action: ``[N, ...]`` the policy's; without one the environment's own.
+        action: ``[N, ...]`` the policy's; without one what a policy would have said for those that were sent.
         decision: all that the policy said, or None without one.
         reward: ``[N]``, raw.
         terminated, truncated: ``[N]`` bool.
@@ -107,6 +107,7 @@ class Play:
         to_env: a batch of the policy's actions -> the environment's.
         seeds: of resets.
         tracker: of episodes played elsewhere so far, by environments that have failed; None: a new one.
+        from_env: the reverse of ``to_env``, for random play; None: random actions are written down as they are sent.
 
     Attributes:
         env: the environment.
@@ -122,14 +123,15 @@ class Play:
         to_env: Callable[[np.ndarray], np.ndarray],
         seeds: ResetSeeds,
         tracker: EpisodeTracker | None = None,
+        from_env: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.env: Any = env  # some can save and restore their state besides
-        self.stack, self.to_env = stack, to_env
+        self.stack, self.to_env, self.from_env = stack, to_env, from_env
         self.tracker = tracker or EpisodeTracker(env.num_envs)
         self.step_seconds = 0.0
         self._name, self._seeds = name, seeds
         self._position: Position | None = None
-        self._action_dtype: npt.DTypeLike = action_dtype(env.single_action_space)
+        self._action_dtype: npt.DTypeLike = single_precision(env.single_action_space)
 
     @property
     def position(self) -> Position:
@@ -188,7 +190,8 @@ class Play:
             before = self._begin(policy)
             if policy is None:
                 decision, memory = None, before.memory
-                action = sent = self.env.action_space.sample().astype(self._action_dtype, copy=False)
+                sent = self.env.action_space.sample().astype(self._action_dtype, copy=False)
+                action = sent if self.from_env is None else self.from_env(sent)
             else:
                 decision = policy.decide(before.obs, before.memory, before.is_first)
                 action = decision.action.astype(self._action_dtype, copy=False)
@@ -329,4 +332,5 @@ def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker:
     """Play in environments that are there; arguments as of `make_play`."""
     stack = frame_stack(config.env, dict(config.env_config))
     to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
-    return Play(str(config.env), env, stack, to_env, seeds, tracker)
+    from_env = from_environment(env.single_action_space, config.normalize_actions)
+    return Play(str(config.env), env, stack, to_env, seeds, tracker, from_env)

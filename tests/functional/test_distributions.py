@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rllib_rnd.functional.distributions import Categorical, DiagonalGaussian
+from rllib_rnd.functional.distributions import Categorical, DiagonalGaussian, MultiCategorical
 
 
 def test_categorical_by_hand() -> None:
@@ -24,6 +24,31 @@ def test_categorical_draws_in_proportion_and_reports_its_own_log_probability() -
     shares = torch.bincount(action, minlength=3) / len(action)
     torch.testing.assert_close(shares, torch.tensor([0.1, 0.6, 0.3]), atol=0.015, rtol=0.0)
     torch.testing.assert_close(logp, Categorical(3).logp_and_entropy(inputs, action)[0])
+
+
+def test_several_choices_agree_with_torch_and_are_a_product_of_their_own() -> None:
+    sizes, generator = [2, 5, 1, 3], torch.Generator().manual_seed(3)
+    inputs = torch.randn(7, 11, generator=generator, requires_grad=True)
+    choices = MultiCategorical(sizes)
+    action, logp = choices.sample(inputs, generator)
+    parts = [torch.distributions.Categorical(logits=part) for part in inputs.split(sizes, dim=1)]
+    torch.testing.assert_close(logp, torch.stack([p.log_prob(action[:, i]) for i, p in enumerate(parts)]).sum(0))
+    again, entropy = choices.logp_and_entropy(inputs, action)
+    torch.testing.assert_close(again, logp)
+    torch.testing.assert_close(entropy, torch.stack([part.entropy() for part in parts]).sum(0))
+    modes = torch.stack([part.logits.argmax(dim=1) for part in parts], dim=1)
+    assert torch.equal(choices.mode(inputs), modes)
+    # Choices that do not exist leave no trace in the gradient.
+    (ours,) = torch.autograd.grad((again + entropy).sum(), inputs)
+    theirs = sum(p.log_prob(action[:, i]).sum() + p.entropy().sum() for i, p in enumerate(parts))
+    torch.testing.assert_close(ours, torch.autograd.grad(theirs, inputs)[0])
+
+
+def test_several_choices_are_drawn_in_proportion() -> None:
+    inputs = torch.log(torch.tensor([[0.1, 0.6, 0.3, 0.8, 0.2]])).expand(20_000, 5)
+    action, _ = MultiCategorical([3, 2]).sample(inputs, torch.Generator().manual_seed(0))
+    shares = torch.stack([torch.bincount(column, minlength=3) for column in action.T]) / len(action)
+    torch.testing.assert_close(shares, torch.tensor([[0.1, 0.6, 0.3], [0.8, 0.2, 0.0]]), atol=0.015, rtol=0.0)
 
 
 def test_gaussian_by_hand() -> None:
@@ -56,5 +81,7 @@ def test_gaussian_draws_have_its_mean_and_deviation() -> None:
 def test_actions_of_a_wrong_shape_are_errors() -> None:
     with pytest.raises(ValueError, match="action"):
         Categorical(2).logp_and_entropy(torch.zeros(3, 2), torch.zeros(3, 1))
+    with pytest.raises(ValueError, match="action"):
+        MultiCategorical([2, 2]).logp_and_entropy(torch.zeros(3, 4), torch.zeros(3, 1))
     with pytest.raises(ValueError, match="action"):
         DiagonalGaussian(2).logp_and_entropy(torch.zeros(3, 4), torch.zeros(3, 1))

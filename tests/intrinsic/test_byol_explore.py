@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rllib_rnd.intrinsic import BYOLExploreOptions, byol_explore
-from rllib_rnd.intrinsic.networks import action_features
 from rllib_rnd.modules.mlp import MLP, MLPOptions
 from rllib_rnd.rollout import Rollout
 from tests.intrinsic.rollouts import random_rollout, vector_space
@@ -52,7 +51,7 @@ def closed_state(reward: Any, data: Rollout, s: int, n: int) -> Tensor:
     for t in range(start, s + 1):
         phi = reward.encoder(data.frames[t, n][None])
         state = reward.closed_loop.cell(torch.cat([phi, previous], dim=1), state)
-        previous = action_features(data.action[t, n][None], reward.spaces.action)
+        previous = reward.spaces.action_features(data.action[t, n][None])
     return state
 
 
@@ -63,7 +62,7 @@ def errors(reward: Any, data: Rollout, n: int, s: int) -> dict[int, Tensor]:
         t = s + k - 1  # the step whose action is taken and whose next observation is predicted
         if t >= T or data.is_first[t + 1, n]:
             break
-        state = reward.open_loop.cell(action_features(data.action[t, n][None], reward.spaces.action), state)
+        state = reward.open_loop.cell(reward.spaces.action_features(data.action[t, n][None]), state)
         predicted = F.normalize(reward.predictor(state), dim=1)
         wanted = F.normalize(reward.target(data.frames[t + 1, n][None]), dim=1)
         found[k] = (predicted - wanted).square().sum()

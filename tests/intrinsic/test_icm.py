@@ -64,8 +64,8 @@ def test_squared_error_of_continuous_actions() -> None:
     constant_output(reward.inverse, [0.5, 0.0])
     data = with_actions(DATA, box)
     data.action[:] = torch.tensor([[[0.5, 2.0]], [[1.5, 0.0]]])
-    # Half of 4, and half of 1.
-    assert all_losses(reward, data)["icm_inverse_loss"][0].item() == pytest.approx(2.5)
+    # The environment receives (0.5, 1) and (1, 0): half of 1, and half of a quarter.
+    assert all_losses(reward, data)["icm_inverse_loss"][0].item() == pytest.approx(0.625)
 
 
 def gradients(reward: Any, term: str) -> dict[str, bool]:

@@ -17,13 +17,13 @@ from rllib_rnd.intrinsic.networks import (
     ForwardDynamics,
     InverseDynamics,
     ObservationEncoder,
-    action_features,
-    action_size,
 )
+from rllib_rnd.modules.actions import ActionFeatures
 from tests.intrinsic.rollouts import image_space, vector_space
 
-DISCRETE: gym.spaces.Discrete = gym.spaces.Discrete(3)
-BOX = gym.spaces.Box(-1, 1, (2,), np.float32)
+DISCRETE = ActionFeatures(gym.spaces.Discrete(3))
+BOX = ActionFeatures(gym.spaces.Box(-1, 1, (2,), np.float32))
+BOTH = ActionFeatures(gym.spaces.MultiDiscrete([3, 2]))
 
 
 def fill(module: nn.Module, value: float = 0.0) -> Any:
@@ -109,23 +109,6 @@ def test_observations_that_cannot_be_encoded_are_config_errors() -> None:
         ObservationEncoder(image_space(40, 40), 2, convs=((8, 41, 1, 0),))
 
 
-# --- actions ---------------------------------------------------------------------------------------------------------
-
-
-def test_actions_as_features() -> None:
-    assert action_size(DISCRETE) == 3 and action_size(BOX) == 2
-    assert action_features(torch.tensor([2, 0]), DISCRETE).tolist() == [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
-    action = torch.tensor([[0.5, -0.25]], dtype=torch.float64)
-    features = action_features(action, BOX)
-    assert features.tolist() == [[0.5, -0.25]] and features.dtype == torch.float32
-
-
-@pytest.mark.parametrize("space", [gym.spaces.MultiDiscrete([2, 3]), gym.spaces.Box(-1, 1, (2, 2), np.float32)])
-def test_other_action_spaces_are_config_errors(space: gym.Space) -> None:
-    with pytest.raises(ConfigError, match=r"allowed is Discrete\(n\) or a Box of shape \[A\]"):
-        InverseDynamics(4, space)
-
-
 # --- dynamics --------------------------------------------------------------------------------------------------------
 
 
@@ -138,14 +121,24 @@ def test_inverse_loss_of_a_model_that_knows_nothing() -> None:
     nn.init.constant_(inverse.net[-1].bias, 0.5)
     loss = inverse.loss(phi_t, phi_tp1, torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
     torch.testing.assert_close(loss, torch.tensor([0.25, 0.0]))
+    # Two choices that nothing is known of: the sum of both.
+    inverse = fill(InverseDynamics(4, BOTH))
+    loss = inverse.loss(phi_t, phi_tp1, torch.tensor([[0, 1], [2, 0]]))
+    torch.testing.assert_close(loss, torch.full((2,), math.log(3.0) + math.log(2.0)))
 
 
-@pytest.mark.parametrize("space", [DISCRETE, BOX])
-def test_inverse_dynamics_reads_both_features_and_trains_them(space: gym.Space) -> None:
+def test_what_the_environment_clips_is_not_predicted() -> None:
+    inverse, phi = fill(InverseDynamics(4, BOX)), torch.zeros(1, 4)
+    inside, outside = (inverse.loss(phi, phi, torch.tensor([[x, -x]])).tolist() for x in (1.0, 9.0))
+    assert inside == outside == [1.0]
+
+
+@pytest.mark.parametrize("actions", [DISCRETE, BOX])
+def test_inverse_dynamics_reads_both_features_and_trains_them(actions: ActionFeatures) -> None:
     torch.manual_seed(0)
-    inverse = InverseDynamics(4, space, hidden_sizes=[8])
+    inverse = InverseDynamics(4, actions, hidden_sizes=[8])
     phi_t, phi_tp1 = torch.randn(5, 4, requires_grad=True), torch.randn(5, 4, requires_grad=True)
-    action = torch.arange(5) % 3 if space is DISCRETE else torch.randn(5, 2)
+    action = torch.arange(5) % 3 if actions is DISCRETE else torch.randn(5, 2)
     loss = inverse.loss(phi_t, phi_tp1, action)
     assert loss.shape == (5,)
     loss.sum().backward()
@@ -167,13 +160,13 @@ def test_inverse_dynamics_learns_which_action_moved_the_features() -> None:
     assert loss.item() < 0.1 < math.log(3.0)
 
 
-@pytest.mark.parametrize("space", [DISCRETE, BOX])
-def test_forward_dynamics_reads_features_and_actions(space: gym.Space) -> None:
+@pytest.mark.parametrize("actions", [DISCRETE, BOX])
+def test_forward_dynamics_reads_features_and_actions(actions: ActionFeatures) -> None:
     torch.manual_seed(0)
-    model = ForwardDynamics(4, space, hidden_size=8)
+    model = ForwardDynamics(4, actions, hidden_size=8)
     phi_t = torch.randn(1, 4, requires_grad=True)
-    actions = torch.tensor([0, 1]) if space is DISCRETE else torch.tensor([[0.0, 0.0], [1.0, 0.0]])
-    first, second = (model(phi_t, action[None]) for action in actions)
+    taken = torch.tensor([0, 1]) if actions is DISCRETE else torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    first, second = (model(phi_t, action[None]) for action in taken)
     assert first.shape == (1, 4) and not torch.allclose(first, second)
     second.sum().backward()
     for tensor in (phi_t, *model.parameters()):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from rllib_rnd.modules.image import (
     to_channels_last_float,
 )
 from rllib_rnd.modules.layers import linear_stack
+from rllib_rnd.modules.observations import Scale, is_whole
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.rollout import Rollout
 
@@ -49,9 +49,9 @@ class FrameInput(nn.Module):
 
     Args:
         space: of one frame.
-        normalize: ``none``: bytes scaled to 0..1 by the space's upper bound; ``mean``: then less the running mean;
-            ``mean_std``: (x - mean) / std, clipped; ``auto``: ``none`` for bytes, ``mean_std`` for floats, whose scale
-            is not known.
+        normalize: ``none``: numbers over the largest that the space allows, bytes from 0 to 1; ``mean``: then less the
+            running mean; ``mean_std``: (x - mean) / std, clipped; ``auto``: ``none`` for whole numbers with bounds,
+            ``mean_std`` for floats.
         clip: limit of ``mean_std``; None: 1 for images (SND), 5 for vectors (RND).
 
     Attributes:
@@ -66,13 +66,13 @@ class FrameInput(nn.Module):
         clip: float | None = None,
     ) -> None:
         super().__init__()
-        is_bytes = space.dtype == np.uint8
         self.shape = space.shape
         self.layout = image_layout(space.shape) if is_image(space.shape) else None
-        self.normalize = ("none" if is_bytes else "mean_std") if normalize == "auto" else normalize
+        self._scale = Scale(space, self.layout is not None)
+        known = is_whole(space) and self._scale.is_known
+        self.normalize = ("none" if known else "mean_std") if normalize == "auto" else normalize
         self.moments = None if self.normalize == "none" else RunningMoments(space.shape)
         self._clip = (5.0 if self.layout is None else 1.0) if clip is None else clip
-        self._scale = 1.0 / max(1.0, float(np.max(space.high))) if is_bytes else 1.0
 
     @torch.no_grad()
     def update(self, rollout: Rollout) -> None:
@@ -83,15 +83,17 @@ class FrameInput(nn.Module):
     @torch.no_grad()
     def forward(self, frame: Tensor) -> Tensor:
         """Raw frames ``[B, *shape]`` -> ``[B, C, H, W]`` float32 in channels-last memory, or ``[B, D]``."""
-        x = frame
-        if self.moments is not None and self.normalize == "mean_std":
+        if self.moments is None:
+            if self.layout is None:
+                return self._scale(frame).flatten(1)
+            return self._scale(to_channels_last_float(self.layout.to_channels_first(frame)))
+        if self.normalize == "mean_std":
             x = self.moments.normalize(frame, self._clip)
-        elif self.moments is not None:
-            x = (frame.float() - self.moments.mean.float()) * self._scale
-        scale = self._scale if self.moments is None else 1.0
+        else:
+            x = self._scale(frame.float() - self.moments.mean.float())
         if self.layout is None:
-            return x.flatten(1).float() * scale
-        return to_channels_last_float(self.layout.to_channels_first(x)) * scale
+            return x.flatten(1)
+        return to_channels_last_float(self.layout.to_channels_first(x))
 
 
 class FrameEncoder(nn.Module):

@@ -268,7 +268,7 @@ class SNDVIC(SND[SNDVICOptions]):
     ``inverse_coeff`` the action between the two states is predicted from both as well (the source's ``vinv``).
 
     Raises:
-        ConfigError: as `SND`; with ``inverse_coeff``, actions that are neither Discrete nor a Box of one axis.
+        ConfigError: as `SND`; with ``inverse_coeff``, an action space that there is no policy for.
     """
 
     name = "snd_vic"
@@ -280,7 +280,7 @@ class SNDVIC(SND[SNDVICOptions]):
         super().__init__(spaces, options)
         self.inverse: InverseDynamics | None = None
         if options.inverse_coeff > 0:
-            self.inverse = InverseDynamics(options.feature_dim, spaces.action, _VINV_HIDDEN_SIZES, gain=2**0.5)
+            self.inverse = InverseDynamics(options.feature_dim, spaces.action_features, _VINV_HIDDEN_SIZES, gain=2**0.5)
 
     def loss_names(self) -> list[str]:
         """Names of what `representation` returns."""

@@ -20,6 +20,7 @@ PACKAGE = ROOT / "rllib_rnd"
 #: Rooms from the ground up. A room may import from those below it and from itself.
 ROOMS = (
     "errors",
+    "own_code",
     "checkpoint_format",
     "options",
     "settings",
@@ -29,6 +30,7 @@ ROOMS = (
     "envs",
     "modules",
     "plugin",
+    "plugin_contract",
     "intrinsic",
     "auxiliary",
     "module",
@@ -47,7 +49,7 @@ ONLY = {
     "rollout": set(),
     "threads": set(),
     "checkpoint_format": {"errors"},
-    "envs": {"errors", "options"},
+    "envs": {"errors", "options", "own_code"},
     "settings": {"errors", "options"},
     "tracking": {"errors", "options", "settings"},
 }

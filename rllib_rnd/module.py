@@ -26,6 +26,7 @@ from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import Backbone, build_backbone
 from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
 from rllib_rnd.options import plugin_path
+from rllib_rnd.own_code import failures_of
 from rllib_rnd.plugin import Spaces
 
 MEMORY = "memory"
@@ -78,14 +79,17 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         for i, reward_spec in enumerate(reward_specs):
             with at(plugin_path("intrinsic_reward", i, len(reward_specs))):
                 reward_class, reward_options = INTRINSIC_REWARDS.parse(reward_spec)
-                reward = reward_class(spaces, reward_options)
-                reward.use_backbone(self.backbone)
+                with failures_of(reward_class, "__init__"):
+                    reward = reward_class(spaces, reward_options)
+                with failures_of(reward_class, "use_backbone"):
+                    reward.use_backbone(self.backbone)
             self.intrinsic_rewards.append(reward)
         self.auxiliary_losses = nn.ModuleList()
         for i, loss_spec in enumerate(loss_specs):
             with at(plugin_path("auxiliary_loss", i, len(loss_specs))):
                 loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec)
-                self.auxiliary_losses.append(loss_class(self.backbone, spaces, loss_options))
+                with failures_of(loss_class, "__init__"):
+                    self.auxiliary_losses.append(loss_class(self.backbone, spaces, loss_options))
 
     def rewards(self) -> list[IntrinsicReward]:
         """The intrinsic rewards, in the order of their value streams (learners only)."""

@@ -12,7 +12,6 @@ and is written by users as ``{type: rnd, update_proportion: 0.5}`` in YAML, Pyth
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
 import re
 import types
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rllib_rnd.errors import ConfigError, at, unknown_name_error
+from rllib_rnd.own_code import import_path, is_import_path
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -270,7 +270,8 @@ def _type_name(hint: object) -> str:
 
 
 class Registry(Generic[T]):
-    """Named plug-ins of one kind. A user's own class is named by its import path, ``package.module:Class``.
+    """Named plug-ins of one kind. A user's own class is named by its import path, ``package.module:Class`` (or with a
+    dot).
 
     Args:
         kind: what the plug-ins are called in errors.
@@ -311,7 +312,7 @@ class Registry(Generic[T]):
         """
         if name in self._classes:
             return self._classes[name]
-        if isinstance(name, str) and ":" in name:
+        if is_import_path(name):
             found = import_path(name, where)
             self._check_contract(found, name, where)
             return found
@@ -353,19 +354,6 @@ class Registry(Generic[T]):
             options = {k: v for k, v in spec.items() if k != "type"}
             options_class: Any = getattr(cls, "Options")  # noqa: B009 - T carries no static Options attribute
             return cls, parse_options(options_class, options)
-
-
-def import_path(path: str, where: str = "") -> Any:
-    """Imports ``package.module:Name``.
-
-    Raises:
-        ConfigError: if the module or the name in it does not exist.
-    """
-    module_name, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(where, f"cannot import {path!r} ({error})") from error
 
 
 def numbered(name: str, i: int) -> str:

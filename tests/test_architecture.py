@@ -20,6 +20,7 @@ PACKAGE = ROOT / "rllib_rnd"
 #: Rooms from the ground up. A room may import from those below it and from itself.
 ROOMS = (
     "errors",
+    "own_code",
     "checkpoint_format",
     "options",
     "settings",
@@ -31,6 +32,7 @@ ROOMS = (
     "envs",
     "modules",
     "plugin",
+    "plugin_contract",
     "intrinsic",
     "auxiliary",
     "module",
@@ -51,7 +53,7 @@ ONLY = {
     "threads": set(),
     "resources": {"errors"},
     "checkpoint_format": {"errors"},
-    "envs": {"errors", "options"},
+    "envs": {"errors", "options", "own_code"},
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
     "tracking": {"errors", "options", "settings"},

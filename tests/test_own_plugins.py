@@ -11,12 +11,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import rllib_rnd
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.plugin_contract import checked_terms
+from rllib_rnd.training.batch import AdvantageSettings, prepare_training
+from rllib_rnd.training.nonfinite import NonFiniteTrainingError
+from rllib_rnd.training.plugin_losses import auxiliary_terms, reward_terms, update_statistics
 from tests.conftest import small_config
+from tests.intrinsic.rollouts import random_rollout, vector_space
 from tests.test_algorithm import assert_same, weights
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "plugins.md").read_text()
@@ -55,6 +61,75 @@ class WithUndecoratedOptions(MyReward):
     Options = UndecoratedOptions
 """
 
+# What goes wrong only when it is called.
+FAILING = """
+import torch
+from torch import nn
+from rllib_rnd.modules import Backbone, BackboneOutput
+from my_plugins import MyLoss, MyReward, dataclass, option, MyOptions
+
+@dataclass(frozen=True)
+class FaultOptions(MyOptions):
+    fault: str = option("", "which")
+class Reward(MyReward):
+    Options = FaultOptions
+    def compute(self, rollout):
+        r_t, features = super().compute(rollout)
+        self.metrics["odd"] = torch.zeros(2 if self.options.fault == "metric" else 1)
+        return {
+            "shape": (r_t.T, features), "dtype": (r_t.long(), features), "alone": r_t,
+            "numpy": (r_t.numpy(), features), "nothing": None, "no features": (r_t, None),
+            "feature": (r_t, {"x": r_t}), "nan": (r_t * float("nan"), features),
+        }.get(self.options.fault, (r_t, features))
+    def terms(self, rollout, features, index, generator):
+        return {}[self.options.fault] if self.options.fault == "terms" else {}
+class InConstructor(MyReward):
+    def __init__(self, spaces, options):
+        super().__init__(spaces, options)
+        self.weight = {}["weight"]
+class InStatistics(MyReward):
+    def update_statistics(self, rollout):
+        assert False
+class AfterUpdate(MyReward):
+    def after_update(self, backbone):
+        raise RuntimeError
+class Mean(MyLoss):
+    def terms(self, *a):
+        total, count = super().terms(*a)["my_loss"]
+        return {"my_loss": total / count}
+class PerSample(MyLoss):
+    def terms(self, *a):
+        total, count = super().terms(*a)["my_loss"]
+        return {"my_loss": (total.expand(3), count)}
+class OneTensor(MyLoss):
+    def terms(self, *a):
+        return super().terms(*a)["my_loss"][0]
+
+class Net(nn.Module):
+    def __init__(self, observation_space, width=4):
+        super().__init__()
+        self.layer = nn.Linear(observation_space.shape[0] + (width == 5), width)
+    def forward(self, obs):
+        y = self.layer(obs.float())
+        return {4: y, 5: y, 6: y[:, None], 7: (y, y), 8: y[:1]}[self.layer.out_features]
+class Broken(Net):
+    def __init__(self, observation_space):
+        {}["weights"]
+class OwnBackbone(Backbone):
+    def __init__(self, observation_space, options):
+        super().__init__(observation_space, options)
+        self.layer = nn.Linear(observation_space.shape[0], 4)
+        self.feature_dim = 5
+    def forward(self, obs, state=None, is_first=None):
+        return BackboneOutput.shared(self.layer(obs.float()))
+class NoDim(OwnBackbone):
+    def __init__(self, observation_space, options):
+        super().__init__(observation_space, options)
+        del self.feature_dim
+class Unfinished(Backbone):
+    pass
+"""
+
 
 @pytest.fixture(autouse=True)
 def my_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -62,9 +137,11 @@ def my_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "my_plugins.py").write_text("\n\n".join(blocks))
     (tmp_path / "faulty_plugins.py").write_text(FAULTY)
+    (tmp_path / "failing_plugins.py").write_text(FAILING)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield
-    for name in ("my_plugins", "faulty_plugins"):
+    for name in ("my_plugins", "faulty_plugins", "failing_plugins"):
         sys.modules.pop(name, None)
 
 
@@ -150,3 +227,120 @@ def test_what_a_constructor_refuses_gets_the_place_of_the_plug_in(losses: list[A
             },
         )
     assert refused.value.path == ("auxiliary_loss.type" if len(losses) == 1 else "auxiliary_loss[1].type")
+
+
+def failing(name: str, **options: Any) -> dict[str, Any]:
+    return {"type": f"failing_plugins:{name}", **options}
+
+
+REWARD_FAULTS = [
+    (failing("Reward", fault="shape"), "compute() (failing_plugins.py:12) returned rewards: a float32 tensor [3, 6]; "),
+    (failing("Reward", fault="shape"), "allowed is a float tensor [T, N] = [6, 3]."),
+    (failing("Reward", fault="dtype"), "returned rewards: a int64 tensor [6, 3]; allowed is a float tensor"),
+    (failing("Reward", fault="alone"), "returned a float32 tensor [6, 3]; allowed is (rewards [T, N] = [6, 3], "),
+    (failing("Reward", fault="numpy"), "returned rewards: type ndarray; allowed is a float tensor"),
+    (failing("Reward", fault="nothing"), "returned None; allowed is (rewards [T, N] = [6, 3], features by name)."),
+    (failing("Reward", fault="no features"), "returned features: None; allowed is a mapping"),
+    (failing("Reward", fault="feature"), "returned feature 'x': a float32 tensor [6, 3]; allowed is a tensor [T"),
+    (failing("Reward", fault="terms"), "terms() failed: KeyError: 'terms' (failing_plugins.py:21, in terms)."),
+    (failing("InConstructor"), "__init__() failed: KeyError: 'weight' (failing_plugins.py:"),
+    (failing("InStatistics"), "update_statistics() failed: AssertionError (failing_plugins.py:"),
+]
+LOSS_FAULTS = [
+    (failing("Mean"), "returned 'my_loss': a float32 tensor []; allowed is a mapping of names to (sum over samples, "),
+    (failing("PerSample"), "returned 'my_loss': as sum a float32 tensor [3]; allowed is a mapping"),
+    (failing("OneTensor"), "returned a float32 tensor []; allowed is a mapping of names to (sum over samples, number"),
+]
+BACKBONE_FAULTS = [
+    (failing("Net", width=5), "forward() failed: RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
+    (failing("Net", width=6), "returned shape (2, 1, 6) for 2 observations (5,); allowed is one tensor [2, features]"),
+    (failing("Net", width=7), "returned tuple for 2 observations (5,); allowed is one tensor [2, features]"),
+    (failing("Net", width=8), "returned shape (1, 8) for 2 observations (5,); allowed is one tensor [2, features]"),
+    (failing("Broken"), "Broken.__init__() failed: KeyError: 'weights' (failing_plugins.py:"),
+    (failing("OwnBackbone"), "returned policy = shape (2, 4) for 2 observations; allowed is a BackboneOutput"),
+    (failing("NoDim"), "has feature_dim = None; allowed is the width of its features"),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "spec", "message"),
+    [
+        *(("intrinsic_reward", *fault) for fault in REWARD_FAULTS),
+        *(("auxiliary_loss", *fault) for fault in LOSS_FAULTS),
+        *(("backbone", *fault) for fault in BACKBONE_FAULTS),
+    ],
+)
+def test_what_goes_wrong_when_it_is_called_is_named(key: str, spec: dict[str, Any], message: str) -> None:
+    """Class and method, what came and what was expected, or the first cause with its line."""
+    rollout, generator = random_rollout(), torch.Generator()
+    with pytest.raises(ConfigError) as failed:
+        module = IntrinsicPPOModule(
+            observation_space=vector_space(5),
+            action_space=gym.spaces.Discrete(4),
+            model_config={
+                "backbone": spec if key == "backbone" else {"type": "mlp"},
+                "intrinsic_rewards": [spec if key == "intrinsic_reward" else {"type": "rnd"}],
+                "auxiliary_losses": [spec] * (key == "auxiliary_loss"),
+                "frame_stack": 1,
+            },
+        )
+        batch, _ = prepare_training(module, rollout, AdvantageSettings(gamma=0.9, lambda_=0.9))
+        index = batch.sequences[:, 0]
+        reward_terms(module.rewards(), rollout, batch.features, index, generator)
+        auxiliary_terms(module.auxiliaries(), module.backbone, rollout, index, generator)
+        update_statistics(module.rewards(), rollout)
+    assert failed.value.path == key and spec["type"] in str(failed.value) and message in str(failed.value)
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("spec", "path", "message"),
+    [
+        (failing("Reward", fault="metric"), "intrinsic_reward[1]", "set metrics['odd'] to a float32 tensor [2]; a"),
+        (failing("AfterUpdate"), "", "AfterUpdate.after_update() failed: RuntimeError (failing_plugins.py:"),
+    ],
+)
+def test_what_goes_wrong_in_an_update_is_named(spec: dict[str, Any], path: str, message: str) -> None:
+    algorithm = small_config("IntrinsicPPO", intrinsic_reward=[REWARD, spec]).build_algo()
+    with pytest.raises(ConfigError) as failed:
+        algorithm.train()
+    algorithm.stop()
+    assert failed.value.path == path and message in str(failed.value)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_rewards_that_are_not_finite_leave_everything_as_it_is_and_are_named() -> None:
+    rewards = ["rnd", failing("Reward", fault="nan")]
+    algorithm = small_config("IntrinsicPPO", intrinsic_reward=rewards, max_nonfinite_updates=2).build_algo()
+    before = weights(algorithm)
+    assert algorithm.train()["learners"]["default_policy"]["nonfinite_updates"] == 1.0
+    changed = {name for name, value in weights(algorithm).items() if not np.array_equal(value, before[name])}
+    assert changed <= {"intrinsic_rewards.1.visits"}  # what compute itself remembers
+    with pytest.raises(NonFiniteTrainingError, match="not finite: the rewards of failing_plugins:Reward"):
+        algorithm.train()
+    algorithm.stop()
+
+
+def test_a_plain_number_of_samples_will_do() -> None:
+    terms = checked_terms("a plug-in", lambda: {"a": (torch.ones(()), 3)}, torch.device("cpu"))
+    assert terms["a"][1].dtype == torch.float32 and float(terms["a"][1]) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("backbone", "path", "message"),
+    [
+        (failing("Net", widht=3), "backbone.widht", "unknown key 'widht'. Did you mean 'width'?"),
+        (failing("Unfinished"), "backbone.type", "failing_plugins:Unfinished lacks forward; allowed is a class with"),
+        (failing("Nett"), "backbone.type", "Nearest: 'failing_plugins:Net'."),
+        ({"type": "math:pi"}, "backbone.type", "is no class of torch.nn.Module"),
+    ],
+)
+def test_a_backbone_is_refused_before_anything_is_built(backbone: dict[str, Any], path: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        small_config(backbone=backbone).validate()
+    assert refused.value.path == path and message in str(refused.value)
+
+
+def test_the_dotted_spelling_is_the_same() -> None:
+    loss, backbone = {"type": "my_plugins.MyLoss", "hidden_size": 8}, "failing_plugins.Net"
+    small_config(intrinsic_reward="my_plugins.MyReward", auxiliary_loss=loss, backbone=backbone).validate()

@@ -12,6 +12,7 @@ import torch
 
 from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Panel, Recording
 from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.plugin_contract import checked_reward
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.play import Step
 
@@ -113,7 +114,7 @@ def intrinsic_rewards(module: IntrinsicPPOModule, rollout: Rollout) -> tuple[np.
     raw, normalized = (np.full((rollout.num_steps, len(rewards)), np.nan) for _ in range(2))
     played = rollout.valid[:, 0]
     for i, reward in enumerate(rewards):
-        r_t, _ = reward.compute(tensors)
+        r_t, _ = checked_reward(reward, reward.compute, tensors)
         raw[played, i] = r_t[played, 0].numpy()
         normalized[played, i] = reward.normalize(r_t, tensors.valid, update=False)[played, 0].numpy()
     return raw, normalized

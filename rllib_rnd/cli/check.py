@@ -14,6 +14,7 @@ from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_sessio
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout, shapes_of
 from rllib_rnd.tracking.metrics import curated, show
 
@@ -28,6 +29,7 @@ _TINY: dict[str, Any] = {
     "warmup_steps": 16,
     "evaluation_interval": None,
     "num_gpus_per_learner": 0,
+    "max_nonfinite_updates": 1,  # which training would skip and count
 }
 
 
@@ -72,8 +74,7 @@ def _check_experiment(experiment: Experiment) -> None:
     except ConfigError:
         raise
     except Exception as error:  # whatever an environment or a network raises is the answer of the check
-        reason = (str(error).strip().splitlines() or [""])[-1]
-        raise fail(f"{experiment.name}: does not build. {type(error).__name__}: {reason}", RUN_ERROR) from error
+        raise fail(f"{experiment.name}: does not build. {cause_of(error)}", RUN_ERROR) from error
     from rllib_rnd.envs import backend_note, steps_in_threads
     from rllib_rnd.threads import describe_processes
     from rllib_rnd.training.work import forward_flops
@@ -96,12 +97,12 @@ def _check_experiment(experiment: Experiment) -> None:
             print_memory(wanted, module)
             if wanted.pretraining is not None:
                 algorithm.train()
-        result = algorithm.train()
+        with experiment.placing_errors():
+            result = algorithm.train()
     except ConfigError:
         raise
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[-1]
-        raise fail(f"{experiment.name}: does not train. {type(error).__name__}: {reason}", RUN_ERROR) from error
+        raise fail(f"{experiment.name}: does not train. {cause_of(error)}", RUN_ERROR) from error
     finally:
         algorithm.stop()
     values = {name: show(name, value) for name, value in curated(result).items() if name not in ("iteration",)}

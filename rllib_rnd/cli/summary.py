@@ -17,6 +17,7 @@ from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
 from rllib_rnd.envs.info import PLACES
+from rllib_rnd.own_code import cause_of
 from rllib_rnd.tracking.labels import label_of_folder, without_seed
 from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
 from rllib_rnd.tracking.stopping import reached
@@ -72,7 +73,7 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
     if report.interrupted:
         say(f"\n{report.name}: stopped by Ctrl-C.")
     if crash is not None:
-        say(f"\n{report.name}: failed. {one_line(crash)}")
+        say(f"\n{report.name}: failed. {cause_of(crash)}")
     checkpoint = None
     if len(trials) == 1:
         _print_one(report, trials[0])
@@ -81,7 +82,7 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
         checkpoint = _print_several(report, trials)
     for trial in trials:
         if trial.error is not None:
-            say(f"failed: {one_line(trial.error)}")
+            say(f"failed: {cause_of(trial.error)}")
             say(f"        the whole error: {relative(str(Path(trial.path) / 'error.txt'))}")
     failed = crash is not None or any(trial.error is not None for trial in trials)
     _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
@@ -236,10 +237,3 @@ def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str,
         local = report.mlflow_uri.startswith("sqlite")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"
         say(f"compare      {typed(command) if local else report.mlflow_uri}")
-
-
-def one_line(error: BaseException) -> str:
-    """Returns the cause of a failed trial: the last line of the remote traceback that names an exception."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception", "Interrupt"))]
-    return (named or lines or [type(error).__name__])[-1]

@@ -25,7 +25,7 @@ from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, r
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
-from rllib_rnd.experiment.yaml_file import ExperimentError
+from rllib_rnd.own_code import refusal_in
 from rllib_rnd.resources import nodes, shortage
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
@@ -281,9 +281,9 @@ def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | N
     errors = [trial.error for trial in trials if trial.error is not None]
     if not errors or len(errors) < len(trials) or any(read(t.metrics or {}, "iteration") is not None for t in trials):
         return None
-    texts = [summary.one_line(error) for error in errors]
-    kind, _, text = texts[0].partition(": ")
-    if len(set(texts)) > 1 or kind.rpartition(".")[2] not in (ConfigError.__name__, ExperimentError.__name__):
+    texts = {refusal_in(str(error)) for error in errors}
+    text = texts.pop()
+    if texts or text is None:
         return None
     path, _, problem = text.partition(": ")
     parts = parse_dotted(path)

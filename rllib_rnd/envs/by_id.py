@@ -17,7 +17,7 @@ from rllib_rnd.envs.atari_options import atari_games
 from rllib_rnd.envs.family import EnvironmentFamily, Wanted
 from rllib_rnd.envs.plain import plain_env, plain_vector_env
 from rllib_rnd.errors import ConfigError, at, unknown_name_error
-from rllib_rnd.options import import_path
+from rllib_rnd.own_code import import_path
 
 GYM_VERSION = re.compile(r"-v\d+\Z")
 _ALLOWED = ("what `rllib list environments` prints", "any gymnasium id", "module:Id-v0", "package.module:Class")

@@ -92,13 +92,12 @@ def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, pl
     Raises:
         ExperimentError: for the first problem found.
     """
-    values = [(("evaluation_config",), space.sample.get("evaluation_config")), *space.alternatives]
-    for where, value in values:
-        if where == ("evaluation_config",) and isinstance(value, Mapping):
-            named = with_attribute_names(value, default, (*path, *where), places)
-            with places.at(*path, *where):
-                for name, setting in named.items():
-                    check_setting(name, setting, default)
+    evaluation = ("evaluation_config",)
+    _check_evaluation(space.sample.get(*evaluation), default, path, places)  # by attribute, as all of the sample
+    for where, value in space.alternatives:
+        if where == evaluation and isinstance(value, Mapping):
+            named = with_attribute_names(value, default, (*path, *evaluation), places)
+            _check_evaluation(named, default, path, places)
     with places.at(*path):
         for name, value in space.sample.items():
             checked = check_setting(name, value, default)
@@ -108,6 +107,12 @@ def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, pl
         for where, value in space.alternatives:
             if len(where) == 1:
                 check_setting(str(where[0]), value, default)
+
+
+def _check_evaluation(settings: object, default: AlgorithmConfig, path: KeyPath, places: Places) -> None:
+    with places.at(*path, "evaluation_config"):
+        for name, value in settings.items() if isinstance(settings, Mapping) else ():
+            check_setting(name, value, default)
 
 
 def check_setting(name: str, value: object, default: AlgorithmConfig) -> Any:

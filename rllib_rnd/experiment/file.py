@@ -26,6 +26,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.errors import ConfigError, KeyPath, at, parse_dotted, unknown_name_error
+from rllib_rnd.experiment.callbacks import import_callbacks
 from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
@@ -39,7 +40,8 @@ from rllib_rnd.experiment.search import (
     with_full_names,
 )
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
-from rllib_rnd.options import Limits, check_value, import_path, option, parse_options
+from rllib_rnd.options import Limits, check_value, option, parse_options
+from rllib_rnd.own_code import import_path, is_import_path
 from rllib_rnd.settings import ALIASES, PUBLIC_NAMES, attribute_name
 from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
 
@@ -207,6 +209,8 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
     config = _read_config(block, top, places)
     _apply_overrides(config, (*top, "config"), places, overrides, default)
     config = with_attribute_names(config, default, (*top, "config"), places)
+    with places.at(*top, "config"):
+        config = import_callbacks(config)
     space = read_space(config, (*top, "config"), places)
     check_config(space, default, (*top, "config"), places)
     if space.sample.get("env", getattr(base, "env", None)) is None:
@@ -276,7 +280,7 @@ def resolve_algorithm(run: object) -> type[Algorithm]:
     if run is None:
         raise ConfigError("run", "is missing; name an algorithm", algorithm_names())
     found = run
-    if isinstance(run, str) and ":" in run:
+    if isinstance(run, str) and is_import_path(run):
         found = import_path(run, "run")
     elif isinstance(run, str):
         found = own_algorithms().get(run) or _rllib_algorithm(run)

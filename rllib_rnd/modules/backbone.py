@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import gymnasium as gym
@@ -17,7 +17,8 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.heads import HeadStyle
 from rllib_rnd.modules.image import ImageInput, image_layout, is_image
 from rllib_rnd.modules.observations import box_space
-from rllib_rnd.options import Registry, import_path
+from rllib_rnd.options import Registry
+from rllib_rnd.own_code import check_arguments, failures_of, import_path, is_import_path, method_of, name_of
 
 
 @dataclass(frozen=True)
@@ -173,22 +174,24 @@ class TorchBackbone(StatelessBackbone[dict[str, Any]]):
         module_class: the class.
 
     Raises:
-        ConfigError: the class does not take the options, or does not return ``[B, D]``.
+        ConfigError: the class raises an error, or does not return ``[B, D]``.
     """
 
     def __init__(self, observation_space: gym.Space, options: dict[str, Any], module_class: type[nn.Module]) -> None:
         super().__init__(observation_space, options)
-        space, name = self.observation_space, module_class.__name__
-        try:
+        space = self.observation_space
+        with failures_of(module_class, "__init__"):
             self.net = module_class(space, **options)
-        except TypeError as error:
-            problem = f"{name} cannot be made from (observation_space, **{options}): {error}"
-            raise ConfigError("", problem) from error
-        with _evaluating(self.net):
+        with failures_of(module_class, "forward"), _evaluating(self.net):
             features = self.net(_zeros(space, 2))
         if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != 2:
-            shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-            raise ConfigError("", f"{name} returned {shape} for 2 observations", "one tensor [2, features]")
+            found = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
+            raise ConfigError(
+                "",
+                f"{method_of(module_class, 'forward', with_line=True)} returned {found} for 2 observations "
+                f"{space.shape}",
+                "one tensor [2, features]: end it with nn.Flatten(), for example",
+            )
         self.feature_dim = int(features.shape[1])
 
     def features(self, obs: Tensor) -> BackboneOutput:
@@ -239,13 +242,56 @@ def parse_backbone(spec: Mapping[str, Any] | str) -> tuple[type[nn.Module], Any]
         ConfigError: unknown type or option, or a class that is no torch module.
     """
     spec = {"type": spec} if isinstance(spec, str) else spec
-    if isinstance(spec, Mapping) and ":" in str(spec.get("type")):
+    if isinstance(spec, Mapping) and is_import_path(spec.get("type")):
         cls = import_path(spec["type"], "type")
         if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
             raise ConfigError("type", f"{spec['type']!r} is no class of torch.nn.Module", "one")
+        options = {str(name): value for name, value in spec.items() if name != "type"}
         if not issubclass(cls, Backbone):
-            return cls, {name: value for name, value in spec.items() if name != "type"}
+            check_arguments(cls, options, name_of(cls), positional=["the observation space"])
+            return cls, options
+        _check_class(cls)
     return BACKBONES.parse(spec)
+
+
+def _check_class(cls: type[Backbone]) -> None:
+    """Refuses a user's own subclass of `Backbone` that is not finished.
+
+    Raises:
+        ConfigError: it lacks a method, or its ``Options`` are no dataclass.
+    """
+    missing, options = sorted(getattr(cls, "__abstractmethods__", ())), cls.Options
+    if missing:
+        allowed = f"a class with all that {name_of(Backbone)} asks for"
+        raise ConfigError("type", f"{name_of(cls)} lacks {', '.join(missing)}", allowed)
+    if not (isinstance(options, type) and issubclass(options, BackboneOptions) and is_dataclass(options)):
+        allowed = f"a subclass of {name_of(BackboneOptions)} under @dataclass(frozen=True)"
+        raise ConfigError("type", f"{name_of(cls)} has Options = {getattr(options, '__name__', options)}", allowed)
+
+
+def _check_output(backbone: Backbone) -> None:
+    """Asks a user's own backbone about two observations.
+
+    Raises:
+        ConfigError: it has no ``feature_dim``, raises an error, or does not return what the heads need.
+    """
+    cls, dim = type(backbone), getattr(backbone, "feature_dim", None)
+    if not isinstance(dim, int):
+        raise ConfigError("", f"{name_of(cls)} has feature_dim = {dim!r}", "the width of its features, an int")
+    with failures_of(cls, "forward"), _evaluating(backbone):
+        output = backbone(_zeros(backbone.observation_space, 2))
+    wanted = {"policy": (2, dim), "extrinsic": (2, dim), "intrinsic": (2, dim)}
+    if backbone.state_size:
+        wanted["state"] = (2, backbone.state_size)
+    for part, shape in wanted.items():
+        tensor = getattr(output, part, None)
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != shape:
+            found = f"shape {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise ConfigError(
+                "",
+                f"{method_of(cls, 'forward', with_line=True)} returned {part} = {found} for 2 observations",
+                f"a BackboneOutput with {part} {list(shape)}",
+            )
 
 
 def build_backbone(spec: Mapping[str, Any] | str, observation_space: gym.Space) -> Backbone:
@@ -258,6 +304,10 @@ def build_backbone(spec: Mapping[str, Any] | str, observation_space: gym.Space) 
     if spec.get("type") == "auto":
         spec["type"] = backbone_for_space(observation_space)
     cls, options = parse_backbone(spec)
-    if issubclass(cls, Backbone):
-        return cls(observation_space, options)
-    return TorchBackbone(observation_space, options, cls)
+    if not issubclass(cls, Backbone):
+        return TorchBackbone(observation_space, options, cls)
+    with failures_of(cls, "__init__"):
+        backbone = cls(observation_space, options)
+    if is_import_path(spec.get("type")):
+        _check_output(backbone)
+    return backbone

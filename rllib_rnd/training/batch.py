@@ -14,6 +14,7 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.distributed import standardize
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.training.plugin_losses import compute_rewards
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,17 @@ def prepare_training(
 
     Returns:
         The batch, and metrics by name, ``[]`` each.
+
+    Raises:
+        ConfigError: an intrinsic reward fails, or returns something else than rewards.
+        NonFiniteRewardError: its rewards are not finite; nothing has moved forward.
     """
     valid, device = rollout.valid, rollout.reward.device
     rewards = [extrinsic_reward(rollout, settings.extrinsic_reward)]
     gammas, episodic, coeffs = [settings.gamma], [True], [settings.extrinsic_coeff]
     features, metrics = [], {"advantage_samples": valid.sum()}
-    for i, reward in enumerate(module.rewards()):
-        raw, cached = reward.compute(rollout)
+    computed = compute_rewards(module.rewards(), rollout)
+    for i, (reward, (raw, cached)) in enumerate(zip(module.rewards(), computed, strict=True)):
         normalized = reward.normalize(raw, valid)
         rewards.append(normalized * valid)
         features.append(cached)

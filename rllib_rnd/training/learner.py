@@ -22,19 +22,21 @@ from ray.rllib.utils.schedules.scheduler import Scheduler
 from torch import Tensor
 
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
+from rllib_rnd.errors import at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, world_size
 from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
-from rllib_rnd.options import numbered
+from rllib_rnd.options import numbered, plugin_path
+from rllib_rnd.plugin_contract import checked_metrics
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
-from rllib_rnd.training.nonfinite import NonFiniteUpdates
-from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches
+from rllib_rnd.training.nonfinite import NonFiniteRewardError, NonFiniteUpdates
+from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_statistics
 from rllib_rnd.training.pretraining import Pretraining
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
 from rllib_rnd.training.work import CPU_MICRO_BATCH, forward_flops
@@ -128,8 +130,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Feeds rollouts of random play (or their references) to the statistics of the intrinsic rewards."""
         rollout = self.own_share(rollouts)
         with torch.no_grad():
-            for reward in self.trained_module.rewards():
-                reward.update_statistics(rollout)
+            update_statistics(self.trained_module.rewards(), rollout)
 
     def hold_out(self, rollouts: Rollouts) -> None:
         """Keeps a rollout of random play to measure pre-training on."""
@@ -140,7 +141,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Pre-trains on one rollout of random play. Returns metrics, and whether that was the last one."""
         assert self.pretraining is not None
         self._log(self.pretraining.train_on(self.own_share(rollouts), self._generator))
-        self._log_plugins(self.trained_module.auxiliaries())
+        self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
         return self.metrics.reduce(), self.pretraining.finished
 
     def update_from_rollouts(self, rollouts: Rollouts, timesteps: dict[str, int]) -> dict[str, Any]:
@@ -165,12 +166,7 @@ class IntrinsicPPOLearner(TorchLearner):
         rollout = self.own_share(rollouts)
         self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
         if self._is_usable(rollout):
-            self._log(self.ppo_update.train_on(self.prepare(rollout)))
-            with torch.no_grad():
-                # Only now: reward and predictor of one rollout see the same statistics.
-                for reward in self.trained_module.rewards():
-                    reward.update_statistics(rollout)
-            self._log_plugins(self.trained_module.rewards(), self.ppo_update.auxiliaries)
+            self._train_on(rollout)
         self._resample_noise()
         # On every learner, because a checkpoint is written by the first one only.
         self._environment_rows = gather_rows(self.trained_module, *self._share)
@@ -178,6 +174,19 @@ class IntrinsicPPOLearner(TorchLearner):
         self._log_steps(rollout)
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
+
+    def _train_on(self, rollout: Rollout) -> None:
+        """Rewards, all epochs, statistics; nothing (and counted) if an intrinsic reward is not finite."""
+        try:
+            batch = self.prepare(rollout)
+        except NonFiniteRewardError as error:
+            self.nonfinite.skipped(str(error))
+            return
+        self._log(self.ppo_update.train_on(batch))
+        with torch.no_grad():
+            # Only now: reward and predictor of one rollout see the same statistics.
+            update_statistics(self.trained_module.rewards(), rollout)
+        self._log_plugins(intrinsic_reward=self.trained_module.rewards(), auxiliary_loss=self.ppo_update.auxiliaries)
 
     @override(TorchLearner)
     def compute_loss_for_module(self, **_: object) -> Tensor:
@@ -199,7 +208,11 @@ class IntrinsicPPOLearner(TorchLearner):
         return select_and_join(resolved, start, stop, self._device)
 
     def prepare(self, rollout: Rollout) -> TrainingBatch:
-        """Everything that minibatches are drawn from; the scales of the intrinsic rewards move forward."""
+        """Everything that minibatches are drawn from; the scales of the intrinsic rewards move forward.
+
+        Raises:
+            NonFiniteRewardError: an intrinsic reward is not finite; nothing has moved.
+        """
         config = self.config
         settings = AdvantageSettings(
             gamma=config.gamma,
@@ -235,11 +248,17 @@ class IntrinsicPPOLearner(TorchLearner):
         for name, value in values.items():
             self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), float(value), window=1)
 
-    def _log_plugins(self, *kinds: Sequence[IntrinsicReward | AuxiliaryLoss]) -> None:
-        """What plug-ins report, each with its number among its kind."""
-        for plugins in kinds:
+    def _log_plugins(self, **kinds: Sequence[IntrinsicReward | AuxiliaryLoss]) -> None:
+        """What plug-ins report, each with its number among its kind; kinds by the name of their setting.
+
+        Raises:
+            ConfigError: a plug-in reports what is no number.
+        """
+        for kind, plugins in kinds.items():
             for i, plugin in enumerate(plugins):
-                self._log({PLUGINS + numbered(name, i): value for name, value in plugin.metrics.items()})
+                with at(plugin_path(kind, i, len(plugins))):
+                    metrics = checked_metrics(plugin, plugin.metrics)
+                self._log({PLUGINS + numbered(name, i): value for name, value in metrics.items()})
 
     def _log_steps(self, rollout: Rollout) -> None:
         count = int(rollout.valid.sum()) * self.config.num_epochs

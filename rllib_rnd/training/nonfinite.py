@@ -9,6 +9,10 @@ class NonFiniteTrainingError(RuntimeError):
     """Losses or gradients stayed non-finite for too many updates in a row."""
 
 
+class NonFiniteRewardError(RuntimeError):
+    """Intrinsic rewards of a rollout are not finite: nothing is learned from it. The message names them."""
+
+
 @dataclass
 class NonFiniteUpdates:
     """Counts skipped updates.
@@ -39,8 +43,9 @@ class NonFiniteUpdates:
         self.total += 1
         self.in_a_row += 1
         if self.in_a_row >= self.limit:
+            skipped = "1 update was" if self.in_a_row == 1 else f"{self.in_a_row} updates in a row were"
             raise NonFiniteTrainingError(
-                f"{self.in_a_row} updates in a row were not finite and were skipped; not finite: {cause}. "
+                f"{skipped} not finite and skipped; not finite: {cause}. "
                 "The weights are still those of the last finite update. A lower lr, a grad_clip or a check of the "
                 "environment's observations and rewards usually helps."
             )

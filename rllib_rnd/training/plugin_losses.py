@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -9,12 +10,15 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
 from rllib_rnd.options import numbered, plugin_path
+from rllib_rnd.own_code import failures_of, name_of
+from rllib_rnd.plugin_contract import checked_reward, checked_terms
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.training.nonfinite import NonFiniteRewardError
 
 #: What plug-ins report stands in a section of its own among a learner's metrics: their names are theirs.
 PLUGINS = "plugins/"
@@ -58,6 +62,35 @@ def check_minibatches(rewards: Sequence[IntrinsicReward], losses: Sequence[Auxil
                 )
 
 
+def compute_rewards(rewards: Sequence[IntrinsicReward], rollout: Rollout) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """Raw rewards ``[T, N]`` and features of every intrinsic reward.
+
+    Raises:
+        ConfigError: a reward fails, or returns something else.
+        NonFiniteRewardError: rewards are not finite, here or on another learner; their scales have not seen them.
+    """
+    computed, bad = [], []
+    for i, reward in enumerate(rewards):
+        with at(plugin_path("intrinsic_reward", i, len(rewards))):
+            computed.append(checked_reward(reward, reward.compute, rollout))
+        if not bool(torch.isfinite(computed[-1][0]).all()):
+            bad.append(f"the rewards of {name_of(type(reward))}")
+    if rewards and all_reduce_sum(torch.tensor(float(len(bad)), device=rollout.reward.device)) > 0:
+        raise NonFiniteRewardError(", ".join(bad) or "another learner's intrinsic rewards")
+    return computed
+
+
+def update_statistics(rewards: Sequence[IntrinsicReward], rollout: Rollout) -> None:
+    """Shows a rollout to the input statistics of every intrinsic reward.
+
+    Raises:
+        ConfigError: one of them fails.
+    """
+    for i, reward in enumerate(rewards):
+        with at(plugin_path("intrinsic_reward", i, len(rewards))), failures_of(reward, "update_statistics"):
+            reward.update_statistics(rollout)
+
+
 def reward_terms(
     rewards: Sequence[IntrinsicReward],
     rollout: Rollout,
@@ -68,7 +101,9 @@ def reward_terms(
     """Losses of intrinsic rewards on valid samples, ``index [B]``; ``features`` are what each ``compute`` returned."""
     terms: list[Term] = []
     for i, reward in enumerate(rewards):
-        named = reward.terms(rollout, features[i], index, generator)
+        call = functools.partial(reward.terms, rollout, features[i], index, generator)
+        with at(plugin_path("intrinsic_reward", i, len(rewards))):
+            named = checked_terms(reward, call, index.device)
         terms += [Term(numbered(name, i), *term) for name, term in named.items()]
     return terms
 
@@ -79,7 +114,9 @@ def auxiliary_terms(
     """Auxiliary losses on valid samples, ``index [B]``."""
     terms: list[Term] = []
     for i, loss in enumerate(losses):
-        named, options = loss.terms(backbone, rollout, index, generator), loss.options
+        call, options = functools.partial(loss.terms, backbone, rollout, index, generator), loss.options
+        with at(plugin_path("auxiliary_loss", i, len(losses))):
+            named = checked_terms(loss, call, index.device)
         terms += [Term(numbered(n, i), *term, options.coeff, options.project_gradient) for n, term in named.items()]
     return terms
 

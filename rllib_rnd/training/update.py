@@ -22,6 +22,7 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import PolicyAndValues
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, standardize, sum_gradients, world_size
+from rllib_rnd.own_code import failures_of
 from rllib_rnd.training.batch import TrainingBatch
 from rllib_rnd.training.nonfinite import NonFiniteUpdates
 from rllib_rnd.training.plugin_losses import PLUGINS, auxiliary_terms, reward_terms, weighted_sum
@@ -81,7 +82,8 @@ class GuardedStep:
             nn.utils.clip_grads_with_norm_(params, self.grad_clip, norm)
         self.optimizer.step()
         for plugin in self.plugins:
-            plugin.after_update(self.backbone)
+            with failures_of(plugin, "after_update"):
+                plugin.after_update(self.backbone)
         self.nonfinite.applied()
         return norm
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_rnd.cli.summary import Report, further, one_line, relative, typed
+from rllib_rnd.cli.summary import Report, further, relative, typed
 
 STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
@@ -26,12 +26,6 @@ def test_nothing_is_suggested_where_nothing_can_be_doubled() -> None:
     assert further(report("c", {RETURN: 5.0}), {RETURN: 6.0}) == ""
     assert further(report("c", {STEPS: 5.0}), {STEPS: 4}) == ""
     assert further(report("c", {STEPS: 5.0}, interrupted=True), {STEPS: 6}) == ""
-
-
-def test_the_cause_of_a_remote_failure_is_one_line() -> None:
-    text = "ray::RND.train() (pid=1)\n  File 'x.py', line 2\nValueError: lr: -1 is out of range\n"
-    assert one_line(RuntimeError(text)) == "ValueError: lr: -1 is out of range"
-    assert one_line(RuntimeError("")) == "RuntimeError"
 
 
 def test_paths_are_shortened_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,9 +223,12 @@ def test_a_backbone_of_ones_own_needs_no_name() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"type": PLAIN, "depth": 1}, r"^Plain cannot be made from \(observation_space, \*\*{'depth': 1}\): .*depth"),
-        ({"type": PLAIN, "result": "flat"}, r"^Plain returned \(6,\) for 2 .*; allowed is one tensor \[2, features\]"),
-        ({"type": PLAIN, "result": "text"}, "^Plain returned str for 2 observations"),
+        ({"type": PLAIN, "depth": 1}, "^depth: unknown key 'depth'. Did you mean 'width'"),
+        (
+            {"type": PLAIN, "result": "flat"},
+            r":Plain.forward\(\) \(.*\) returned shape \(6,\) for 2 .*\[2, feat",
+        ),
+        ({"type": PLAIN, "result": "text"}, "returned str for 2 observations"),
         ({"type": OWN, "factor": -1}, "^factor: -1 is out of range; allowed is 0.0 or more"),
         ({"type": f"{__name__}:PLAIN"}, "^type: .* is no class of torch.nn.Module; allowed is one"),
         ({"type": f"{__name__}:Plane"}, "^type: cannot import"),

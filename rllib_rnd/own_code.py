@@ -1,0 +1,194 @@
+"""A user's own code: found by its import path, called with arguments that it takes, named where it fails."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rllib_rnd.errors import ConfigError, nearest_name, unknown_name_error
+
+_PACKAGE = Path(__file__).parent
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+# --- import paths ---------------------------------------------------------------------------------------------------
+
+
+def is_import_path(name: object) -> bool:
+    """Whether a name is written like ``package.module:Name`` or ``package.module.Name``."""
+    return isinstance(name, str) and (":" in name or _DOTTED.fullmatch(name) is not None)
+
+
+def import_path(path: str, where: str = "") -> Any:
+    """Imports ``package.module:Name`` or ``package.module.Name``; what stands in a class is ``module:Class.Name``.
+
+    Raises:
+        ConfigError: the module or the name in it does not exist, or the module raises when it is imported.
+    """
+    module_name, colon, attribute = path.partition(":")
+    if not colon:
+        module_name, _, attribute = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever a user's file raises is the user's to read
+        raise ConfigError(where, f"cannot import {path!r} ({cause_of(error)})") from error
+    try:
+        return functools.reduce(getattr, attribute.split("."), module)
+    except AttributeError as error:
+        nearest = nearest_name(attribute, [name for name in vars(module) if not name.startswith("_")])
+        raise ConfigError(
+            where,
+            f"cannot import {path!r} (there is no {attribute!r} in {module_name!r})",
+            nearest=f"{module_name}{colon or '.'}{nearest}" if nearest else None,
+        ) from error
+
+
+def import_name(found: object) -> str | None:
+    """The import path of a class or function, if it leads to it in every process; else None.
+
+    It does not for what is defined in ``__main__``, in a function, or in a module that Ray pickles by value.
+    """
+    from ray import cloudpickle
+
+    module, qualified = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+    if not module or not qualified or "<" in qualified or module == "__main__":
+        return None
+    by_value = cloudpickle.list_registry_pickle_by_value()
+    if any(module == name or module.startswith(f"{name}.") for name in by_value):
+        return None
+    path = f"{module}:{qualified}"
+    try:
+        return path if import_path(path) is found else None
+    except ConfigError:
+        return None
+
+
+def name_of(found: object) -> str:
+    """What a class, function or other object is called in messages: ``module:Name`` where it has a name."""
+    name = getattr(found, "__qualname__", None)
+    return repr(found) if name is None else f"{getattr(found, '__module__', '?')}:{name}"
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def check_arguments(
+    maker: Callable[..., object], keywords: Mapping[str, Any], name: str, positional: Sequence[object] = ()
+) -> None:
+    """Refuses arguments that a class or function does not take.
+
+    Args:
+        maker: the class or function.
+        keywords: what a user chose, by name.
+        name: what it is called in the message.
+        positional: what it is handed besides.
+
+    Raises:
+        ConfigError: naming the keyword and the nearest that exists, or an argument that is missing.
+    """
+    try:
+        signature = inspect.signature(maker)
+    except (TypeError, ValueError):
+        return
+    kinds = list(signature.parameters.values())
+    if not any(p.kind is p.VAR_KEYWORD for p in kinds):
+        names = [p.name for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)][len(positional) :]
+        for key in keywords:
+            if key not in names:
+                raise unknown_name_error("key", key, names, key)
+    try:
+        signature.bind(*positional, **keywords)
+    except TypeError as error:
+        raise ConfigError("", f"{name} cannot be made with {dict(keywords)} ({error})") from error
+
+
+# --- failures -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def failures_of(plugin: object, method: str) -> Iterator[None]:
+    """Makes one `ConfigError` of whatever a plug-in raises in the block: its class and method, the cause, its line.
+
+    Args:
+        plugin: the plug-in or its class.
+        method: that the block calls.
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError("", f"{method_of(plugin, method)} failed: {cause_of(error)}") from error
+
+
+def method_of(plugin: object, method: str, with_line: bool = False) -> str:
+    """``module:Class.method()``, and with its line ``module:Class.method() (file.py:12)``."""
+    cls = plugin if isinstance(plugin, type) else type(plugin)
+    text = f"{name_of(cls)}.{method}()"
+    code = getattr(inspect.unwrap(getattr(cls, method, cls)), "__code__", None)
+    return f"{text} ({shown(code.co_filename)}:{code.co_firstlineno})" if with_line and code else text
+
+
+def shown(file: str) -> str:
+    """A file's path as seen from the working folder, if it lies in it."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+
+
+def cause_of(error: BaseException) -> str:
+    """What went wrong, in one line, with the line of the user's own file that it came from; see `cause_in`."""
+    return cause_in("".join(traceback.format_exception(error)))
+
+
+_COLOUR = re.compile(r"\x1b\[\d*m")
+_FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)')
+_RAISED = re.compile(
+    r"(?:[\w.]+\.)?(?P<type>\w*(?:Error|Exception|Interrupt|Exit)(?:\(\w+\))?)(?:: (?P<text>.*))?", re.DOTALL
+)
+
+
+def cause_in(report: str) -> str:
+    """The exception at the end of a traceback in text, also one that came from another process, in one line.
+
+    ``KeyError: 'weights' (my_reward.py:12, in compute)``: the place is the innermost one in files that are neither
+    this package's nor installed. A `ConfigError` speaks for itself. An exception without a message and a place gives
+    way to the one before it.
+    """
+    found = _exceptions_in(report)
+    for kind, message, where in reversed(found):
+        if kind == ConfigError.__name__ and message:
+            return message
+        if message or where or len(found) == 1:
+            return (f"{kind}: {message}" if message else kind) + (f" ({where})" if where else "")
+    return found[-1][0] if found else next((line.strip() for line in reversed(report.splitlines()) if line.strip()), "")
+
+
+def refusal_in(report: str) -> str | None:
+    """The text of the `ConfigError` that a traceback in text ends with; None where it ends with something else."""
+    kind, message, _ = (_exceptions_in(report) or [("", "", "")])[-1]
+    return message if kind == ConfigError.__name__ and message else None
+
+
+def _exceptions_in(report: str) -> list[tuple[str, str, str]]:
+    """Type, message and place (empty where it is not in a user's file) of every exception in a traceback in text."""
+    found: list[tuple[str, str, str]] = []
+    place = ""
+    for line in _COLOUR.sub("", report).splitlines():
+        frame, raised = _FRAME.fullmatch(line), _RAISED.fullmatch(line.strip())
+        if frame and _is_users(frame["file"]):
+            place = f"{shown(frame['file'])}:{frame['line']}, in {frame['name']}"
+        elif raised:
+            found.append((raised["type"], (raised["text"] or "").strip(), place))
+            place = ""
+    return found
+
+
+def _is_users(file: str) -> bool:
+    installed = "/site-packages/" in file or "/dist-packages/" in file or re.search(r"/lib/python\d", file)
+    return not (installed or file.startswith("<") or Path(file).is_relative_to(_PACKAGE))

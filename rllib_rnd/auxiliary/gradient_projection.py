@@ -23,19 +23,24 @@ def project_conflicting(g_aux: Tensor, g_rl: Tensor) -> tuple[Tensor, Tensor]:
         The projected gradient ``[P]`` and the cosine of the two before ``[]`` (0 if one is zero).
     """
     dot, size = g_aux @ g_rl, g_rl @ g_rl
-    cosine = dot / (g_aux.norm() * size.sqrt()).clamp(min=1e-12)
-    return g_aux - dot.clamp(max=0.0) / size.clamp(min=1e-12) * g_rl, cosine
+    smallest = torch.finfo(g_aux.dtype).tiny  # however small a gradient is, it has a direction
+    cosine = dot / (g_aux.norm() * size.sqrt()).clamp(min=smallest)
+    return g_aux - dot.clamp(max=0.0) / size.clamp(min=smallest) * g_rl, cosine
 
 
-def backward_projected(loss: Tensor, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    """Adds the gradient of ``loss`` to what ``parameters`` hold already, projected if it opposes that.
+def backward_projected(
+    loss: Tensor, parameters: Sequence[nn.Parameter], policy_gradients: Sequence[Tensor | None]
+) -> dict[str, Tensor]:
+    """Adds the gradient of ``loss`` to what the parameters hold, projected if it opposes the policy's.
 
-    All of the parameters count as one vector. Parameters of the loss alone get their whole gradient. With several
-    learners the vectors are those of all of them together.
+    Those of ``parameters`` that the loss reaches count as one vector; the others keep what they hold, and have no say.
+    Parameters of the loss alone get their whole gradient. With several learners the vectors are those of all of them
+    together.
 
     Args:
         loss: ``[]``.
-        parameters: shared with the loss whose gradient they hold.
+        parameters: shared with the policy.
+        policy_gradients: of the policy's loss, and of no other, on each of them.
 
     Returns:
         ``gradient_cosine``, and ``gradient_projected``: 1 if the gradient was changed, else 0.
@@ -44,17 +49,30 @@ def backward_projected(loss: Tensor, parameters: Sequence[nn.Parameter]) -> dict
     for parameter in parameters:
         parameter.grad = None
     loss.backward()
+    own = [parameter.grad for parameter in parameters]
+    for parameter, gradient in zip(parameters, held, strict=True):
+        parameter.grad = gradient
+    reached = _reached(own, loss.device)
     # The learner sums gradients over all learners later; here they are needed summed already, hence the division.
-    g_rl = all_reduce_sum(_flat(parameters, held))
-    g_aux = all_reduce_sum(_flat(parameters, [parameter.grad for parameter in parameters]))
+    g_rl, g_aux = (
+        all_reduce_sum(_flat([parameters[i] for i in reached], [gradients[i] for i in reached], loss))
+        for gradients in (policy_gradients, own)
+    )
     projected, cosine = project_conflicting(g_aux, g_rl)
-    together = (g_rl + projected) / world_size()
-    parts = together.split([parameter.numel() for parameter in parameters])
-    for parameter, part in zip(parameters, parts, strict=True):
-        parameter.grad = part.view_as(parameter).clone()
+    parts = (projected / world_size()).split([parameters[i].numel() for i in reached])
+    for i, part in zip(reached, parts, strict=True):
+        before, part = held[i], part.view_as(parameters[i])
+        parameters[i].grad = part.clone() if before is None else before + part
     return {"gradient_cosine": cosine, "gradient_projected": (cosine < 0).float()}
 
 
-def _flat(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> Tensor:
+def _reached(gradients: Sequence[Tensor | None], device: torch.device) -> list[int]:
+    """Places of those that exist, on any learner."""
+    exist = torch.tensor([float(gradient is not None) for gradient in gradients], device=device)
+    return [i for i, count in enumerate(all_reduce_sum(exist).tolist()) if count > 0]
+
+
+def _flat(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
     pairs = zip(parameters, gradients, strict=True)
-    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
+    flat = [(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs]
+    return torch.cat(flat) if flat else like.new_zeros(0)

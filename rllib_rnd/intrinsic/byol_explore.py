@@ -55,9 +55,9 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
     average of the encoder. Both are scaled to length 1, and the loss is their squared distance,
     ``l_{t,k} = 2 - 2 cos``. Nothing else trains the networks.
 
-    ``r_t`` is the sum of all ``l_{s,k}`` whose target is ``obs_{t+1}``: ``s + k = t + 1``, ``1 <= k <= K``, s in the
-    same episode. It is divided by a moving standard deviation; then a moving mean is subtracted, and only what is
-    above it counts.
+    ``r_t`` is the sum of all ``l_{s,k}`` whose target is ``obs_{t+1}``: ``s + k = t + 1``, ``1 <= k <= min(K, T)``, s
+    in the same episode. It is divided by a moving standard deviation; then a moving mean is subtracted, and only what
+    is above it counts.
 
     Attributes:
         target: the moving average of ``encoder``; both use the same input statistics.
@@ -121,12 +121,15 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
                 self.renew_rows(rollout.is_first[t])
             closed.append(self.closed_state)
             previous.append(self.previous_action)
-            r_t.append(self._advance(phi[t], actions[t], target_tp1))
+            r_t.append(self._advance(phi[t], actions[t], target_tp1, min(self.options.horizon, rollout.num_steps)))
         features = {"closed": torch.cat(closed), "previous_action": torch.cat(previous), "target": target}
         return rollout.per_step(torch.stack(r_t)), features
 
-    def _advance(self, phi_t: Tensor, action_t: Tensor, target_tp1: Tensor) -> Tensor:
-        """Moves all rows one step on; the summed errors ``[N]`` of the predictions of ``obs_{t+1}``."""
+    def _advance(self, phi_t: Tensor, action_t: Tensor, target_tp1: Tensor, reach: int) -> Tensor:
+        """Moves all rows one step on; the summed errors ``[N]`` of the predictions of ``obs_{t+1}``.
+
+        ``reach``: steps ahead that are paid for, since no loss of a rollout reaches farther than the rollout.
+        """
         horizon = self.options.horizon
         self.closed_state = self.closed_loop.step(torch.cat([phi_t, self.previous_action], dim=1), self.closed_state)
         begun = torch.cat([self.closed_state[:, None], self.open_states[:, :-1]], dim=1)
@@ -136,7 +139,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
         self.age = (self.age + 1).clamp(max=horizon)
         predicted = F.normalize(self.predictor(self.open_states), dim=2)
         error = 2.0 - 2.0 * (predicted * target_tp1[:, None]).sum(dim=2)
-        own = torch.arange(horizon, device=error.device) < self.age[:, None]
+        own = torch.arange(horizon, device=error.device) < self.age.clamp(max=reach)[:, None]
         return (error * own).sum(dim=1)
 
     def terms(
@@ -197,13 +200,13 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
             self.reward_filter.update(r_t, valid)
             self._update_moving(r_t, valid)
         sigma, mu = self._scale_and_mean()
-        r_t = r_t / sigma.to(r_t.dtype)
+        scaled = r_t.double() / sigma  # where rewards hardly differ, r / sigma is far larger than what is above mu
         if self.options.prioritize:
-            r_t = (r_t - mu.to(r_t.dtype)).clamp(min=0.0)
-        r_t = self.options.reward_scale * r_t
+            scaled = (scaled - mu).clamp(min=0.0)
+        scaled = self.options.reward_scale * scaled
         if self.options.clip_reward is not None:
-            r_t = r_t.clamp(max=self.options.clip_reward)
-        return torch.where(valid, r_t, torch.zeros_like(r_t))
+            scaled = scaled.clamp(max=self.options.clip_reward)
+        return torch.where(valid, scaled, 0.0).to(r_t.dtype)
 
     def _update_moving(self, r_t: Tensor, valid: Tensor) -> None:
         r = r_t.double()
@@ -219,6 +222,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
         """sigma and mu, corrected for the zeros that moving means begin with; 1 and 0 before the first rollout."""
         if self.num_moves == 0:
             return torch.ones_like(self.moving[0]), torch.zeros_like(self.moving[0])
-        mean, square, mu = self.moving / (1.0 - self.options.reward_decay**self.num_moves)
+        # As a Python number: a tensor of integers would make the power a float32.
+        mean, square, mu = self.moving / (1.0 - self.options.reward_decay ** int(self.num_moves))
         sigma = ((square - mean.square()).clamp(min=0.0) + _EPSILON).sqrt()
         return (sigma if self.options.normalize_reward else torch.ones_like(sigma)), mu

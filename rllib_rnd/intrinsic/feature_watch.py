@@ -26,10 +26,10 @@ class FeatureWatch:
         self._before: tuple[Tensor, Tensor] | None = None
 
     def keep(self, rollout: Rollout, features: Tensor) -> None:
-        """Keeps the features ``[>= T * N, ...]``, by flat index, of some valid samples."""
+        """Keeps the features ``[>= T * N, ...]``, by flat index, of some valid samples, if they can be compared."""
         valid = rollout.valid.flatten().nonzero()[:, 0]
         index = valid[:: max(1, len(valid) // _SAMPLES)]
-        self._before = (index, features[index].detach()) if len(index) else None
+        self._before = (index, features[index].detach()) if len(index) > 1 else None
 
     @torch.no_grad()
     def compare(self, encode: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -49,7 +49,7 @@ def broadcast_from_first(tensor: torch.Tensor) -> None:
 
 
 def standardize(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Zero mean and unit variance over ``values[index]`` of all learners."""
+    """Zero mean and unit variance over ``values[index]`` of all learners; one sample becomes 0."""
     chosen = values[index].double()
     count, total, square = all_reduce_sum(
         torch.stack(
@@ -60,6 +60,7 @@ def standardize(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             ]
         )
     )
+    count = count.clamp(min=1.0)
     mean = total / count
     std = (square / count - mean.square()).clamp(min=0.0).sqrt()
     return ((values - mean) / (std + 1e-8)).to(values.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from rllib_rnd.functional.gae import generalized_advantage_estimation
 from rllib_rnd.functional.ppo import explained_variance
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.modules.distributed import standardize
+from rllib_rnd.modules.distributed import all_reduce_sum, standardize
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.training.plugin_losses import compute_rewards
@@ -106,6 +107,15 @@ def prepare_training(
     return TrainingBatch(rollout, sequences, mixed, target.flatten(0, 1), features), metrics
 
 
+def have_samples(counts: Iterable[int], device: torch.device) -> list[bool]:
+    """Which minibatches have a sample on any learner, of all learners' numbers of samples.
+
+    Without one there is nothing to learn: a step would move weights by what an optimizer remembers alone.
+    """
+    totals = all_reduce_sum(torch.tensor([float(count) for count in counts], device=device))
+    return (totals > 0).tolist()
+
+
 def extrinsic_reward(rollout: Rollout, transform: str) -> Tensor:
     """What the learner trains on, ``[T, N]``.
 
@@ -122,12 +132,13 @@ def extrinsic_reward(rollout: Rollout, transform: str) -> Tensor:
 
 
 def _reward_metrics(i: int, reward: IntrinsicReward, raw: Tensor, normalized: Tensor) -> dict[str, Tensor]:
-    named = {
-        "intrinsic_reward_mean": raw.mean(),
-        "intrinsic_reward_max": raw.max(),
-        "intrinsic_reward_normalized_mean": normalized.mean(),
-        "intrinsic_return_std": reward.reward_filter.std,
-    }
+    named = {"intrinsic_return_std": reward.reward_filter.std}
+    if len(raw):  # else there is no reward to tell of
+        named |= {
+            "intrinsic_reward_mean": raw.mean(),
+            "intrinsic_reward_max": raw.max(),
+            "intrinsic_reward_normalized_mean": normalized.mean(),
+        }
     return {numbered(name, i): value for name, value in named.items()}
 
 

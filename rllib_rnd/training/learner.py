@@ -71,6 +71,7 @@ class IntrinsicPPOLearner(TorchLearner):
         else:
             self._generator.manual_seed(config.seed + 7919 * rank())
         self._environment_rows: dict[str, Tensor] = {}
+        self._reported: dict[str, float] = {}
         self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates)
         options = config.pretraining_options()
         self.pretraining = None if options is None else Pretraining(module, options, minibatches, self.nonfinite)
@@ -142,6 +143,7 @@ class IntrinsicPPOLearner(TorchLearner):
         assert self.pretraining is not None
         self._log(self.pretraining.train_on(self.own_share(rollouts), self._generator))
         self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
+        self._reported = {}  # what belongs to pre-training is not told of afterwards
         return self.metrics.reduce(), self.pretraining.finished
 
     def update_from_rollouts(self, rollouts: Rollouts, timesteps: dict[str, int]) -> dict[str, Any]:
@@ -155,6 +157,7 @@ class IntrinsicPPOLearner(TorchLearner):
             NonFiniteTrainingError: ``max_nonfinite_updates`` updates in a row had non-finite losses or gradients.
         """
         self.before_gradient_based_update(timesteps=timesteps)
+        before, self._reported = self._reported, {}
         self._weights_seq_no += 1
         # As numbers, once: reading a tensor in every minibatch would wait for the device each time.
         steps = timesteps[NUM_ENV_STEPS_SAMPLED_LIFETIME]
@@ -172,6 +175,8 @@ class IntrinsicPPOLearner(TorchLearner):
         self._environment_rows = gather_rows(self.trained_module, *self._share)
         self._log({"nonfinite_updates": self.nonfinite.total})
         self._log_steps(rollout)
+        # Without a sample some have no value: they keep the last one, where RLlib would report NaN.
+        self._log({name: value for name, value in before.items() if name not in self._reported})
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
 
@@ -246,7 +251,8 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def _log(self, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
-            self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), float(value), window=1)
+            self._reported[name] = float(value)
+            self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), self._reported[name], window=1)
 
     def _log_plugins(self, **kinds: Sequence[IntrinsicReward | AuxiliaryLoss]) -> None:
         """What plug-ins report, each with its number among its kind; kinds by the name of their setting.

@@ -32,14 +32,14 @@ class Term(NamedTuple):
         total: ``[]`` sum over samples.
         samples: ``[]`` their number.
         weight: in the sum of all losses.
-        project: whether its gradient is to be projected.
+        project: number of the auxiliary loss, if its gradient is to be projected.
     """
 
     name: str
     total: Tensor
     samples: Tensor
     weight: float = 1.0
-    project: bool = False
+    project: int | None = None
 
 
 def check_minibatches(rewards: Sequence[IntrinsicReward], losses: Sequence[AuxiliaryLoss], samples: int) -> None:
@@ -117,20 +117,44 @@ def auxiliary_terms(
         call, options = functools.partial(loss.terms, backbone, rollout, index, generator), loss.options
         with at(plugin_path("auxiliary_loss", i, len(losses))):
             named = checked_terms(loss, call, index.device)
-        terms += [Term(numbered(n, i), *term, options.coeff, options.project_gradient) for n, term in named.items()]
+        project = i if options.project_gradient else None
+        terms += [Term(numbered(name, i), *term, options.coeff, project) for name, term in named.items()]
     return terms
 
 
-def weighted_sum(terms: Iterable[Term], device: torch.device) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """This learner's share of the weighted sum of losses, and each loss by its metric's name.
+class WeightedSum(NamedTuple):
+    """This learner's share of a weighted sum of losses.
 
-    Returns:
-        The sum of those whose gradient is used as it is, ``[]``, of those whose gradient is to be projected, and the
-        unweighted shares without gradient, times learners: RLlib reports the mean of metrics over learners.
+    Attributes:
+        plain: ``[]``, of those whose gradient is used as it is.
+        projected: ``[]`` by number of auxiliary loss, of those whose gradient is to be projected.
+        parts: each loss by its metric's name: its unweighted share without gradient, times learners, since RLlib
+            reports the mean of metrics over learners.
+        samples: ``[]``, samples of the loss that has most, over all learners; 0: there was nothing to learn from.
     """
-    totals, parts = [torch.zeros((), device=device) for _ in range(2)], {}
+
+    plain: Tensor
+    projected: dict[int, Tensor]
+    parts: dict[str, Tensor]
+    samples: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """``[]``, all together."""
+        return self.plain + sum(self.projected.values())
+
+
+def weighted_sum(terms: Iterable[Term], device: torch.device) -> WeightedSum:
+    """Adds losses up, each divided by its samples over all learners."""
+    plain, projected, parts = torch.zeros((), device=device), dict[int, Tensor](), dict[str, Tensor]()
+    most = torch.zeros((), device=device)
     for term in terms:
-        share = term.total / all_reduce_sum(term.samples.detach().float()).clamp(min=1.0)
-        totals[term.project] = totals[term.project] + term.weight * share
+        samples = all_reduce_sum(term.samples.detach().float())
+        share = term.total / samples.clamp(min=1.0)
+        if term.project is None:
+            plain = plain + term.weight * share
+        else:
+            projected[term.project] = projected.get(term.project, 0.0) + term.weight * share
         parts[PLUGINS + term.name] = world_size() * share.detach()
-    return totals[0], totals[1], parts
+        most = torch.maximum(most, samples)
+    return WeightedSum(plain, projected, parts, most)

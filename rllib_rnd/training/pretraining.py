@@ -15,8 +15,9 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.distributed import all_reduce_sum
 from rllib_rnd.options import option
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.training.batch import have_samples
 from rllib_rnd.training.nonfinite import NonFiniteUpdates
-from rllib_rnd.training.plugin_losses import auxiliary_terms, weighted_sum
+from rllib_rnd.training.plugin_losses import WeightedSum, auxiliary_terms, weighted_sum
 from rllib_rnd.training.update import GuardedStep
 
 # The draws of augmentations on the held-out rollout are the same every time, so that losses can be compared.
@@ -90,7 +91,8 @@ class Pretraining:
             generator: of the order of samples and of augmentations.
 
         Returns:
-            Metrics by name: ``pretraining_loss`` (held out), ``pretraining_rollouts``, and the losses in training.
+            Metrics by name: ``pretraining_loss`` (held out, if finite), ``pretraining_rollouts``, and the losses in
+            training.
 
         Raises:
             RuntimeError: no rollout was held out.
@@ -109,12 +111,14 @@ class Pretraining:
         if self.finished:
             self._end()
         means = {name: torch.stack(values).mean() for name, values in sums.items()}
-        return {"pretraining_loss": loss, "pretraining_rollouts": float(self.rollouts), **means}
+        held_out = {"pretraining_loss": loss} if math.isfinite(loss) else {}
+        return {**held_out, "pretraining_rollouts": float(self.rollouts), **means}
 
     def held_out_loss(self) -> float:
         """The weighted sum of all auxiliary losses on the held-out rollout; nothing learns from it.
 
-        Batches are normalised by their own statistics, as in training; what that leaves behind is taken back.
+        Batches are normalised by their own statistics, as in training; what that leaves behind is taken back. Those
+        that are too small for any loss have no say; infinite if there is no other.
         """
         assert self._held_out is not None
         buffers = [b for part in self._parts() for b in part.buffers()]
@@ -123,11 +127,13 @@ class Pretraining:
         total, batches = 0.0, 0
         with torch.no_grad():
             for index in self._minibatches(self._held_out, generator):
-                total += float(all_reduce_sum(self._weighted(self._held_out, index, generator)[0]))
-                batches += 1
+                losses = self._weighted(self._held_out, index, generator)
+                if float(losses.samples) > 0:
+                    total += float(all_reduce_sum(losses.total))
+                    batches += 1
         for buffer, old in zip(buffers, before, strict=True):
             buffer.copy_(old)
-        return total / batches
+        return total / batches if batches else math.inf
 
     def get_state(self) -> dict[str, Any]:
         """Everything but the held-out rollout: after a resume another one is played and held out."""
@@ -152,26 +158,25 @@ class Pretraining:
         return [self.module.backbone, *self.module.auxiliaries()]
 
     def _minibatches(self, rollout: Rollout, generator: torch.Generator) -> Iterator[Tensor]:
-        """Flat indices of valid samples in random order, in equal parts."""
+        """Flat indices of valid samples in random order, in equal parts, of which those that are empty are left out."""
         index = rollout.valid.flatten().nonzero()[:, 0]
         order = torch.randperm(len(index), generator=generator, device=generator.device).to(index.device)
-        yield from index[order].tensor_split(self.num_minibatches)
+        parts = index[order].tensor_split(self.num_minibatches)
+        having = have_samples((len(part) for part in parts), index.device)
+        yield from (part for part, has_samples in zip(parts, having, strict=True) if has_samples)
 
-    def _weighted(
-        self, rollout: Rollout, index: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of the losses on one minibatch, and each of them."""
+    def _weighted(self, rollout: Rollout, index: Tensor, generator: torch.Generator) -> WeightedSum:
+        """The losses on one minibatch. Without PPO's there is nothing that a projection could protect."""
         self.module.train()
         terms = auxiliary_terms(self.module.auxiliaries(), self.module.backbone, rollout, index, generator)
-        plain, projected, parts = weighted_sum(terms, index.device)  # nothing that a projection could protect
-        return plain + projected, parts
+        return weighted_sum(terms, index.device)
 
     def _step(self, rollout: Rollout, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         self._guarded.zero_gradients()
-        loss, parts = self._weighted(rollout, index, generator)
-        loss.backward()
-        self._guarded.take(parts)
-        return parts
+        losses = self._weighted(rollout, index, generator)
+        losses.total.backward()
+        self._guarded.take(losses.parts)
+        return losses.parts
 
     def _note(self, loss: float) -> None:
         best = self.best_loss

@@ -22,10 +22,11 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import PolicyAndValues
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, standardize, sum_gradients, world_size
+from rllib_rnd.options import numbered
 from rllib_rnd.own_code import failures_of
-from rllib_rnd.training.batch import TrainingBatch
+from rllib_rnd.training.batch import TrainingBatch, have_samples
 from rllib_rnd.training.nonfinite import NonFiniteUpdates
-from rllib_rnd.training.plugin_losses import PLUGINS, auxiliary_terms, reward_terms, weighted_sum
+from rllib_rnd.training.plugin_losses import PLUGINS, WeightedSum, auxiliary_terms, reward_terms, weighted_sum
 
 
 class GuardedStep:
@@ -149,7 +150,7 @@ class PPOUpdate:
         self._guarded = GuardedStep(optimizer, plugins, module.backbone, nonfinite, settings.grad_clip)
 
     def train_on(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        """All epochs over one rollout. Returns means over the minibatches, ``[]`` each.
+        """All epochs over one rollout. Returns means over the minibatches that have samples, ``[]`` each.
 
         Raises:
             NonFiniteTrainingError: too many steps in a row had a gradient that was not finite.
@@ -157,8 +158,10 @@ class PPOUpdate:
         values: dict[str, list[Tensor]] = defaultdict(list)
         for _ in range(self.settings.num_epochs):
             order = torch.randperm(len(batch.sequences), generator=self.generator, device=batch.sequences.device)
-            for chunk in order.tensor_split(self.settings.num_minibatches):
-                for name, value in self.step(batch, batch.sequences[chunk]).items():
+            parts = [batch.sequences[chunk] for chunk in order.tensor_split(self.settings.num_minibatches)]
+            counts = [len(self.samples(batch, sequences)) for sequences in parts]
+            for sequences, has_samples in zip(parts, have_samples(counts, order.device), strict=True):
+                for name, value in self.step(batch, sequences).items() if has_samples else ():
                     values[name].append(value)
         return {name: torch.stack(found).mean() for name, found in values.items()}
 
@@ -189,14 +192,16 @@ class PPOUpdate:
             loss.backward()
             for name, value in parts.items():
                 sums[name] += value
-        loss, projected, parts = self.plugin_loss(batch, index)
-        if loss.requires_grad:  # not with plug-ins that have nothing to learn, such as counts
-            loss.backward()
-        if projected.requires_grad:
-            shared = [p for p in module.backbone.parameters() if p.requires_grad]
-            parts |= {PLUGINS + name: value for name, value in backward_projected(projected, shared).items()}
-        total = sums["total_loss"] + world_size() * (loss.detach() + projected.detach())
-        return {**sums, **parts, "total_loss": total}
+        losses = self.plugin_loss(batch, index)
+        shared = [p for p in module.backbone.parameters() if p.requires_grad]
+        of_ppo = [p.grad for p in shared]  # before any plug-in adds to it
+        for i, loss in losses.projected.items():
+            found = backward_projected(loss, shared, of_ppo)
+            losses.parts.update({PLUGINS + numbered(name, i): value for name, value in found.items()})
+        if losses.plain.requires_grad:  # not with plug-ins that have nothing to learn, such as counts
+            losses.plain.backward()
+        total = sums["total_loss"] + world_size() * losses.total.detach()
+        return {**sums, **losses.parts, "total_loss": total}
 
     def samples(self, batch: TrainingBatch, sequences: Tensor) -> Tensor:
         """``[B]`` flat indices of the valid samples in sequences ``[Q, L]``, in time-major order."""
@@ -234,15 +239,11 @@ class PPOUpdate:
         parts["total_loss"] = total
         return total, {name: world_size() * value.detach() for name, value in parts.items()}
 
-    def plugin_loss(self, batch: TrainingBatch, index: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def plugin_loss(self, batch: TrainingBatch, index: Tensor) -> WeightedSum:
         """The losses of intrinsic rewards and auxiliary losses on the samples ``index [B]``.
 
         They see the whole minibatch at once: some are statistics of a batch, and what the predictor trains on is
         small anyway.
-
-        Returns:
-            This learner's share of the sum of those whose gradient is used as it is, ``[]``, and of those whose
-            gradient is to be projected, and their parts for the metrics.
         """
         module, rollout = self.module, batch.rollout
         terms = reward_terms(module.rewards(), rollout, batch.features, index, self.generator)

@@ -110,28 +110,29 @@ def test_two_learners_step_by_the_sum_of_their_gradients_and_skip_together(tmp_p
         assert saved["skipped"] == 1
 
 
+def module_of(space: gym.spaces.Box, **config: Any) -> IntrinsicPPOModule:
+    """Three actions and RND; what is configured besides."""
+    return IntrinsicPPOModule(
+        observation_space=space,
+        action_space=gym.spaces.Discrete(3),
+        inference_only=False,
+        model_config={"intrinsic_rewards": [RND], "auxiliary_losses": [], "frame_stack": 1, **config},
+    )
+
+
 @pytest.fixture
 def module() -> IntrinsicPPOModule:
     """Vectors of 4, three actions, RND and BYOL."""
     torch.manual_seed(0)
-    return IntrinsicPPOModule(
-        observation_space=gym.spaces.Box(-1.0, 1.0, (4,), np.float32),
-        action_space=gym.spaces.Discrete(3),
-        inference_only=False,
-        model_config={
-            "backbone": {"type": "fnn", "hidden_sizes": [8]},
-            "intrinsic_rewards": [RND],
-            "auxiliary_losses": [BYOL],
-            "frame_stack": 1,
-        },
-    )
+    space = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+    return module_of(space, backbone={"type": "fnn", "hidden_sizes": [8]}, auxiliary_losses=[BYOL])
 
 
 def played(module: IntrinsicPPOModule) -> Rollout:
     """A rollout of noise, with the log-probabilities and values that the module gives it."""
-    rng = np.random.default_rng(0)
-    arrays = Rollout.empty(STEPS, ENVS, (4,), np.float32, num_streams=2)
-    arrays.frames[:] = rng.uniform(-1, 1, arrays.frames.shape)
+    rng, space = np.random.default_rng(0), module.observation_space
+    arrays = Rollout.empty(STEPS, ENVS, space.shape, space.dtype, num_streams=2)
+    arrays.frames[:] = rng.uniform(space.low.min(), space.high.max(), arrays.frames.shape)
     arrays.action[:] = rng.integers(0, 3, (STEPS, ENVS))
     arrays.reward[:] = rng.normal(size=(STEPS, ENVS))
     rollout = arrays.to_torch()
@@ -204,7 +205,7 @@ def test_a_loss_against_ppo_is_projected_where_asked_for(
     total = sum((direction * g * p).sum() for g, p in zip(ppo, shared, strict=True))
     assert isinstance(total, Tensor)
     # As the mean over four samples, with weight a half.
-    terms.append(Term("against", 8.0 * total, torch.tensor(4.0), weight=0.5, project=project))
+    terms.append(Term("against", 8.0 * total, torch.tensor(4.0), weight=0.5, project=0 if project else None))
     metrics = update.gradients(batch, batch.sequences)
     for parameter, gradient in zip(shared, ppo, strict=True):
         found = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
@@ -214,6 +215,66 @@ def test_a_loss_against_ppo_is_projected_where_asked_for(
         assert float(metrics["plugins/gradient_projected"]) == float(direction < 0)
     else:
         assert "plugins/gradient_cosine" not in metrics
+
+
+@pytest.mark.parametrize("shared_output", ["linear", "conv"])
+def test_a_projection_does_no_harm_to_ppo_where_it_reaches_and_nothing_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, shared_output: str
+) -> None:
+    """Two losses that pull against PPO, one projected, one as it is: the first never knows of the second."""
+    torch.manual_seed(0)
+    module = module_of(
+        gym.spaces.Box(0, 255, (36, 36), np.uint8),
+        backbone={"type": "nature_cnn", "hidden_sizes": [8, 6], "shared_output": shared_output},
+    )
+    terms: list[Term] = []
+    monkeypatch.setattr("rllib_rnd.training.update.auxiliary_terms", lambda *_: terms)
+    batch, update = batch_of(module), update_of(module)
+    shared = list(module.backbone.parameters())
+
+    def gradients(*these: Term) -> list[Tensor]:
+        terms[:] = these
+        update.gradients(batch, batch.sequences)
+        return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in shared]
+
+    ppo = gradients()
+    module.backbone.zero_grad()
+    module.backbone.representation(batch.rollout.obs(batch.sequences[:, 0])).sum().backward()
+    reached = [p.grad is not None for p in shared]
+    assert all(reached) == (shared_output == "linear")
+    pulls = [torch.where(g > 0, -2.0 * g, 0.5 * g) for g in ppo]  # against PPO on the whole
+
+    def projected() -> Term:
+        parts = [(g * p).sum() for g, p, there in zip(pulls, shared, reached, strict=True) if there]
+        return Term("projected", torch.stack(parts).sum(), torch.tensor(1.0), project=0)
+
+    other = torch.stack([(-3.0 * g * p).sum() for g, p in zip(ppo, shared, strict=True)]).sum()
+    alone, with_other = gradients(projected()), gradients(projected(), Term("other", other, torch.tensor(1.0)))
+    dot = size = 0.0
+    for found, both, before, wanted, there in zip(alone, with_other, ppo, pulls, reached, strict=True):
+        torch.testing.assert_close(both, found - 3.0 * before, atol=1e-6, rtol=1e-4)
+        if there:
+            dot += float((before * (found - before)).sum())
+            size += float((before * wanted).sum())
+        else:
+            assert torch.equal(found, before)
+    assert size < 0.0 and abs(dot) < 1e-5 * abs(size)
+
+
+def test_minibatches_without_a_sample_take_no_step_and_have_no_say_in_metrics(
+    module: IntrinsicPPOModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, update = batch_of(module), update_of(module, num_epochs=2, num_minibatches=15)
+    told: list[int] = []
+    monkeypatch.setattr(module.auxiliaries()[0], "after_update", lambda _: told.append(1))
+    found = update.train_on(batch)
+    assert len(told) == 2 * STEPS * ENVS
+    assert float(found["entropy"]) == pytest.approx(math.log(3), abs=0.1)  # not 12 fifteenths of it
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    batch.rollout.is_first[1:] = True
+    empty = prepare_training(module, batch.rollout, AdvantageSettings(gamma=0.99, lambda_=0.95))[0]
+    assert update.train_on(empty) == {}
+    assert all(torch.equal(p, before[name]) for name, p in module.named_parameters())
 
 
 def test_every_epoch_takes_each_sample_once_and_means_are_over_all_minibatches(

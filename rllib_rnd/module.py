@@ -6,6 +6,7 @@ A recurrent backbone's memory is one tensor ``[N, F]``. RLlib's episodes (evalua
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 import torch
@@ -25,9 +26,13 @@ from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicReward
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.backbone import Backbone, build_backbone
 from rllib_rnd.modules.heads import Critics, PolicyHead, head_style
+from rllib_rnd.modules.image import is_image
+from rllib_rnd.modules.observations import is_unscaled
 from rllib_rnd.options import plugin_path
 from rllib_rnd.own_code import failures_of
 from rllib_rnd.plugin import Spaces
+
+logger = logging.getLogger(__name__)
 
 MEMORY = "memory"
 
@@ -74,6 +79,13 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         self.critics = Critics(dim, num_streams, style)
         if self.inference_only:
             return
+        if is_unscaled(spaces.observation, is_image(spaces.observation.shape)):
+            logger.warning(
+                "env: observations %s have no bounds to scale them by, so policy and critics read them as they are. If "
+                "they are large, give the space its bounds, or wrap the environment in "
+                "gymnasium.wrappers.RescaleObservation.",
+                spaces.observation,
+            )
         self.intrinsic_rewards = nn.ModuleList()
         reward_specs, loss_specs = config["intrinsic_rewards"], config["auxiliary_losses"]
         for i, reward_spec in enumerate(reward_specs):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rllib_rnd.functional.shapes import check_shape
 
-# The logit of an action that does not exist: its probability is exactly 0, and unlike with -inf its logarithm a number.
+# Log-probability of an action that does not exist: so small that it is never drawn, but a number, unlike that of 0.
 _NEVER = -1e9
 
 
@@ -87,9 +87,10 @@ class MultiCategorical:
 
     def _log_probs(self, inputs: Tensor) -> Tensor:
         """``[B, A, n]``, n the largest size; what a smaller choice lacks has no probability."""
-        largest = max(self.sizes)
-        parts = [F.pad(part, (0, largest - part.shape[1]), value=_NEVER) for part in inputs.split(self.sizes, dim=1)]
-        return torch.log_softmax(torch.stack(parts, dim=1), dim=2)
+        largest, sizes = max(self.sizes), torch.tensor(self.sizes, device=inputs.device)
+        parts = [F.pad(part, (0, largest - part.shape[1]), value=-math.inf) for part in inputs.split(self.sizes, dim=1)]
+        log_probs = torch.log_softmax(torch.stack(parts, dim=1), dim=2)
+        return log_probs.masked_fill(torch.arange(largest, device=inputs.device) >= sizes[:, None], _NEVER)
 
 
 def _of_chosen(log_probs: Tensor, action: Tensor) -> Tensor:

@@ -52,11 +52,15 @@ def to_environment(space: gym.Space, normalize: bool, clip: bool) -> ActionMap:
         space: of a single environment.
         normalize: ``normalize_actions``: -1 to 1 is stretched to the bounds of a Box, what lies outside is clipped.
         clip: ``clip_actions``: Box actions are only clipped to the bounds. ``normalize`` decides first.
+
+    Raises:
+        ConfigError: as `distribution_for_space`.
     """
+    distribution_for_space(space)
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         start = space.start
         return (lambda action: action + start) if np.any(start) else (lambda action: action)
-    assert isinstance(space, spaces.Box)  # distribution_for_space allows no other
+    assert isinstance(space, spaces.Box)
     low, high = space.low, space.high
     if normalize and space.is_bounded():
         return lambda action: np.clip(low + (action + 1.0) * 0.5 * (high - low), low, high)

@@ -179,11 +179,13 @@ class IAM(Backbone[IAMOptions]):
         elif options.d_set == "linear":
             self.d_set = LinearDSet(self.encoder, options.d_set_size)
         elif self.encoder.num_entries == 1:
+            is_image = self.encoder.convs is not None
+            only = "the only position that convolutions leave of them" if is_image else "their only number"
+            more = ", or 44 pixels or more" if is_image else ""
             raise ConfigError(
                 "d_set",
-                "'attention' has one entry to attend to, the only position that the convolutions leave of so small an "
-                "image",
-                "'static', 'linear', or 44 pixels or more",
+                f"'attention' has one entry of observations {list(self.observation_space.shape)} to attend to, {only}",
+                f"'static' or 'linear'{more}",
             )
         else:
             self.d_set = AttentionDSet(self.encoder, size, options.attention_size, options.num_heads)

@@ -55,6 +55,11 @@ def largest_numbers(space: gym.spaces.Box, is_image: bool) -> np.ndarray | None:
     return np.maximum(size.max() if is_image else size, 1.0)
 
 
+def is_unscaled(space: gym.spaces.Box, is_image: bool) -> bool:
+    """Whether numbers reach the policy as they are though those of their kind are scaled, for want of bounds."""
+    return (is_image or is_whole(space)) and largest_numbers(space, is_image) is None
+
+
 class Scale(nn.Module):
     """Numbers of a space, as they are raw or less a mean, as float32 over their `largest_numbers`.
 

@@ -20,7 +20,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.modules.actions import from_environment, to_environment
 from rllib_rnd.rollout import Rollout, shapes_of, single_precision
 from rllib_rnd.sampling.episodes import EpisodeTracker
@@ -331,6 +331,7 @@ def make_play(
 def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker: EpisodeTracker | None = None) -> Play:
     """Play in environments that are there; arguments as of `make_play`."""
     stack = frame_stack(config.env, dict(config.env_config))
-    to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
+    with at("env"):
+        to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     from_env = from_environment(env.single_action_space, config.normalize_actions)
     return Play(str(config.env), env, stack, to_env, seeds, tracker, from_env)

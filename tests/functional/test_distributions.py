@@ -44,6 +44,16 @@ def test_several_choices_agree_with_torch_and_are_a_product_of_their_own() -> No
     torch.testing.assert_close(ours, torch.autograd.grad(theirs, inputs)[0])
 
 
+def test_choices_that_do_not_exist_are_never_taken_whatever_the_logits() -> None:
+    inputs = torch.full((500, 5), -1e12)
+    choices = MultiCategorical([3, 2])
+    action, _ = choices.sample(inputs, torch.Generator().manual_seed(0))
+    assert action.max(dim=0).values.tolist() == [2, 1] and int(choices.mode(inputs)[:, 1].max()) <= 1
+    logp, entropy = choices.logp_and_entropy(inputs, action)
+    torch.testing.assert_close(logp, torch.full((500,), -math.log(6.0)))
+    torch.testing.assert_close(entropy, torch.full((500,), math.log(6.0)))
+
+
 def test_several_choices_are_drawn_in_proportion() -> None:
     inputs = torch.log(torch.tensor([[0.1, 0.6, 0.3, 0.8, 0.2]])).expand(20_000, 5)
     action, _ = MultiCategorical([3, 2]).sample(inputs, torch.Generator().manual_seed(0))

@@ -48,6 +48,14 @@ def describe(resources: Iterable[tuple[str, float]]) -> str:
     return ", ".join(words[:-1]) + (" and " if words[:-1] else "") + words[-1] if words else "nothing"
 
 
+def describe_sum(bundles: Iterable[Bundle]) -> str:
+    """Returns what several processes ask for in all, in words."""
+    asked: Counter[str] = Counter()
+    for bundle in bundles:
+        asked.update(bundle)
+    return describe((name, amount) for name, amount in asked.items() if amount)
+
+
 def describe_nodes(nodes: Sequence[Bundle]) -> str:
     """Returns ``3 nodes with 12 CPUs and no GPU`` in all."""
     total: Counter[str] = Counter({"CPU": 0, "GPU": 0})
@@ -84,13 +92,9 @@ def shortage(config: AlgorithmConfig, bundles: Sequence[Bundle], nodes: Sequence
     missing = lacking(bundles, nodes)
     if missing is None:
         return None
-    asked: Counter[str] = Counter()
-    for bundle in bundles:
-        asked.update(bundle)
-    need = describe((name, amount) for name, amount in asked.items() if amount)
     return ConfigError(
         key_of(config, missing[0]),
-        f"the processes need {need}; Ray has {describe_nodes(nodes)}, so they would never start",
+        f"the processes need {describe_sum(bundles)}; Ray has {describe_nodes(nodes)}, so they would never start",
     )
 
 

@@ -7,6 +7,7 @@ import functools
 import io
 import logging
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -127,6 +128,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     with _telling_of_a_wait(address):
         try:
             if "num_cpus" not in options:
+                _knock(str(address))
                 _take_token()
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -142,6 +144,17 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
         ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Tries an address of the form ``host:port``: Ray itself tries it for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+
+
 def _take_token() -> None:
     """Has this process show the user's token to a cluster, which Ray does for its own start but not for joining."""
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
@@ -154,7 +167,7 @@ def _take_token() -> None:
 def _telling_of_a_wait(address: str | None) -> Iterator[None]:
     """Says what is being waited for if Ray takes long to start or to answer."""
     place = "on this machine" if address in (None, "local") else f"at {address}"
-    timer = threading.Timer(15.0, say, [f"Still waiting for Ray {place} (Ctrl-C twice stops) ..."])
+    timer = threading.Timer(15.0, say, [f"Still waiting for Ray {place} (Ctrl-C stops) ..."])
     timer.daemon = True
     timer.start()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import build_scheduler, build_search
-from rllib_rnd.resources import nodes, shortage
+from rllib_rnd.resources import describe_nodes, describe_sum, nodes, shortage
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
-from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, reached
+from rllib_rnd.tracking.stopping import NOTICE, Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
 @dataclass
@@ -98,7 +99,8 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     address = options.address or os.environ.get("RAY_ADDRESS") or None
     cpus = max(_cpus(job.experiment) for job in jobs)
     files, total, code = [str(p) for p in paths], len(experiments), 0
-    with Interrupt() as interrupt, ray_session(cpus, address, options.verbose):
+    # Ray first: until there is something to save, Ctrl-C just stops.
+    with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
         if address in (None, "local"):
             for job in jobs:
                 check_resources(job.experiment)
@@ -110,11 +112,25 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
             try:
                 code = max(code, _run(job, options, interrupt, command))
             except KeyboardInterrupt:
-                say("Stopped at once; no new checkpoint was written.")
+                say(stopped_now(Path(options.storage_path) / job.folder, command))
                 return INTERRUPTED
             if interrupt.requested:
                 return INTERRUPTED
     return code
+
+
+def stopped_now(folder: Path, resume: str) -> str:
+    """Returns what is left of a run that a second Ctrl-C ended, and the command that continues it."""
+    kept = checkpoints_in(folder) if folder.is_dir() else []
+    if not kept:
+        return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
+    iteration = show("iteration", read(result_at(kept[-1]), "iteration"))
+    lines = [
+        "\nStopped now; nothing more was saved.",
+        f"kept         {summary.relative(str(kept[-1]))} (iteration {iteration})",
+        f"resume       {summary.typed(resume)}",
+    ]
+    return "\n".join(lines)
 
 
 def check_resources(experiment: Experiment) -> None:
@@ -129,6 +145,16 @@ def check_resources(experiment: Experiment) -> None:
     if error is not None:
         with experiment.placing_errors():
             raise error
+
+
+def needs(experiment: Experiment) -> Callable[[], str]:
+    """Returns what tells, while no trial runs, what one needs and what Ray has."""
+    bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
+
+    def tell() -> str:
+        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}"
+
+    return tell
 
 
 def _cpus(experiment: Experiment) -> float:
@@ -219,7 +245,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     experiment = job.experiment
     sweep = not experiment.single
     stopper = RunStopper(experiment.stop, interrupt, sweep)
-    display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet)
+    display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
+    display.notice = lambda: NOTICE if interrupt.requested else ""
+    interrupt.on_screen = display.is_live
     mlflow = _mlflow(job, options, interrupt)
     callbacks = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
     tuner = _tuner(job, options, stopper, callbacks)

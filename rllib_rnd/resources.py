@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles
-from ray.util import get_current_placement_group
+from ray.util import get_current_placement_group, placement_group_table
 
 from rllib_rnd.errors import ConfigError
 
@@ -117,6 +117,11 @@ def check_actors(config: AlgorithmConfig) -> None:
     if error is not None:
         error.allowed = "what there is, or ray.init(num_cpus=...) with more before the algorithm is built"
         raise error
+
+
+def trials_wait() -> bool:
+    """Whether a trial waits for resources that Tune has asked Ray for."""
+    return any(group["state"] == "PENDING" for group in placement_group_table().values())
 
 
 def can_grow() -> bool:

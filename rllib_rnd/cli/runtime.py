@@ -93,8 +93,10 @@ def be_quiet(verbose: bool) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"ray|gymnasium|torch")
     for name in ("ray", "ray.rllib", "ray.tune", "ray.air", "ray.train", "gymnasium", "tensorboardX"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # failed trials are reported in the summary
+    for name in ("tune_controller", "experiment_state"):
+        # Failed trials, and a full disk, are reported in the summary.
+        logging.getLogger(f"ray.tune.execution.{name}").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ray.tune import Result, ResultGrid
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
+from rllib_rnd.cli.surroundings import advice_in
 from rllib_rnd.envs.info import PLACES
 from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
 from rllib_rnd.tracking.stopping import reached
@@ -67,7 +68,8 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
     if report.interrupted:
         say(f"\n{report.name}: stopped by Ctrl-C.")
     if crash is not None:
-        say(f"\n{report.name}: failed. {one_line(crash)}")
+        cause = one_line(crash)
+        say(f"\n{report.name}: failed. {cause}" + (f" ({advice_in(cause)})" if advice_in(cause) else ""))
     checkpoint = None
     if len(trials) == 1:
         _print_one(report, trials[0])
@@ -76,7 +78,10 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
         checkpoint = _print_several(report, trials)
     for trial in trials:
         if trial.error is not None:
-            say(f"failed: {one_line(trial.error)}")
+            cause = one_line(trial.error)
+            say(f"failed: {cause}")
+            if advice_in(cause):
+                say(f"        {advice_in(cause)}")
             say(f"        the whole error: {relative(str(Path(trial.path) / 'error.txt'))}")
     failed = crash is not None or any(trial.error is not None for trial in trials)
     _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)

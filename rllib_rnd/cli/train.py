@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
@@ -21,7 +22,7 @@ from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import build_scheduler, build_search
-from rllib_rnd.resources import describe_nodes, describe_sum, nodes, shortage
+from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
@@ -148,11 +149,14 @@ def check_resources(experiment: Experiment) -> None:
 
 
 def needs(experiment: Experiment) -> Callable[[], str]:
-    """Returns what tells, while no trial runs, what one needs and what Ray has."""
+    """Returns what tells what a trial needs and Ray has, while Ray has no room for one; "" else."""
     bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
 
     def tell() -> str:
-        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}"
+        if not trials_wait():
+            return ""
+        free = describe(ray.available_resources().items())
+        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
 
     return tell
 

@@ -149,6 +149,8 @@ class RunDisplay(Callback):
         if self.views or self._needs is None or self.quiet or not due:
             return
         first, self._waiting_for = not self._waiting_for, self._needs()
+        if not self._waiting_for:
+            return
         if first or self._live is not None or now - self._told_waiting >= _REMIND_S:
             self._told_waiting = now
             if self._live is None and self._console is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles
-from ray.util import get_current_placement_group
+from ray.util import get_current_placement_group, placement_group_table
 
 from rllib_rnd.errors import ConfigError
 
@@ -48,6 +48,14 @@ def describe(resources: Iterable[tuple[str, float]]) -> str:
     return ", ".join(words[:-1]) + (" and " if words[:-1] else "") + words[-1] if words else "nothing"
 
 
+def describe_sum(bundles: Iterable[Bundle]) -> str:
+    """Returns what several processes ask for in all, in words."""
+    asked: Counter[str] = Counter()
+    for bundle in bundles:
+        asked.update(bundle)
+    return describe((name, amount) for name, amount in asked.items() if amount)
+
+
 def describe_nodes(nodes: Sequence[Bundle]) -> str:
     """Returns ``3 nodes with 12 CPUs and no GPU`` in all."""
     total: Counter[str] = Counter({"CPU": 0, "GPU": 0})
@@ -84,13 +92,9 @@ def shortage(config: AlgorithmConfig, bundles: Sequence[Bundle], nodes: Sequence
     missing = lacking(bundles, nodes)
     if missing is None:
         return None
-    asked: Counter[str] = Counter()
-    for bundle in bundles:
-        asked.update(bundle)
-    need = describe((name, amount) for name, amount in asked.items() if amount)
     return ConfigError(
         key_of(config, missing[0]),
-        f"the processes need {need}; Ray has {describe_nodes(nodes)}, so they would never start",
+        f"the processes need {describe_sum(bundles)}; Ray has {describe_nodes(nodes)}, so they would never start",
     )
 
 
@@ -113,6 +117,11 @@ def check_actors(config: AlgorithmConfig) -> None:
     if error is not None:
         error.allowed = "what there is, or ray.init(num_cpus=...) with more before the algorithm is built"
         raise error
+
+
+def trials_wait() -> bool:
+    """Whether a trial waits for resources that Tune has asked Ray for."""
+    return any(group["state"] == "PENDING" for group in placement_group_table().values())
 
 
 def can_grow() -> bool:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
-
-from rich.table import Table
 
 from rllib_rnd.cli.examples import description, example_files, examples_path
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.errors import unknown_name_error
 from rllib_rnd.options import Registry, options_table
+
+_NAMES = 20  # columns
+_MAX_WIDTH = 100
 
 
 def first_line(thing: object) -> str:
@@ -25,15 +27,15 @@ def list_algorithms() -> None:
 
     own = own_algorithms()
     for name, algorithm in own.items():
-        say(f"{name:20} {first_line(algorithm)}")
-    say(f"{'':20} RLlib's own run too: {', '.join(n for n in algorithm_names() if n not in own)}")
+        _print_entry(name, first_line(algorithm))
+    _print_entry("", f"RLlib's own run too: {', '.join(n for n in algorithm_names() if n not in own)}")
 
 
 def list_settings() -> None:
     """Prints the settings of ``config``, with defaults and what is allowed."""
     from rllib_rnd.presets import settings_table
 
-    _print_options(settings_table(), indent="")
+    _print_options(settings_table(), indent=0)
 
 
 def list_backbones() -> None:
@@ -41,8 +43,9 @@ def list_backbones() -> None:
     from rllib_rnd.modules.backbone import BACKBONES
 
     be_quiet(verbose=False)  # RLlib warns of a constructor of its own
-    say("parameters of policy and critic: stacks of 4 x 84 x 84 bytes, 18 actions, the options as listed\n")
-    say(f"{'auto':20} nature_cnn for images, mlp for the rest")
+    _print_wrapped("parameters of policy and critic: stacks of 4 x 84 x 84 bytes, 18 actions, options as listed", "")
+    say("")
+    _print_entry("auto", "nature_cnn for images, mlp for the rest")
     _print_registry(BACKBONES, lambda name: f"{count_parameters(name):,} parameters")
 
 
@@ -83,19 +86,35 @@ def _print_registry(registry: Registry[Any], size: Callable[[str], str] | None =
         say("none yet; your own is named by its import path, package.module:Class")
     for name, cls in registry.items():
         source = f"  [{cls.source}]" if getattr(cls, "source", "") else ""
-        say(f"{name:20} {first_line(cls)}{source}" + (f"  {size(name)}" if size else ""))
+        _print_entry(name, f"{first_line(cls)}{source}")
+        if size:
+            _print_entry("", size(name))
         if getattr(cls, "cost", ""):
-            say(f"{'':20} cost: {cls.cost}")
+            _print_entry("", f"cost: {cls.cost}")
         _print_options(options_table(cls.Options))
 
 
-def _print_options(rows: Iterable[tuple[str, ...]], indent: str = "  ") -> None:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    for name, *rest in rows:
-        grid.add_row(indent + name, *rest)
-    if grid.row_count:
-        console().print(grid)
+def _print_entry(name: str, text: str) -> None:
+    """Prints a name and, beside it or (behind a long one) below it, what it is."""
+    margin = " " * (_NAMES + 1)
+    if len(name) > _NAMES:
+        _print_wrapped(name, "  ")
+        name = ""
+    _print_wrapped(f"{name:{_NAMES}} {text}", margin)
+
+
+def _print_options(rows: Iterable[tuple[str, str, str, str]], indent: int = 2) -> None:
+    """Prints for each option its name, default and what is allowed, and below that its meaning."""
+    lines, margin = list(rows), " " * indent
+    names = max((len(name) for name, *_ in lines), default=0)
+    for name, default, allowed, meaning in lines:
+        _print_wrapped(f"{margin}{name:{names}}  {default}  ({allowed})", " " * (indent + names + 2))
+        _print_wrapped(f"{margin}    {meaning}", f"{margin}    ")
+
+
+def _print_wrapped(line: str, margin: str) -> None:
+    width = max(40, min(console().width, _MAX_WIDTH))
+    say(textwrap.fill(line, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False))
 
 
 def list_environments() -> None:
@@ -103,7 +122,7 @@ def list_environments() -> None:
     from rllib_rnd.envs import list_environments as families
 
     for family in families():
-        say(f"{family.pattern:40} {family.description}")
+        _print_entry(family.pattern, family.description)
         if family.options_class is not None:
             _print_options(options_table(family.options_class))
 
@@ -111,7 +130,7 @@ def list_environments() -> None:
 def list_examples() -> None:
     """Prints the tuned examples, which `rllib train file NAME` finds from any folder."""
     for path in example_files():
-        say(f"{path.relative_to(examples_path())!s:32} {description(path)}")
+        _print_entry(str(path.relative_to(examples_path())), description(path))
 
 
 KINDS: dict[str, Callable[[], None]] = {

@@ -7,6 +7,7 @@ import functools
 import io
 import logging
 import os
+import socket
 import sys
 import threading
 import warnings
@@ -92,8 +93,10 @@ def be_quiet(verbose: bool) -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module=r"ray|gymnasium|torch")
     for name in ("ray", "ray.rllib", "ray.tune", "ray.air", "ray.train", "gymnasium", "tensorboardX"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # failed trials are reported in the summary
+    for name in ("tune_controller", "experiment_state"):
+        # Failed trials, and a full disk, are reported in the summary.
+        logging.getLogger(f"ray.tune.execution.{name}").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -127,6 +130,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     with _telling_of_a_wait(address):
         try:
             if "num_cpus" not in options:
+                _knock(str(address))
                 _take_token()
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -142,6 +146,17 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
         ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Tries an address of the form ``host:port``: Ray itself tries it for minutes.
+
+    Raises:
+        OSError: nothing answers there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10.0).close()
+
+
 def _take_token() -> None:
     """Has this process show the user's token to a cluster, which Ray does for its own start but not for joining."""
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
@@ -154,7 +169,7 @@ def _take_token() -> None:
 def _telling_of_a_wait(address: str | None) -> Iterator[None]:
     """Says what is being waited for if Ray takes long to start or to answer."""
     place = "on this machine" if address in (None, "local") else f"at {address}"
-    timer = threading.Timer(15.0, say, [f"Still waiting for Ray {place} (Ctrl-C twice stops) ..."])
+    timer = threading.Timer(15.0, say, [f"Still waiting for Ray {place} (Ctrl-C stops) ..."])
     timer.daemon = True
     timer.start()
     try:

@@ -16,6 +16,7 @@ from ray.tune import Result, ResultGrid
 from rich.table import Table
 
 from rllib_rnd.cli.runtime import console, say
+from rllib_rnd.cli.surroundings import advice_in
 from rllib_rnd.envs.info import PLACES
 from rllib_rnd.own_code import cause_of
 from rllib_rnd.tracking.labels import label_of_folder, without_seed
@@ -73,7 +74,8 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
     if report.interrupted:
         say(f"\n{report.name}: stopped by Ctrl-C.")
     if crash is not None:
-        say(f"\n{report.name}: failed. {cause_of(crash)}")
+        cause = cause_of(crash)
+        say(f"\n{report.name}: failed. {cause}" + (f" ({advice_in(cause)})" if advice_in(cause) else ""))
     checkpoint = None
     if len(trials) == 1:
         _print_one(report, trials[0])
@@ -82,7 +84,10 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
         checkpoint = _print_several(report, trials)
     for trial in trials:
         if trial.error is not None:
-            say(f"failed: {cause_of(trial.error)}")
+            cause = cause_of(trial.error)
+            say(f"failed: {cause}")
+            if advice_in(cause):
+                say(f"        {advice_in(cause)}")
             say(f"        the whole error: {relative(str(Path(trial.path) / 'error.txt'))}")
     failed = crash is not None or any(trial.error is not None for trial in trials)
     _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)

@@ -41,7 +41,7 @@ def advice(error: BaseException, place: bool = True) -> str | None:
         place: begin with the file.
     """
     if isinstance(error, UnicodeEncodeError):
-        return f"this locale has no {error.object[error.start : error.end]!r}; set LC_ALL=C.UTF-8 or take another name"
+        return f"this locale ({error.encoding}) lacks a character of a name; set LC_ALL=C.UTF-8 or take another name"
     if not isinstance(error, OSError) or error.errno not in _ADVICE:
         return None
     where = f"{_short(str(error.filename))}: " if place and error.filename else ""

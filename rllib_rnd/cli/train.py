@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
@@ -26,13 +27,14 @@ from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.own_code import refusal_in
-from rllib_rnd.resources import nodes, shortage
+from rllib_rnd.resources import describe as describe_resources
+from rllib_rnd.resources import describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
-from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, reached
+from rllib_rnd.tracking.stopping import NOTICE, Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
 @dataclass
@@ -108,7 +110,8 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     address = options.address or os.environ.get("RAY_ADDRESS") or None
     cpus = max(_cpus(job.experiment) for job in jobs)
     files, code = [str(p) for p in paths], 0
-    with Interrupt() as interrupt, ray_session(cpus, address, options.verbose):
+    # Ray first: until there is something to save, Ctrl-C just stops.
+    with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
         if address in (None, "local"):
             for job in jobs:
                 check_resources(job.experiment)
@@ -118,10 +121,11 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
                 _release(jobs[number:], options)
                 say("Stopped before training; there was nothing to save.")
                 return INTERRUPTED
+            command = resume_command(files, options, job.folder)
             try:
-                code = max(code, _run(job, options, interrupt, resume_command(files, options, job.folder)))
+                code = max(code, _run(job, options, interrupt, command))
             except KeyboardInterrupt:
-                say("Stopped at once; no new checkpoint was written.")
+                say(stopped_now(Path(options.storage_path) / job.folder, command))
                 return INTERRUPTED
             except ConfigError:  # of what only building finds; nothing has been trained
                 _release(jobs[number:], options)
@@ -129,6 +133,20 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
             if interrupt.requested:
                 return INTERRUPTED
     return code
+
+
+def stopped_now(folder: Path, resume: str) -> str:
+    """Returns what is left of a run that a second Ctrl-C ended, and the command that continues it."""
+    kept = checkpoints_in(folder) if folder.is_dir() else []
+    if not kept:
+        return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
+    iteration = show("iteration", read(result_at(kept[-1]), "iteration"))
+    lines = [
+        "\nStopped now; nothing more was saved.",
+        f"kept         {summary.relative(str(kept[-1]))} (iteration {iteration})",
+        f"resume       {summary.typed(resume)}",
+    ]
+    return "\n".join(lines)
 
 
 def check_resources(experiment: Experiment) -> None:
@@ -161,6 +179,19 @@ def _release(jobs: list[Job], options: TrainOptions) -> None:
     for job in jobs:
         if job.new:
             release(options.storage_path, job.folder)
+
+
+def needs(experiment: Experiment) -> Callable[[], str]:
+    """Returns what tells what a trial needs and Ray has, while Ray has no room for one; "" else."""
+    bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
+
+    def tell() -> str:
+        if not trials_wait():
+            return ""
+        free = describe_resources(ray.available_resources().items())
+        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
+
+    return tell
 
 
 def _cpus(experiment: Experiment) -> float:
@@ -231,7 +262,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     experiment = job.experiment
     sweep = not experiment.single
     stopper = RunStopper(experiment.stop, interrupt, sweep)
-    display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet)
+    display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
+    display.notice = lambda: NOTICE if interrupt.requested else ""
+    interrupt.on_screen = display.is_live
     mlflow = _mlflow(job, options, interrupt)
     callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
     if experiment.checkpoint.checkpoint_score_attribute is not None:

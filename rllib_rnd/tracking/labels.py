@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from rllib_rnd.options import as_yaml
+
 _LONGEST_VALUE = 24  # characters of one value; numbers are shorter
 _LONGEST_IN_FOLDER = 120  # characters of a label in a folder's name, which file systems limit to 255 bytes
 _FOLDER = re.compile(
@@ -48,6 +50,8 @@ def short_value(value: object) -> str:
         text = short_value(value["type"]) + (f"({inner})" if inner else "")
     elif isinstance(value, (list, tuple)):
         text = "[" + ", ".join(map(short_value, value)) + "]"
+    elif value is None or isinstance(value, bool):
+        text = as_yaml(value)
     else:
         text = str(value).rpartition(":")[2]  # of an import path the class
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -15,17 +15,24 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_rnd.tracking.metrics import STEADY_PATHS, lookup
 
-_NOTICE = b"\nCtrl-C: finishing this iteration, then writing a checkpoint. Ctrl-C again stops at once.\n"
+#: What the first Ctrl-C is answered with.
+NOTICE = "Ctrl-C: finishing this iteration, then saving; once more to stop now."
 
 
 class Interrupt:
-    """Turns the first Ctrl-C (or SIGTERM) into a flag, the second into ``KeyboardInterrupt``.
+    """Turns the first Ctrl-C (or SIGTERM) into a flag, the second into ``KeyboardInterrupt``; a third ends the process.
 
     Ray starts its processes with SIGINT blocked, so a terminal's Ctrl-C reaches only this process.
+
+    Attributes:
+        requested: whether it was pressed.
+        on_screen: whether something shows `NOTICE` as soon as ``requested`` is set; else it is written to stderr.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.on_screen: Callable[[], bool] = lambda: False
+        self._stopping = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -38,10 +45,14 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            os._exit(128 + signal.SIGINT)
         if self.requested:
+            self._stopping = True
             raise KeyboardInterrupt
         self.requested = True
-        os.write(2, _NOTICE)  # print() may not be entered from a signal handler
+        if not self.on_screen():
+            os.write(2, f"\n{NOTICE}\n".encode())  # print() may not be entered from a signal handler
 
 
 @dataclass

@@ -76,6 +76,13 @@ def test_lists(kind: str, expected: list[str]) -> None:
         assert word in result.output
 
 
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_lists_fit_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    result = runner.invoke(app, ["list"])
+    assert max(map(len, result.output.splitlines())) <= columns
+
+
 def test_list_without_a_kind_shows_all() -> None:
     result = runner.invoke(app, ["list"])
     assert result.exit_code == 0

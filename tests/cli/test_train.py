@@ -13,6 +13,7 @@ import pytest
 from rllib_rnd.cli.checkpoints import find_checkpoint, result_at, results_of
 from rllib_rnd.cli.train import TrainOptions, resume_command
 from rllib_rnd.experiment.file import Overrides
+from rllib_rnd.tracking.stopping import NOTICE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-c", "from rllib_rnd.cli import main; main()"]
@@ -62,7 +63,7 @@ def run_and_interrupt(arguments: Sequence[str], folder: Path, times: int = 1) ->
     try:
         for line in process.stdout:
             lines.append(line)
-            expected = " agent steps/s" if sent == 0 else "then writing a checkpoint"
+            expected = " agent steps/s" if sent == 0 else NOTICE
             if sent < times and expected in line:
                 sent += 1
                 os.killpg(process.pid, signal.SIGINT)
@@ -121,7 +122,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(DEEP_SEA % (100000, "true", "num_epochs: 200"), encoding="utf-8")
     code, output = run_and_interrupt(["train", "file", "x.yaml"], tmp_path, times=2)
     assert code == 130, output
-    assert "Stopped at once" in output
+    assert "Stopped now" in output
     assert statuses(tmp_path) == ["KILLED"]
 
 

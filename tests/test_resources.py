@@ -1,0 +1,81 @@
+"""Processes that no node can hold are refused, from the command line and from Python; nothing waits in silence."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from rllib_rnd.cli import app
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.resources import describe, describe_nodes, lacking
+from tests.conftest import small_config
+
+TWO_NODES = [{"CPU": 4.0, "memory": 9e9, "node:a": 1.0}, {"CPU": 2.0, "GPU": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("bundles", "missing"),
+    [
+        ([], None),
+        ([{"CPU": 4}, {"CPU": 2, "GPU": 1}], None),
+        ([{"CPU": 0, "GPU": 0, "tpu": 0}], None),
+        ([{"CPU": 5}], ("CPU", 5)),  # no node alone has them
+        ([{"CPU": 1}] * 7, ("CPU", 7)),
+        ([{"GPU": 1}, {"GPU": 1}], ("GPU", 2)),
+        ([{"CPU": 1}, {"CPU": 1, "tpu": 0.5}], ("tpu", 0.5)),
+    ],
+)
+def test_what_nodes_can_never_give(bundles: list[dict[str, float]], missing: tuple[str, float] | None) -> None:
+    assert lacking(bundles, TWO_NODES) == missing
+
+
+def test_words() -> None:
+    assert describe_nodes(TWO_NODES) == "2 nodes with 6 CPUs and 1 GPU"
+    assert describe_nodes([{"CPU": 1.0}]) == "1 node with 1 CPU and no GPU"
+    assert describe([("CPU", 2), ("GPU", 0.5), ("tpu", 1)]) == "2 CPUs, 0.5 GPU and 1 tpu"
+
+
+# Every setting that asks Ray for something, at a value that no machine has.
+TOO_MUCH: list[tuple[str, Any]] = [
+    ("num_gpus_per_learner", 1),
+    ("num_gpus_per_env_runner", 1),
+    ("custom_resources_per_env_runner", {"tpu": 1}),
+    ("custom_resources_for_main_process", {"tpu": 1}),
+]
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(("key", "value"), TOO_MUCH, ids=[key for key, _ in TOO_MUCH])
+def test_training_on_this_machine_refuses_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, value: object
+) -> None:
+    monkeypatch.setattr("rllib_rnd.cli.train.ray_session", lambda *_: contextlib.nullcontext())
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n  config:\n    num_env_runners: 1\n"
+        f"    {key}: {str(value).replace(chr(39), '')}\n"
+    )
+    result = CliRunner().invoke(app, ["train", "file", str(path), "--storage", str(tmp_path / "results")])
+    assert result.exit_code == 2, result.output
+    said = " ".join(result.output.split())
+    assert f"{path}:6: a.config.{key}: the processes need" in said and "and no GPU, so they would never start" in said
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"num_env_runners": 50}, "num_env_runners"),
+        ({"num_env_runners": 1, "custom_resources_per_env_runner": {"tpu": 1}}, "custom_resources_per_env_runner"),
+    ],
+)
+def test_python_refuses_runners_that_would_never_start(settings: dict[str, Any], key: str) -> None:
+    config = small_config()
+    config.env_runners(**settings)
+    with pytest.raises(ConfigError, match=rf"^{key}: the processes need .*Ray has 1 node with 8 CPUs.*num_cpus"):
+        config.build_algo()

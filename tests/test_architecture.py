@@ -24,6 +24,7 @@ ROOMS = (
     "options",
     "settings",
     "rllib_settings",
+    "restoring",
     "threads",
     "functional",
     "rollout",
@@ -52,6 +53,7 @@ ONLY = {
     "envs": {"errors", "options"},
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
+    "restoring": {"errors", "options", "settings"},
     "tracking": {"errors", "options", "settings"},
 }
 #: Rooms that nobody but those named may import.

@@ -30,6 +30,7 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
 from rllib_rnd.resources import check_actors
+from rllib_rnd.restoring import Saved, check_restorable, plays_on, saved_in_folder, saved_in_state, settings_of
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
@@ -370,25 +371,45 @@ class IntrinsicPPO(PPO):
             "places": {kind: vars(history) for kind, history in self.places.items()},
             "recent_episodes": self.recent_episodes.episodes(),
             "play": self.runners.play_states(),
+            "settings": settings_of(self.config),
         }
         return state
 
     @override(PPO)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state`.
+        """Restores `get_state`; the configuration stays this algorithm's own, and is applied again.
 
         Raises:
-            ConfigError: the state is of a version with another checkpoint format.
+            ConfigError: the state is of a version with another checkpoint format, or of a run whose settings differ in
+                what cannot change.
         """
         check_format(state)
-        super().set_state(state)
         own = state.get(OWN_STATE)
+        if own is not None:
+            self._check_restorable(saved_in_state(state, own))
+            self._forget_weights()
+        super().set_state(state)
         if own is None:  # of some components only
             return
         self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
         self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
+        self.recent_episodes = RecentEpisodes(self.config.metrics_num_episodes_for_smoothing)
         self.recent_episodes.add(own["recent_episodes"])
-        self.runners.restore_play(own["play"])
+        goes_on = plays_on(own.get("settings", {}), settings_of(self.config))
+        if goes_on:
+            self.runners.restore_play(own["play"])
+        foreach_learner(self.learner_group, "apply_settings", self._agent_steps(), not goes_on)
+
+    def _check_restorable(self, saved: Saved) -> None:
+        shapes = foreach_learner(self.learner_group, "tensor_shapes")[0]
+        check_restorable(saved, settings_of(self.config), shapes)
+
+    def _forget_weights(self) -> None:
+        """Has learners and runners take the next weights they get, though those may be older than their own."""
+        foreach_learner(self.learner_group, "forget_weights")
+        for group in (self.env_runner_group, self.eval_env_runner_group):
+            if group is not None:
+                group.foreach_env_runner(forget_weights)
 
     @classmethod
     @override(PPO)
@@ -404,10 +425,20 @@ class IntrinsicPPO(PPO):
 
     @override(PPO)
     def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
-        """RLlib's: goes on from a checkpoint.
+        """RLlib's: goes on from a checkpoint, with this algorithm's settings.
 
         Raises:
-            ConfigError: the checkpoint is of a version with another format.
+            ConfigError: the checkpoint is of a version with another format, or of a run whose settings differ in what
+                cannot change; nothing has been restored then.
         """
         check_checkpoint(path)
+        saved = saved_in_folder(path, OWN_STATE) if kwargs.get("component") is None else None
+        if saved is not None:
+            self._check_restorable(saved)
+            self._forget_weights()
         super().restore_from_path(path, *args, **kwargs)
+
+
+def forget_weights(runner: RolloutEnvRunner) -> None:
+    """Lets a runner take weights of any age: RLlib's refuses such as are older than its own."""
+    runner._weights_seq_no = 0

@@ -25,6 +25,7 @@ ROOMS = (
     "options",
     "settings",
     "rllib_settings",
+    "restoring",
     "threads",
     "resources",
     "functional",
@@ -56,6 +57,7 @@ ONLY = {
     "envs": {"errors", "options", "own_code"},
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
+    "restoring": {"errors", "options", "settings"},
     "tracking": {"errors", "options", "settings"},
 }
 #: Rooms that nobody but those named may import.

@@ -94,5 +94,14 @@ def scatter_rows(module: nn.Module, gathered: dict[str, Tensor], num_learners: i
                 setattr(part, name, everyone[start:stop].to(part.get_buffer(name).device, copy=True))
 
 
+def saved_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of a module's tensors as checkpoints hold them, by name; -1 for the number of environments."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    for path, part in _parts(module):
+        for name in part.row_names():
+            shapes[f"{path}.{name}"] = (-1, *shapes[f"{path}.{name}"][1:])
+    return shapes
+
+
 def _parts(module: nn.Module) -> list[tuple[str, EnvironmentRows]]:
     return [(path, part) for path, part in module.named_modules() if isinstance(part, EnvironmentRows)]

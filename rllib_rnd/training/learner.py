@@ -7,6 +7,7 @@ arXiv 1810.12894, section 2.3).
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_SAMPLED_LIFETIME
@@ -27,7 +28,7 @@ from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, world_size
-from rllib_rnd.modules.environment_rows import gather_rows, scatter_rows
+from rllib_rnd.modules.environment_rows import gather_rows, saved_shapes, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
 from rllib_rnd.plugin_contract import checked_metrics
@@ -66,10 +67,7 @@ class IntrinsicPPOLearner(TorchLearner):
         if config.keep_freed_memory and self._device.type == "cpu":
             keep_freed_memory()
         self._generator = torch.Generator(device=self._device)
-        if config.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(config.seed + 7919 * rank())
+        self._seed_generator()
         self._environment_rows: dict[str, Tensor] = {}
         self._reported: dict[str, float] = {}
         self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates)
@@ -81,6 +79,12 @@ class IntrinsicPPOLearner(TorchLearner):
         )
         optimizer, settings = self.get_optimizer(DEFAULT_MODULE_ID), self._settings()
         self.ppo_update = PPOUpdate(module, networks, optimizer, self.nonfinite, self._generator, settings)
+
+    def _seed_generator(self) -> None:
+        if self.config.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(self.config.seed + 7919 * rank())
 
     def _settings(self) -> PPOSettings:
         config, micro_batch_size = self.config, self.config.micro_batch_size
@@ -297,7 +301,9 @@ class IntrinsicPPOLearner(TorchLearner):
 
     @override(TorchLearner)
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state`."""
+        """Restores `get_state`, and leaves it as it is: RLlib's optimizers would go on in its arrays."""
+        if COMPONENT_OPTIMIZER in state:
+            state = {**state, COMPONENT_OPTIMIZER: copy.deepcopy(state[COMPONENT_OPTIMIZER])}
         super().set_state(state)
         own = state.get("intrinsic_ppo")
         if own is not None:
@@ -309,3 +315,28 @@ class IntrinsicPPOLearner(TorchLearner):
             self.nonfinite.in_a_row = own["nonfinite_in_a_row"]
             if self.pretraining is not None and own.get("pretraining") is not None:
                 self.pretraining.set_state(own["pretraining"])
+
+    def apply_settings(self, agent_steps: int, reseed: bool = False) -> None:
+        """After `set_state`: gives the optimizer, whose state holds those of the saved run, this run's settings.
+
+        All else that is not state is read from the configuration when it is used, or when the learner is built.
+
+        Args:
+            agent_steps: of the run so far, for schedules.
+            reseed: begin the generator anew, as with another seed.
+        """
+        optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
+        schedule = self._optimizer_lr_schedules[optimizer]
+        self._set_optimizer_lr(optimizer, lr=schedule.update(timestep=agent_steps))
+        for group in optimizer.param_groups:
+            group["eps"] = self.config.optimizer_epsilon
+        if reseed:
+            self._seed_generator()
+
+    def forget_weights(self) -> None:
+        """Takes the next weights it is given, though they may be older than its own."""
+        self._weights_seq_no = 0
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of all that a checkpoint holds of the module, by name."""
+        return saved_shapes(self.trained_module)

@@ -36,6 +36,7 @@ from rllib_rnd.errors import ConfigError
 
 HEIGHT = 480  # in units; a video of this height has one pixel to the unit
 WINDOW = 300  # agent steps that the plots show
+HOLD_S = 1.0  # seconds that the last frame of an episode stays
 _MARGIN, _GAP = 10, 14
 _WIDEST_PICTURE = 1.4  # width of the game's picture over the video's height, at most
 _MIDDLE, _PLOTS = 340, 400  # widths of the columns beside it
@@ -352,7 +353,7 @@ def _unwritable(path: Path, reason: str) -> ConfigError:
 
 
 def write_video(path: Path, recordings: Iterator[Recording], height: int, fps: float) -> tuple[tuple[int, int], int]:
-    """Draws episodes, one after the other, into one file.
+    """Draws episodes, one after the other, into one file; the last frame of each stays for about a second.
 
     Args:
         path: of the MP4 file.
@@ -372,6 +373,9 @@ def write_video(path: Path, recordings: Iterator[Recording], height: int, fps: f
     with video_file(path, painter.size, fps) as add:
         for recording in itertools.chain([first], recordings):
             for frame in painter.frames(recording):
+                add(frame)
+                count += 1
+            for _ in range(round(fps * HOLD_S)):  # else how it ended is gone before it can be seen
                 add(frame)
                 count += 1
     return painter.size, count

@@ -13,9 +13,10 @@ from rich.table import Table
 from rllib_rnd.analysis.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
-from rllib_rnd.envs.info import PLACES, POSITION, POSITION_SHAPE
+from rllib_rnd.envs.info import PLACES, POSITION, POSITION_SHAPE, POSITION_WALLS
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.episodes import PlaceHistory
+from rllib_rnd.tracking.labels import folder_label, label_of_folder
 
 SUFFIXES = (".png", ".svg", ".pdf")
 _NEWEST = 10  # places that the table lists
@@ -68,7 +69,7 @@ def draw_map(paths: Sequence[str], out: str | None = None, csv_file: str | None 
 
 
 def run_names(checkpoints: Sequence[Path]) -> list[str]:
-    """Names runs by their folder, with the trial's folder and then the checkpoint's added where that is not enough.
+    """Names runs by their folder, with the trial's label and then the checkpoint's added where that is not enough.
 
     Raises:
         ConfigError: the same checkpoint twice.
@@ -77,7 +78,10 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
         twice = next(c for c in checkpoints if list(checkpoints).count(c) > 1)
         raise ConfigError(f"checkpoint {twice}", "is asked for twice; give each run once")
     # Tune's folders are run/trial/checkpoint; a checkpoint copied elsewhere has only its own name.
-    parts = [c.parts[-3:] if (c.parent / "result.json").is_file() else (c.name,) for c in checkpoints]
+    parts = [
+        (c.parts[-3], label_of_folder(c.parent), c.name) if (c.parent / "result.json").is_file() else (c.name,)
+        for c in checkpoints
+    ]
     for depth in (1, 2, 3):
         names = ["/".join(part[:depth]) for part in parts]
         if len(set(names)) == len(names):
@@ -88,7 +92,7 @@ def run_names(checkpoints: Sequence[Path]) -> list[str]:
 def default_picture(names: Sequence[str]) -> Path:
     """Returns the picture's path in the current folder if none is asked for."""
     more = f"_and_{len(names) - 1}_more" if len(names) > 1 else ""
-    return Path(f"{names[0].replace('/', '_')}{more}_map.png")
+    return Path(f"{folder_label(names[0].replace('/', '_'))}{more}_map.png")
 
 
 def load_run(checkpoint: Path, name: str) -> RunPlaces:
@@ -146,7 +150,9 @@ def common_grid(names: Sequence[str], configs: Sequence[Any]) -> CellGrid | None
 
 
 def cell_grid(env_id: str, env_config: dict[str, Any]) -> CellGrid | None:
-    """Returns the grid of an environment's positions, from its attributes ``position_shape`` and ``maze.walls``.
+    """Returns the grid of an environment's positions, from its attributes ``position_shape`` and ``position_walls``.
+
+    Mazes may have their walls as ``maze.walls`` instead.
 
     Without one, or where the environment cannot be made here, the answer is None, and a line says why.
     """
@@ -158,7 +164,7 @@ def cell_grid(env_id: str, env_config: dict[str, Any]) -> CellGrid | None:
         say(f"No map of positions, only their timeline: {error}")
         return None
     shape = getattr(env.unwrapped, POSITION_SHAPE, None)
-    walls = getattr(getattr(env.unwrapped, "maze", None), "walls", None)
+    walls = getattr(env.unwrapped, POSITION_WALLS, getattr(getattr(env.unwrapped, "maze", None), "walls", None))
     env.close()
     if shape is None:
         say(f"No map of positions, only their timeline: {env_id} has no attribute position_shape (rows, columns).")

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ class Report:
         mlflow_uri: the store that it was logged to, or None.
         interrupted: it was stopped by Ctrl-C.
         stop: the stop conditions by result path.
+        best: the best checkpoint of a trial's folder with its score, where the best are kept.
+        score: the metric that is best by.
     """
 
     name: str
@@ -60,6 +62,8 @@ class Report:
     mlflow_uri: str | None
     interrupted: bool
     stop: Mapping[str, float]
+    best: Callable[[str], tuple[str, float] | None] | None = None
+    score: str = ""
 
 
 def print_report(report: Report, results: ResultGrid | None, crash: Exception | None) -> None:
@@ -76,12 +80,12 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
     if crash is not None:
         cause = cause_of(crash)
         say(f"\n{report.name}: failed. {cause}" + (f" ({advice_in(cause)})" if advice_in(cause) else ""))
-    checkpoint = None
+    first: Result | None = None
     if len(trials) == 1:
         _print_one(report, trials[0])
-        checkpoint = checkpoint_path(trials[0])
+        first = trials[0]
     elif trials:
-        checkpoint = _print_several(report, trials)
+        first = _print_several(report, trials)
     for trial in trials:
         if trial.error is not None:
             cause = cause_of(trial.error)
@@ -90,7 +94,7 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
                 say(f"        {advice_in(cause)}")
             say(f"        the whole error: {relative(str(Path(trial.path) / 'error.txt'))}")
     failed = crash is not None or any(trial.error is not None for trial in trials)
-    _print_commands(report, checkpoint, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
+    _print_commands(report, first, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
 
 
 def _print_one(report: Report, trial: Result) -> None:
@@ -108,8 +112,8 @@ def _print_one(report: Report, trial: Result) -> None:
     console().print(table)
 
 
-def _print_several(report: Report, trials: list[Result]) -> str | None:
-    """Prints the trials, best return first, and what seeds come to; returns the best one's checkpoint."""
+def _print_several(report: Report, trials: list[Result]) -> Result:
+    """Prints the trials, best return first, and what seeds come to; returns the best one that has a checkpoint."""
     ranked = sorted(trials, key=_score, reverse=True)
     columns = {
         "return_mean": "return",
@@ -129,7 +133,7 @@ def _print_several(report: Report, trials: list[Result]) -> str | None:
     if len(ranked) > _SHOWN_TRIALS:
         say(f"... and {len(ranked) - _SHOWN_TRIALS} more")
     _print_over_seeds(ranked)
-    return next((path for path in map(checkpoint_path, ranked) if path), None)
+    return next((trial for trial in ranked if checkpoint_path(trial)), ranked[0])
 
 
 def _value(trial: Result, name: str) -> float | None:
@@ -226,9 +230,15 @@ def typed(command: str) -> str:
     return f"{shlex.quote(relative(str(program)))} {rest}"
 
 
-def _print_commands(report: Report, checkpoint: str | None, result: Mapping[str, Any], failed: bool) -> None:
+def _print_commands(report: Report, trial: Result | None, result: Mapping[str, Any], failed: bool) -> None:
+    checkpoint = None if trial is None else checkpoint_path(trial)
     say(f"\ncheckpoint   {relative(checkpoint) if checkpoint else 'none was written'}")
-    if checkpoint:
+    if trial is not None and checkpoint:
+        best = report.best(trial.path) if report.best is not None else None
+        if best is not None:
+            checkpoint, score = best
+            name = short_name(report.score)
+            say(f"best         {relative(checkpoint)} ({name} {show(name, score)})")
         path = shlex.quote(relative(checkpoint))
         say(f"evaluate     {typed(f'rllib evaluate {path}')}")
         if lookup(result, "timers/sample_s") is not None:  # RLlib's own algorithms cannot be recorded

@@ -267,8 +267,10 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     interrupt.on_screen = display.is_live
     mlflow = _mlflow(job, options, interrupt)
     callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
-    if experiment.checkpoint.checkpoint_score_attribute is not None:
-        callbacks.append(KeepBest(experiment.checkpoint))
+    score = experiment.checkpoint.checkpoint_score_attribute
+    keep = None if score is None else KeepBest(experiment.checkpoint)
+    if keep is not None:
+        callbacks.append(keep)
     tuner = _tuner(job, options, stopper, callbacks)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
@@ -300,6 +302,8 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
         interrupted=interrupt.requested,
         stop=experiment.stop,
+        best=None if keep is None else keep.best,
+        score=score or "",
     )
     summary.print_report(report, results, crash)
     failed = crash is not None or results is None or results.num_errors > 0

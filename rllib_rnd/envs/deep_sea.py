@@ -90,6 +90,8 @@ class DeepSeaVectorEnv(ArrayVectorEnv):
         self.options = parse_options(DeepSeaOptions, env_config)
         super().__init__(num_envs, render_mode, *_spaces(self.options))
         self.position_shape: tuple[int, int] = (self.options.size, self.options.size)
+        #: ``[size, size]`` bool: the diver, who starts top left, is never right of the diagonal.
+        self.position_walls = np.triu(np.ones(self.position_shape, dtype=bool), k=1)
         self._dtype = _DTYPES[self.options.dtype]
         self._mapping = action_mapping(self.options.size, self.options.mapping_seed)
         self._row, self._column = (np.zeros(num_envs, dtype=np.int64) for _ in range(2))
@@ -146,6 +148,7 @@ class DeepSeaEnv(VectorOfOne[DeepSeaVectorEnv]):
     def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(DeepSeaVectorEnv(1, render_mode, **env_config))
         self.options, self.position_shape = self.vector.options, self.vector.position_shape
+        self.position_walls = self.vector.position_walls
 
 
 def _spaces(options: DeepSeaOptions) -> tuple[spaces.Box, spaces.Discrete]:

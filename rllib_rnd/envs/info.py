@@ -11,6 +11,8 @@ ROOM = "room"
 POSITION = "position"
 #: Attribute of an environment, not of ``info``: (rows, columns) of the grid that `POSITION` counts through.
 POSITION_SHAPE = "position_shape"
+#: Attribute too: ``[rows, columns]`` bool, the cells of that grid that nobody can be in.
+POSITION_WALLS = "position_walls"
 #: How far the agent has got, a number that is better the larger it is (Mario's x).
 PROGRESS = "progress"
 #: Bool: the episode that ends here is one life of a game that goes on; whole games are reported.

@@ -1,13 +1,18 @@
 """Finding checkpoints: the newest complete one, whatever was cut short."""
 
+import itertools
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from ray.tune import Checkpoint
 
-from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, is_complete, result_at, start_from
+from rllib_rnd.cli.checkpoints import KeepBest, checkpoints_in, find_checkpoint, is_complete, result_at, start_from
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.file import CheckpointOptions
 
 TRIAL = "RND_x_00000_0_2026-01-02_03-04-05"
 
@@ -62,3 +67,63 @@ def test_the_counters_come_from_the_result_of_the_same_iteration(tmp_path: Path)
     assert result_at(folder)["time_total_s"] == 20.0
     assert start_from(folder, with_counters=True).counters == {"training_iteration": 2, "time_total_s": 20.0}
     assert start_from(folder, with_counters=False).counters == {}
+
+
+def result_of(value: float | None, iteration: int) -> dict[str, Any]:
+    returns = {} if value is None else {"episode_return_mean": value}
+    return {"training_iteration": iteration, "env_runners": returns}
+
+
+def write_sweep(folder: Path, returns: dict[str, float | None]) -> None:
+    for number, (label, value) in enumerate(returns.items()):
+        trial = folder / f"RND_x_83cf0_{number:05d}_{label}_2026-01-02_03-04-{number:02d}"
+        write_checkpoint(trial / "checkpoint_000000", iteration=2)
+        line = json.dumps(result_of(value, 2))
+        (trial / "result.json").write_text(f"{line}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([None, 0.5, 0.93, -1.0])))
+def test_a_sweep_means_its_best_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], order: tuple[float | None, ...]
+) -> None:
+    write_sweep(tmp_path, {f"lr=1e-0{i},seed=0": value for i, value in enumerate(order)})
+    best = order.index(0.93)
+    assert f"_lr=1e-0{best},seed=0_" in find_checkpoint(tmp_path).parent.name
+    assert capsys.readouterr().out == f"trial lr=1e-0{best}, seed=0, {best + 1} of 4, return_mean 0.93\n"
+    trial = find_checkpoint(next(tmp_path.glob("*_00000_*"))).parent  # named itself, it is meant itself
+    assert "_lr=1e-00,seed=0_" in trial.name and capsys.readouterr().out == ""
+
+
+def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_sweep(tmp_path, {"lr=1": None, "lr=2": None})
+    assert "_lr=2_" in find_checkpoint(tmp_path).parent.name
+    assert "trial lr=2, 2 of 2, no trial has a return" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("order", ["max", "min"])
+@pytest.mark.parametrize("keep", [1, 2, None])
+@pytest.mark.parametrize("returns", list(itertools.permutations([1.0, 2.0, 3.0, None])))
+def test_the_best_checkpoints_are_kept_and_the_newest(
+    tmp_path: Path, order: str, keep: int | None, returns: tuple[float | None, ...]
+) -> None:
+    metric = "env_runners/episode_return_mean"
+    options = CheckpointOptions(num_to_keep=keep, checkpoint_score_attribute=metric, checkpoint_score_order=order)
+    keeper, trial_folder = KeepBest(options), tmp_path / TRIAL
+    trial_folder.mkdir()
+    for number, value in enumerate(returns):
+        if number == 2:
+            keeper = KeepBest(options)  # a run that goes on finds what it had
+        folder = write_checkpoint(trial_folder / f"checkpoint_{number:06d}", iteration=number)
+        result = result_of(value, number)
+        with (trial_folder / "result.json").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+        trial: Any = SimpleNamespace(trial_id="a", last_result=result)
+        keeper.on_checkpoint(trial=trial, checkpoint=Checkpoint.from_directory(str(folder)))
+    sign = 1.0 if order == "max" else -1.0
+    ranked = sorted(
+        range(4), key=lambda i: float("-inf") if returns[i] is None else sign * (returns[i] or 0.0), reverse=True
+    )
+    kept = {int(path.name[-6:]) for path in trial_folder.glob("checkpoint_*")}
+    assert kept == {*ranked[:keep], 3}
+    best = keeper.best(str(trial_folder))
+    assert best == (str(trial_folder / f"checkpoint_{ranked[0]:06d}"), returns[ranked[0]])

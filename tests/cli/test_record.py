@@ -118,13 +118,13 @@ def test_the_command_writes_a_video(deep_sea: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     meta, frames = read(out)
     assert meta["fps"] == 15 and meta["size"][1] == 240
-    assert len(frames) == 2 * (SIZE + 1)  # the last observation is shown too
+    assert len(frames) == 2 * (SIZE + 1 + 15)  # the last observation is shown too, and stays for a second
     for text in (
         "gives no pictures",
         "episode 1: return",
         "episode 2: return",
         f", {SIZE} agent steps",
-        f"{out}: 12 frames at 15 per second, {meta['size'][0]} x 240",
+        f"{out}: 42 frames at 15 per second, {meta['size'][0]} x 240",
     ):
         assert text in result.output.replace("\n", ""), result.output
 
@@ -147,7 +147,7 @@ def test_the_name_is_that_of_the_checkpoint(deep_sea: Path, tmp_path: Path, monk
     result = invoke(deep_sea, "--max-steps", 2, "--fps", 30, "--height", 240)
     assert result.exit_code == 0, result.output
     meta, frames = read(tmp_path / "trained.mp4")
-    assert meta["fps"] == 30 and len(frames) == 3
+    assert meta["fps"] == 30 and len(frames) == 3 + 30
     assert "2 agent steps (cut there by --max-steps)" in result.output
 
 

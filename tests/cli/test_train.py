@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rllib_rnd.cli.checkpoints import find_checkpoint, result_at, results_of
+from rllib_rnd.cli.checkpoints import checkpoint_config, checkpoints_in, find_checkpoint, result_at, results_of
 from rllib_rnd.cli.train import TrainOptions, resume_command
 from rllib_rnd.experiment.file import Overrides
 from rllib_rnd.tracking.stopping import NOTICE
@@ -140,8 +141,22 @@ def test_a_sweep_runs_all_trials_and_a_checkpoint_starts_another_run(tmp_path: P
 
     again = run(["train", "file", "x.yaml", "--checkpoint", "results/study", "--set", "lr=1e-4", "--quiet"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
+    assert re.search(r"^trial lr=0.0*1, [12] of 2, return_mean ", again.stdout, re.MULTILINE)
     (trial,) = (tmp_path / "results" / "deep_sea").glob("RND_*")
     assert results_of(trial)[0]["training_iteration"] == 3
+
+    # The folder of the sweep is renamed and moved; it goes on where it is now, with what can be changed.
+    (tmp_path / "results" / "study").rename(tmp_path / "renamed")
+    options = ["--storage", ".", "--name", "renamed", "--resume", "--quiet"]
+    on = run(["train", "file", "x.yaml", *options, "--stop", "iteration=3", "--set", "gamma=0.9"], tmp_path)
+    assert on.returncode == 0, on.stdout + on.stderr
+    for folder in (tmp_path / "renamed").glob("RND_*"):
+        assert [result["training_iteration"] for result in results_of(folder)] == [1, 2, 3]
+        assert checkpoint_config(checkpoints_in(folder)[-1]).gamma == 0.9
+    for change in ("lr=0.5", "lr={grid_search: [1, 2]}", "seed=3"):
+        refused = run(["train", "file", "x.yaml", *options, "--set", change], tmp_path)
+        assert refused.returncode == 2
+        assert f"{change.partition('=')[0]} cannot change when a sweep goes on" in refused.stderr
 
 
 def test_a_failing_trial_exits_1_with_its_cause(tmp_path: Path) -> None:

@@ -1,0 +1,168 @@
+"""Schedulers and searches over results as runs here give them, and what a plan does to trials."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.sample import Float
+from ray.tune.search.variant_generator import generate_variants
+
+from rllib_rnd.experiment.conduct import Plan, build_scheduler, build_search, ends_early
+from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
+from rllib_rnd.experiment.search import SCHEDULERS, SEARCHES, read_section
+from rllib_rnd.experiment.yaml_file import ExperimentError
+
+RETURN = "env_runners/episode_return_mean"
+
+
+class FakeTrial(Trial):
+    """A trial of nothing: no trainable, no folder."""
+
+    def __init__(self, config: dict[str, Any], drawn: dict[str, Any]) -> None:
+        super().__init__("RND", config=config, evaluated_params=drawn, stub=True, _setup_default_resource=False)
+
+
+class Controller:
+    """What the median rule asks of Tune."""
+
+    def get_live_trials(self) -> list[Trial]:
+        return []
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("returns", list(itertools.product([None, float("nan"), 1.0], repeat=3)))
+def test_every_scheduler_bears_results_without_its_metric(kind: str, returns: tuple[float | None, ...]) -> None:
+    scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(stop={"training_iteration": 30.0}))
+    controller: Any = Controller()
+    trials = [FakeTrial({}, {"lr": number}) for number in range(5)]
+    for trial in trials:
+        scheduler.on_trial_add(controller, trial)
+    for iteration in range(1, 31):
+        for trial in trials:
+            value = returns[iteration % 3]
+            result = {"training_iteration": iteration, **({} if value is None else {RETURN: value})}
+            decision = scheduler.on_trial_result(controller, trial, result)
+            assert decision == (TrialScheduler.STOP if iteration == 30 else TrialScheduler.CONTINUE)
+    for trial, value in zip(trials, [*returns, None, 1.0], strict=True):
+        scheduler.on_trial_complete(controller, trial, {"training_iteration": 30, **({RETURN: value} if value else {})})
+    late = FakeTrial({}, {"lr": 9})
+    scheduler.on_trial_add(controller, late)
+    scheduler.on_trial_result(controller, late, {"training_iteration": 11, RETURN: 1.0})
+
+
+def test_asha_ends_a_trial_that_never_has_a_return() -> None:
+    scheduler = build_scheduler(read_section({"type": "asha", "max_t": 5}, SCHEDULERS), Plan())
+    trial, controller = FakeTrial({}, {}), Controller()
+    scheduler.on_trial_add(controller, trial)  # type: ignore[arg-type]
+    decisions = [scheduler.on_trial_result(controller, trial, {"training_iteration": i}) for i in (4, 5)]  # type: ignore[arg-type]
+    assert decisions == [TrialScheduler.CONTINUE, TrialScheduler.STOP]
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+@pytest.mark.parametrize("max_concurrent", [None, 3])
+def test_every_search_bears_results_without_its_metric(kind: str, max_concurrent: int | None) -> None:
+    search = build_search(read_section({"type": kind, "seed": 0}, SEARCHES), max_concurrent)
+    assert getattr(search, "max_concurrent", None) in (max_concurrent, *([0] if max_concurrent is None else []))
+    if kind == "random":
+        search.on_trial_complete("a", {"training_iteration": 1})
+        return
+    assert isinstance(search, ConcurrencyLimiter) == (max_concurrent is not None)
+    search.set_search_properties(None, None, {"lr": Float(1e-5, 1e-3).loguniform()})
+    draws = []
+    reported: dict[str, list[float | None]] = {"a": [None, 1.0], "b": [None, None], "c": [float("nan"), 2.0]}
+    for trial, values in reported.items():
+        draws.append(search.suggest(trial)["lr"])  # type: ignore[union-attr]
+        results = [
+            {"training_iteration": i, **({} if value is None else {RETURN: value})} for i, value in enumerate(values)
+        ]
+        for result in results:
+            search.on_trial_result(trial, result)
+        search.on_trial_complete(trial, results[-1])
+        search.on_trial_complete(trial, results[-1])  # a trial that went on after a resume ends twice
+    assert len(set(draws)) == 3
+
+
+def experiment(folder: Path, extra: str = "", config: str = "", **overrides: Any) -> Experiment:
+    text = f"x:\n  run: RND\n  env: CartPole-v1\n  {extra}\n  config: {{num_minibatches: 1, {config}}}\n"
+    (folder / "x.yaml").write_text(text, encoding="utf-8")
+    return load_experiments(folder / "x.yaml", Overrides(**overrides))[0]
+
+
+def trials_of(wanted: Experiment) -> list[Trial]:
+    """The trials that Tune would make, each added to the sweep's scheduler."""
+    scheduler = build_scheduler(wanted.scheduler, Plan(first_seed=wanted.first_seed, grids=wanted.space.grids))
+    trials: list[Trial] = []
+    for _ in range(wanted.num_samples):
+        for drawn, config in generate_variants(wanted.space.space):
+            trial = FakeTrial(config, {"/".join(map(str, path)): value for path, value in drawn.items()})
+            scheduler.on_trial_add(Controller(), trial)  # type: ignore[arg-type]
+            trials.append(trial)
+    return trials
+
+
+@pytest.mark.parametrize("draws", ["", "lr: {grid_search: [1.0e-4, 1.0e-3]}", "lr: {tune: choice, args: [1.0e-4]}"])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize("seed", [None, 0, 7])
+@pytest.mark.parametrize("seeds", [(), (0, 1, 5)])
+def test_no_trial_runs_twice(
+    tmp_path: Path, draws: str, samples: int, seed: int | None, seeds: tuple[int, ...]
+) -> None:
+    """Over every way to ask for seeds: two trials with one seed differ in something else, or it is refused."""
+    config = ", ".join(filter(None, [draws, "" if seed is None else f"seed: {seed}"]))
+    if seeds and samples > 1 and "tune" not in draws:
+        with pytest.raises(ExperimentError, match=r"num_samples.*alike"):
+            experiment(tmp_path, f"num_samples: {samples}", config, seeds=seeds)
+        return
+    wanted = experiment(tmp_path, f"num_samples: {samples}", config, seeds=seeds)
+    trials = trials_of(wanted)
+    settings = [(trial.config.get("lr"), trial.config.get("seed")) for trial in trials]
+    if seed is not None and not seeds:  # one seed per repeat, the same for all of a grid, the same again next time
+        assert len(set(settings)) == len(trials)
+        assert {found for _, found in settings} == {seed + sample for sample in range(samples)}
+    if seeds:
+        assert {found for _, found in settings} == set(seeds)
+    if len(trials) > 1 and (seeds or seed is not None):
+        labels = [trial.custom_trial_name for trial in trials]
+        assert None not in labels
+        assert len(set(labels)) == len(set(settings))
+        assert all(f"_{trial.trial_id}_" in str(trial.custom_dirname) for trial in trials)
+
+
+def test_what_cannot_be_searched_is_refused(tmp_path: Path) -> None:
+    draw = "lr: {tune: loguniform, args: [1.0e-5, 1.0e-3]}"
+    with pytest.raises(ExperimentError, match="does not take grid_search, nor --seeds"):
+        experiment(tmp_path, "search: optuna", draw, seeds=(0, 1))
+    with pytest.raises(ExperimentError, match="optuna has nothing to search"):
+        experiment(tmp_path, "search: optuna\n  num_samples: 3", "seed: 0")
+    assert experiment(tmp_path, "search: optuna\n  num_samples: 3", draw + ", seed: 4").first_seed == 4
+
+
+@pytest.mark.parametrize("name", ["return_mean", RETURN])
+def test_the_score_of_checkpoints_is_a_metric(tmp_path: Path, name: str) -> None:
+    section = "checkpoint_config: {checkpoint_score_attribute: %s}"
+    assert experiment(tmp_path, section % name).checkpoint.checkpoint_score_attribute == RETURN
+    with pytest.raises(ExperimentError, match=r"checkpoint_score_attribute: unknown metric .* Did you mean"):
+        experiment(tmp_path, section % (name + "s"))
+
+
+def test_a_plan_ends_what_is_done_and_changes_what_goes_on() -> None:
+    plan = Plan(stop={RETURN: 1.0}, changes=[(("intrinsic_reward", "coeff"), 2.0), (("gamma",), 0.9)])
+    done, going = (FakeTrial({"gamma": 0.5, "intrinsic_reward": {"coeff": 1.0}}, {"lr": lr}) for lr in (1, 2))
+    done.run_metadata.last_result = {"env_runners": {"episode_return_mean": 1.5}}
+    going.run_metadata.last_result = {"env_runners": {"episode_return_mean": 0.5}}
+    for trial in (done, going):
+        plan.prepare(trial)
+    assert (done.status, going.status) == (Trial.TERMINATED, Trial.PENDING)
+    assert done.config["gamma"] == 0.5
+    assert going.config == {"gamma": 0.9, "intrinsic_reward": {"coeff": 2.0}}
+
+
+def test_which_schedulers_end_trials_early() -> None:
+    found = {kind: ends_early(read_section(kind, SCHEDULERS)) for kind in SCHEDULERS}
+    assert found == {"asha": True, "median": True, "fifo": False}

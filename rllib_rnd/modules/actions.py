@@ -48,3 +48,19 @@ def to_environment(space: gym.Space, normalize: bool, clip: bool) -> Callable[[n
     if normalize or clip:
         return lambda action: np.clip(action, low, high)
     return lambda action: action
+
+
+def from_environment(space: gym.Space, normalize: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """The inverse of `to_environment` for actions ``[N, ...]`` within the bounds of the space.
+
+    Args:
+        space: of a single environment.
+        normalize: ``normalize_actions``.
+    """
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        return lambda action: action - space.start
+    assert isinstance(space, spaces.Box)  # distribution_for_space allows no other
+    if not (normalize and space.is_bounded()):
+        return lambda action: action
+    low, width = space.low, np.where(space.high > space.low, space.high - space.low, 1.0)
+    return lambda action: 2.0 * (action - low) / width - 1.0

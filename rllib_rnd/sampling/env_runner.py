@@ -26,14 +26,16 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import ENV_STEP_TIMER, SAMPLE_TIMER, WEIGHTS_SEQ_NO
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.util import log_once
 
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.episodes import EpisodeSummary, EpisodeTracker, Visits
 from rllib_rnd.sampling.evaluation import play_episodes, shares
-from rllib_rnd.sampling.intake import EnvironmentFailedError
+from rllib_rnd.sampling.intake import EnvironmentFailedError, in_words
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
@@ -63,6 +65,28 @@ class RunnerSample(NamedTuple):
     visits: Visits
 
 
+class RunnerFailure(NamedTuple):
+    """What a runner in another process answers instead of raising.
+
+    RLlib would let it sleep for a minute, end and begin anew, over and over, and nobody would learn why.
+
+    Attributes:
+        error: one that can travel between processes.
+    """
+
+    error: Exception
+
+
+def failure_or(function: Callable[[], T]) -> T | RunnerFailure:
+    """Calls a function; its error becomes its result."""
+    try:
+        return function()
+    except (ConfigError, EnvironmentFailedError) as error:
+        return RunnerFailure(error)
+    except Exception as error:
+        return RunnerFailure(RuntimeError(in_words(error)))
+
+
 class RolloutEnvRunner(SingleAgentEnvRunner):
     """Samples `Rollout` arrays for training and stock episodes for evaluation.
 
@@ -72,6 +96,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     """
 
     env: Any
+    metrics: MetricsLogger
     play: Play
     policy: Policy
     _stock: StockEpisodes
@@ -85,6 +110,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._failed_random_plays = 0
         self._finished: list[EpisodeSummary] = []
         self._evaluating = bool(config.in_evaluation)
+        self._training_metrics: MetricsLogger | None = None  # set aside while it evaluates
         super().__init__(config=config, worker_index=worker_index, **kwargs)
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
@@ -248,6 +274,9 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             yield
             return
         training, seeds = self.play, self._seeds
+        if self._training_metrics is None:  # else the last ones have not been taken
+            self._training_metrics = self.metrics
+            self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
         self._seeds, self._evaluating = ResetSeeds(runner_seed(self.config.seed, self.worker_index or 0, True)), True
         try:
             self._make_play(None)
@@ -256,6 +285,14 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             with contextlib.suppress(Exception):  # they may have failed
                 self.play.close()
             self._evaluating, self._seeds, self.play, self.env = False, seeds, training, training.env
+
+    @override(SingleAgentEnvRunner)
+    def get_metrics(self) -> dict[str, Any]:
+        """Metrics since the last call; after an evaluation by a training runner, those of the evaluation alone."""
+        metrics: dict[str, Any] = super().get_metrics()
+        if self._training_metrics is not None:
+            self.metrics, self._training_metrics = self._training_metrics, None
+        return metrics
 
     def _play_episodes(self, policy: Policy | None, left: list[int], ended: list[SingleAgentEpisode]) -> None:
         """Plays the episodes that are ``left`` to play into ``ended``."""
@@ -296,10 +333,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         finished, self._finished = self._finished, []
         return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits())
 
-    def sample_ref(self) -> RunnerSample:
+    def sample_ref(self) -> RunnerSample | RunnerFailure:
         """As `sample_all`, but the arrays stay on this node and only their reference travels."""
-        result = self.sample_all()
-        return result._replace(rollout=ray.put(result.rollout))
+        result = failure_or(self.sample_all)
+        return result if isinstance(result, RunnerFailure) else result._replace(rollout=ray.put(result.rollout))
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.

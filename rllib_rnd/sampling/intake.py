@@ -51,10 +51,10 @@ def failures_in(where: str, env: str) -> Iterator[None]:
     except (ConfigError, EnvironmentFailedError):
         raise
     except Exception as error:
-        raise EnvironmentFailedError(env, where, _in_words(error)) from error
+        raise EnvironmentFailedError(env, where, in_words(error)) from error
 
 
-def _in_words(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
     """The error, its first cause, and the innermost line of that which is neither a library's nor this package's."""
     first = error
     while first.__cause__ is not None:

@@ -31,6 +31,7 @@ _SHOWN = (
     ("farthest progress", "progress_max"),
     ("environment failures", "env_failures"),
     ("hanging runners", "hanging_env_runners"),
+    ("broken observations", "broken_observations"),
     ("intrinsic reward", "intrinsic_reward_mean"),
     ("intrinsic, normalised", "intrinsic_reward_normalized_mean"),
     ("pre-training rollouts", "pretraining_rollouts"),

@@ -13,7 +13,7 @@ from typing import Any
 from rllib_rnd.errors import ConfigError
 
 #: Of the checkpoints that this version writes and reads. Those without a number are 1.
-CHECKPOINT_FORMAT = 2
+CHECKPOINT_FORMAT = 3
 #: Our part of RLlib's algorithm state.
 OWN_STATE = "intrinsic_ppo"
 

@@ -32,6 +32,9 @@ class Rollout:
     observation of that episode, the action of step t + 1 is ignored by the environment and ``obs_tp2`` is the
     reset observation. Step t + 1 is then a *reset step*: no sample, masked wherever samples are used.
 
+    Nor are the steps before and after a broken observation samples (NaN, infinite): its numbers that are none are 0
+    here, so that nothing which reads all frames meets them.
+
     Attributes:
         frames: ``[T + K, N, *frame_shape]``; the newest frame of ``obs_t`` is ``frames[t + K - 1]``
             (with K = 1 a frame is a whole observation).
@@ -41,6 +44,7 @@ class Rollout:
         value: ``[T + 1, N, S]`` values of ``obs_0 .. obs_T`` under the acting critics.
         reward: ``[T, N]`` extrinsic reward, raw.
         terminated, truncated: ``[T, N]`` bool; an episode ended at step t by the task / by a limit.
+        broken: ``[T + 1, N]`` bool, ``obs_t`` held numbers that are none; left out, there are none such.
         memory: ``[T / L, N, F]``, the acting policy's memory before the steps 0, L, 2 L, ...; left out, F is 0.
         frame_stack: K.
         newest_first: observations hold their newest frame first, as SND's do; frames are stored in time order always.
@@ -54,6 +58,7 @@ class Rollout:
     reward: Any
     terminated: Any
     truncated: Any
+    broken: Any = None
     memory: Any = None
     frame_stack: int = 1
     newest_first: bool = False
@@ -62,6 +67,8 @@ class Rollout:
         """A memoryless policy's rollout has a memory of no numbers, so that none need be told apart."""
         if self.memory is None:
             self.memory = self.reward[:, :, None][:, :, :0]
+        if self.broken is None:
+            self.broken = self.is_first ^ self.is_first  # all False, numpy or torch
 
     @classmethod
     def empty(
@@ -111,6 +118,7 @@ class Rollout:
             reward=np.zeros((num_steps, num_envs), dtype=np.float32),
             terminated=np.zeros((num_steps, num_envs), dtype=bool),
             truncated=np.zeros((num_steps, num_envs), dtype=bool),
+            broken=np.zeros((num_steps + 1, num_envs), dtype=bool),
             memory=np.zeros((-(-num_steps // sequence_length), num_envs, memory_size), dtype=np.float32),
             frame_stack=frame_stack,
             newest_first=newest_first,
@@ -128,8 +136,8 @@ class Rollout:
 
     @property
     def valid(self) -> Any:
-        """``[T, N]`` bool: the steps that are samples (all but the reset steps)."""
-        return ~self.is_first[1:]
+        """``[T, N]`` bool: the steps that are samples (not the reset steps, nor those around broken observations)."""
+        return ~(self.is_first[1:] | self.broken[:-1] | self.broken[1:])
 
     @property
     def new_obs(self) -> torch.Tensor:

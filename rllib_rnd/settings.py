@@ -79,6 +79,12 @@ class Settings:
     )
     optimizer_type: Literal["adam", "rmsprop"] = option("adam", "rmsprop (alpha 0.99) is for the settings of A2C")
     optimizer_epsilon: float = option(1e-8, "epsilon of the optimizer", low=0.0)
+    max_evaluation_steps: int = option(
+        27_000,
+        "agent steps after which an episode of evaluation counts as truncated (108,000 frames of Atari)",
+        low=1,
+        logged=False,
+    )
 
 
 @dataclass(frozen=True)

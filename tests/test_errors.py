@@ -10,7 +10,7 @@ import ray
 
 from rllib_rnd.errors import ConfigError, at, dotted, join, nearest_name, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
-from rllib_rnd.sampling.play import EnvironmentFailedError
+from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.training.nonfinite import NonFiniteTrainingError
 
 

@@ -49,6 +49,13 @@ def test_reset_steps_are_not_valid() -> None:
     assert make_rollout(3, 1, 1, is_first).valid[:, 0].tolist() == [True, False, True]
 
 
+def test_the_steps_before_and_after_a_broken_observation_are_not_valid() -> None:
+    rollout = make_rollout(4, 2, 1, np.zeros((5, 2), dtype=bool))
+    rollout.broken[2, 1] = True
+    for given in (rollout, rollout.to_torch()):
+        assert given.valid.tolist() == [[True, True], [True, False], [True, False], [True, True]]
+
+
 def test_values_of_all_samples_are_laid_out_by_step_and_nothing_on_reset_steps() -> None:
     is_first = np.zeros((4, 2), dtype=bool)
     is_first[2, 1] = True  # step 1 of environment 1 is its reset step
@@ -112,6 +119,7 @@ def test_shapes(k: int, length: int) -> None:
         "reward": (6, 3),
         "terminated": (6, 3),
         "truncated": (6, 3),
+        "broken": (7, 3),
         "memory": (-(-6 // length), 3, 9),
     }
     assert {name: getattr(rollout, name).shape for name in ARRAYS} == shapes

@@ -85,12 +85,15 @@ def evaluate(
     ] = False,
     num_envs: Annotated[int, typer.Option(help="Environments played at the same time.", min=1)] = 8,
     json_file: Annotated[str | None, typer.Option("--json", help="Also write the result here.")] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(help="Agent steps after which an episode is cut; default: the checkpoint's.", min=1)
+    ] = None,
 ) -> None:
     """Play episodes with a trained policy; report raw returns, lengths and rooms."""
     from rllib_rnd.cli.evaluate import EvaluateOptions
     from rllib_rnd.cli.evaluate import evaluate as run
 
-    run(checkpoint, EvaluateOptions(episodes, parse_seeds(seeds), deterministic, num_envs, json_file))
+    run(checkpoint, EvaluateOptions(episodes, parse_seeds(seeds), deterministic, num_envs, json_file, max_steps))
 
 
 @app.command()

@@ -21,9 +21,11 @@ from rllib_rnd.envs.info import ROOM
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.sampling.evaluation import play_episodes, shares
 from rllib_rnd.sampling.play import make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
+from rllib_rnd.settings import Settings
 
 
 @dataclass
@@ -36,6 +38,7 @@ class EvaluateOptions:
         deterministic: the most likely action instead of a draw.
         num_envs: environments played at the same time.
         json_file: where to write the result, or None.
+        max_steps: agent steps after which an episode is cut; None: the checkpoint's max_evaluation_steps.
     """
 
     episodes: int = 10
@@ -43,6 +46,7 @@ class EvaluateOptions:
     deterministic: bool = False
     num_envs: int = 8
     json_file: str | None = None
+    max_steps: int | None = None
 
 
 @dataclass
@@ -54,12 +58,14 @@ class Episode:
         episode_return: sum of raw rewards.
         length: agent steps.
         rooms: rooms visited, or None if the environment tells none.
+        cut: it had not ended after ``max_steps``.
     """
 
     seed: int
     episode_return: float
     length: int
     rooms: list[int] | None = None
+    cut: bool = False
 
 
 @dataclass
@@ -136,22 +142,23 @@ def play(module: RLModule, config: AlgorithmConfig, options: EvaluateOptions, se
         seed: for ``reset`` and for the action draws.
     """
     count = min(options.num_envs, options.episodes)
-    share = [options.episodes // count + (i < options.episodes % count) for i in range(count)]
     game = make_play(config, count, ResetSeeds(seed))
+    policy = inference_policy(module, options.deterministic, seed)
     found: list[list[Episode]] = [[] for _ in range(count)]
     try:
-        for step in game.steps(inference_policy(module, options.deterministic, seed)):
-            if not step.after.done.any():
-                continue
-            for episode in game.tracker.take_finished():
-                if len(found[episode.env_index]) < share[episode.env_index]:
-                    rooms = sorted(episode.rooms) if ROOM in episode.places else None
-                    found[episode.env_index].append(Episode(seed, episode.raw_return, episode.length, rooms))
-            if all(len(f) == s for f, s in zip(found, share, strict=True)):
-                break
+        for e in play_episodes(game, policy, shares(options.episodes, count), step_limit(config, options)):
+            rooms = sorted(e.rooms) if ROOM in e.places else None
+            found[e.env_index].append(Episode(seed, e.raw_return, e.length, rooms, e.cut))
     finally:
         game.close()
     return [episode for episodes in found for episode in episodes]
+
+
+def step_limit(config: AlgorithmConfig, options: EvaluateOptions) -> int:
+    """Agent steps after which an episode is cut."""
+    # RLlib's own algorithms have no such setting.
+    default = getattr(config, "max_evaluation_steps", Settings.max_evaluation_steps)
+    return int(options.max_steps or default)
 
 
 def inference_policy(module: RLModule, deterministic: bool, seed: int) -> Policy:
@@ -210,6 +217,12 @@ def print_evaluation(result: Evaluation, options: EvaluateOptions) -> None:
         values = Evaluation(result.checkpoint, result.env, result.deterministic, episodes).summary()
         table.add_row(label, f"{values.pop('episodes'):.0f}", *(f"{value:.4g}" for value in values.values()))
     console().print(table)
+    cut = [e.length for e in result.episodes if e.cut]
+    if cut:
+        say(
+            f"{len(cut)} of {len(result.episodes)} episodes had not ended after {max(cut):,} agent steps and were cut "
+            "there (--max-steps)."
+        )
 
 
 def write_json(result: Evaluation, path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from rllib_rnd.envs.contract import batch_info, read_info, read_number, read_obs, read_reset, read_step
 from rllib_rnd.errors import ConfigError
 
 #: What ``reset`` takes: one seed for all, one for each environment, or None to go on with the random streams.
@@ -71,7 +72,7 @@ class LeanVectorEnv(VectorEnv):
         self.observation_space = batch_space(first.observation_space, self.num_envs)
         self.action_space = batch_space(first.action_space, self.num_envs)
         self._obs_shape = (self.num_envs, *first.observation_space.shape)
-        self._obs_dtype = first.observation_space.dtype
+        self._obs_dtype = np.dtype(first.observation_space.dtype)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
 
     def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
@@ -79,7 +80,7 @@ class LeanVectorEnv(VectorEnv):
         obs = np.empty(self._obs_shape, self._obs_dtype)
         infos = []
         for i, (env, env_seed) in enumerate(zip(self.envs, environment_seeds(seed, self.num_envs), strict=True)):
-            obs[i], info = env.reset(seed=env_seed, options=options)
+            obs[i], info = self._begin(env.reset(seed=env_seed, options=options), env)
             infos.append(info)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
         return obs, self._gather(infos)
@@ -93,27 +94,52 @@ class LeanVectorEnv(VectorEnv):
         infos = []
         for i, env in enumerate(self.envs):
             if self._needs_reset[i]:
-                obs[i], info = env.reset()
+                obs[i], info = self._begin(env.reset(), env)
             else:
-                obs[i], reward[i], terminated[i], truncated[i], info = env.step(actions[i])
+                obs[i], reward[i], terminated[i], truncated[i], info = self._step_one(env, actions[i])
             infos.append(info)
         self._needs_reset = terminated | truncated
         return obs, reward, terminated, truncated, self._gather(infos)
 
+    def _begin(self, result: object, env: gym.Env) -> tuple[np.ndarray, dict[str, Any]]:
+        """What ``reset`` of one environment returned, as it is to be."""
+        obs, info = read_reset(result, env)
+        return self._checked(obs, env, "reset"), read_info(info, env, "reset")
+
+    def _step_one(self, env: gym.Env, action: object) -> tuple[np.ndarray, float, float, float, dict[str, Any]]:
+        """One step of one environment, each value of the type that it is to have."""
+        obs, reward, terminated, truncated, info = read_step(env.step(action), env)
+        if type(reward) is not float:
+            reward = read_number(reward, env, "a reward of")
+        if type(terminated) is not bool:
+            terminated = read_number(terminated, env, "terminated")
+        if type(truncated) is not bool:
+            truncated = read_number(truncated, env, "truncated")
+        return self._checked(obs, env, "step"), reward, terminated, truncated, read_info(info, env, "step")
+
+    def _checked(self, obs: object, env: gym.Env, method: str) -> np.ndarray:
+        shape = self._obs_shape[1:]
+        if type(obs) is np.ndarray and obs.dtype == self._obs_dtype and obs.shape == shape:
+            return obs
+        return read_obs(obs, shape, self._obs_dtype, env, method)
+
     def _gather(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Batches infos as gymnasium does (``key`` and mask ``_key``), with a short way for plain numbers."""
         gathered: dict[str, Any] = {}
-        slow: set[str] = set()
         for key, value in infos[0].items():
             if isinstance(value, (bool, int, float, np.number)) and all(key in info for info in infos):
                 gathered[key] = np.array([info[key] for info in infos])
                 gathered[f"_{key}"] = np.ones(self.num_envs, dtype=bool)
-            else:
-                slow.add(key)
+        fast: set[Any] = {key for key in infos[0] if key in gathered}
+        odd: set[Any] = set()
         for i, info in enumerate(infos):
-            if len(info) + len(slow) > len(infos[0]):
-                rest = {k: v for k, v in info.items() if k not in gathered}
-                gathered = self._add_info(gathered, rest, i)
+            if len(info) > len(fast):
+                for key in info.keys() - fast - odd:
+                    try:
+                        self._add_info(gathered, {key: info[key]}, i)
+                    except Exception:  # no two environments need tell the same kind of thing: no batch, but objects
+                        odd.add(key)
+                        gathered[key], gathered[f"_{key}"] = batch_info(infos, key)
         return gathered
 
     def render(self) -> tuple[Any, ...] | None:

@@ -1,19 +1,21 @@
 """The environment runner: RLlib's dialect around `Play`.
 
-Training rollouts leave as one `Rollout` per call, by object reference from remote runners. Evaluation goes
-through RLlib's stock episodes, so evaluation settings, callbacks and metrics work as RLlib users expect.
+Training rollouts leave as one `Rollout` per call, by object reference from remote runners. Evaluation plays through
+`Play` too, so that it cannot differ, and leaves as RLlib's own episodes, so that evaluation settings, callbacks and
+metrics work as RLlib users expect.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 import ray
 import torch
-from gymnasium.wrappers.vector import DictInfoToList
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.env.env_context import EnvContext
@@ -24,13 +26,20 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.framework import get_device
 from ray.rllib.utils.metrics import ENV_STEP_TIMER, SAMPLE_TIMER, WEIGHTS_SEQ_NO
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
+from ray.util import log_once
 
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
+from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.rollout import Rollout
-from rllib_rnd.sampling.episodes import EpisodeSummary, Visits
-from rllib_rnd.sampling.play import EnvironmentFailedError, Play, failures_in, make_play
+from rllib_rnd.sampling.episodes import EpisodeSummary, EpisodeTracker, Visits
+from rllib_rnd.sampling.evaluation import play_episodes, shares
+from rllib_rnd.sampling.intake import EnvironmentFailedError, in_words
+from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
+from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
 from rllib_rnd.threads import plan_threads
 
 logger = logging.getLogger(__name__)
@@ -56,6 +65,28 @@ class RunnerSample(NamedTuple):
     visits: Visits
 
 
+class RunnerFailure(NamedTuple):
+    """What a runner in another process answers instead of raising.
+
+    RLlib would let it sleep for a minute, end and begin anew, over and over, and nobody would learn why.
+
+    Attributes:
+        error: one that can travel between processes.
+    """
+
+    error: Exception
+
+
+def failure_or(function: Callable[[], T]) -> T | RunnerFailure:
+    """Calls a function; its error becomes its result."""
+    try:
+        return function()
+    except (ConfigError, EnvironmentFailedError) as error:
+        return RunnerFailure(error)
+    except Exception as error:
+        return RunnerFailure(RuntimeError(in_words(error)))
+
+
 class RolloutEnvRunner(SingleAgentEnvRunner):
     """Samples `Rollout` arrays for training and stock episodes for evaluation.
 
@@ -65,8 +96,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     """
 
     env: Any
+    metrics: MetricsLogger
     play: Play
     policy: Policy
+    _stock: StockEpisodes
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
@@ -76,8 +109,9 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._random_play: Play | None = None
         self._failed_random_plays = 0
         self._finished: list[EpisodeSummary] = []
+        self._evaluating = bool(config.in_evaluation)
+        self._training_metrics: MetricsLogger | None = None  # set aside while it evaluates
         super().__init__(config=config, worker_index=worker_index, **kwargs)
-        self._seed = self._seeds.first  # that stock episodes reset with
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
             self._device = get_device(config, config.num_gpus_per_learner)
@@ -99,6 +133,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             module.backbone.state_size,
             module.backbone.max_seq_len,
             1 + len(self.config.intrinsic_reward_specs()),
+            deterministic=not self.config.explore,
         )
 
     # --- environments ------------------------------------------------------------------------------------------------
@@ -111,23 +146,18 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             tracker = self.play.tracker
             with contextlib.suppress(Exception):
                 self.play.close()
+        self._make_play(tracker)
+
+    def _make_play(self, tracker: EpisodeTracker | None) -> None:
         self.num_envs = self.config.num_envs_per_env_runner
         self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker)
-        self.env = DictInfoToList(self.play.env) if self.config.in_evaluation else self.play.env
+        self.env = self.play.env
+        functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
+        if self._evaluating or defines_episode_callbacks(self._callbacks, functions):
+            self._stock = self.play.watcher = StockEpisodes(self.play, self._notify)
         self._needs_initial_reset = True
         context = EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
         self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
-
-    @override(SingleAgentEnvRunner)
-    def _try_env_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
-        """Resets the environments of evaluation; failed ones are made anew as those of training are."""
-
-        def reset() -> tuple[Any, Any]:
-            with failures_in("reset", str(self.config.env)):
-                obs, infos = self.env.reset(seed=seed, options=options)
-            return obs, infos
-
-        return self._until_it_works(reset, self.make_env)
 
     def _until_it_works(self, function: Callable[[], T], make_anew: Callable[[], None]) -> T:
         """Calls a function that plays; where restarts are allowed, failures are counted and it is tried again.
@@ -148,7 +178,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                 last = failure
                 make_anew()
         more = {
-            "reset": f": {last.__cause__}",
+            "reset": f": {last.reason}",
             "step": ", each time within one rollout; its errors are in the log above.",
         }
         raise RuntimeError(
@@ -164,7 +194,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         Returns:
             A `Rollout`; in evaluation (or with RLlib's ``num_episodes`` / ``num_timesteps``) a list of episodes.
         """
-        if self.config.in_evaluation:
+        if self.config.in_evaluation or kwargs.get("num_episodes") or kwargs.get("num_timesteps"):
             return super().sample(**kwargs)  # type: ignore[no-any-return]
         with self.metrics.log_time(SAMPLE_TIMER):
             rollout = self._sample_rollout()
@@ -183,18 +213,114 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self.metrics.log_value(ENV_STEP_TIMER, self.play.step_seconds / steps, reduce="ema")
         self._log_env_steps(metric=self._metrics_num_try_env_step, num_steps=steps)
         finished = self.play.tracker.take_finished()
-        self._increase_sampled_metrics(int(rollout.valid.sum()), len(finished))
+        self._increase_sampled_metrics(int((~rollout.is_first[1:]).sum()), len(finished))
         self._finished += finished
-        for episode in finished:
-            self._run_callback(
-                "on_episode_end",
-                episode=episode,
-                env_runner=self,
-                env=self.env.unwrapped,
-                env_index=episode.env_index,
-                rl_module=self.module,
-            )
+        self._log_broken()
+        if self.play.watcher is not None:
+            self._stock.take_finished()  # callbacks have had them
         return rollout
+
+    def _log_broken(self) -> None:
+        if self.play.intake.num_broken:
+            self.metrics.log_value("broken_observations", self.play.intake.num_broken, reduce="lifetime_sum")
+            self.play.intake.num_broken = 0
+
+    @override(SingleAgentEnvRunner)
+    def _sample(
+        self,
+        *,
+        num_timesteps: int | None = None,
+        num_episodes: int | None = None,
+        explore: bool,
+        random_actions: bool = False,
+        force_reset: bool = False,
+    ) -> list[SingleAgentEpisode]:
+        """Plays episodes (each environment its share of them), or steps, for evaluation.
+
+        Returns:
+            Episodes that have ended; of a number of steps also what there is of those that go on.
+        """
+        self.module.eval()
+        if self.config.in_evaluation:  # training's noise is not to be touched
+            for layer in noisy_layers(self.module):
+                layer.silence()
+        policy = None if random_actions else replace(self.policy, deterministic=not explore)
+        ended: list[SingleAgentEpisode] = []
+        parts: list[SingleAgentEpisode] = []
+        with self._evaluation():
+            if num_episodes is not None:
+                self._seeds.used = 0  # each evaluation is asked the same
+                left = shares(num_episodes, self.num_envs)
+                self._until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
+                self._needs_initial_reset, num_steps = True, sum(map(len, ended))
+            else:
+                if force_reset:
+                    self._needs_initial_reset = True
+                length = -(-(num_timesteps or 0) // self.num_envs)
+                num_steps = self._until_it_works(lambda: self._play_steps(policy, length, ended), self.make_env)
+                parts = self._stock.take_unfinished(self.config.episode_lookback_horizon)
+            self._log_broken()
+        self._done_episodes_for_metrics.extend(ended)
+        for part in parts:
+            self._ongoing_episodes_for_metrics[part.id_].append(part)
+        self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=num_steps)
+        self._increase_sampled_metrics(num_steps, len(ended))
+        return [episode.to_numpy() if self.episodes_to_numpy else episode for episode in [*ended, *parts]]
+
+    @contextlib.contextmanager
+    def _evaluation(self) -> Iterator[None]:
+        """A training runner evaluates in environments of its own, that training may go on where it stands."""
+        if self.config.in_evaluation:
+            yield
+            return
+        training, seeds = self.play, self._seeds
+        if self._training_metrics is None:  # else the last ones have not been taken
+            self._training_metrics = self.metrics
+            self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
+        self._seeds, self._evaluating = ResetSeeds(runner_seed(self.config.seed, self.worker_index or 0, True)), True
+        try:
+            self._make_play(None)
+            yield
+        finally:
+            with contextlib.suppress(Exception):  # they may have failed
+                self.play.close()
+            self._evaluating, self._seeds, self.play, self.env = False, seeds, training, training.env
+
+    @override(SingleAgentEnvRunner)
+    def get_metrics(self) -> dict[str, Any]:
+        """Metrics since the last call; after an evaluation by a training runner, those of the evaluation alone."""
+        metrics: dict[str, Any] = super().get_metrics()
+        if self._training_metrics is not None:
+            self.metrics, self._training_metrics = self._training_metrics, None
+        return metrics
+
+    def _play_episodes(self, policy: Policy | None, left: list[int], ended: list[SingleAgentEpisode]) -> None:
+        """Plays the episodes that are ``left`` to play into ``ended``."""
+        limit = self.config.max_evaluation_steps
+        for summary in play_episodes(self.play, policy, left, limit):
+            ended += self._stock.take_finished()
+            if summary.cut:
+                self.metrics.log_value("episodes_cut", 1, reduce="sum")
+                if log_once("max_evaluation_steps"):
+                    logger.warning(
+                        "env: %r has not ended an episode within max_evaluation_steps = %d agent steps. The "
+                        "episode counts as truncated there; the metric episodes_cut counts such.",
+                        self.config.env,
+                        limit,
+                    )
+
+    def _play_steps(self, policy: Policy | None, length: int, ended: list[SingleAgentEpisode]) -> int:
+        """Plays on for ``length`` steps of all environments; returns how many of theirs were no resets."""
+        if self._needs_initial_reset:
+            self._ongoing_episodes_for_metrics.clear()
+            self.play.reset()
+            self._needs_initial_reset = False
+        num_steps = 0
+        for step in itertools.islice(self.play.steps(policy), length):
+            num_steps += int((~step.before.done).sum())
+            ended += self._stock.take_finished()
+        self.play.tracker.take_finished()
+        return num_steps
 
     @property
     def _page_locked(self) -> bool:
@@ -207,10 +333,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         finished, self._finished = self._finished, []
         return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits())
 
-    def sample_ref(self) -> RunnerSample:
+    def sample_ref(self) -> RunnerSample | RunnerFailure:
         """As `sample_all`, but the arrays stay on this node and only their reference travels."""
-        result = self.sample_all()
-        return result._replace(rollout=ray.put(result.rollout))
+        result = failure_or(self.sample_all)
+        return result if isinstance(result, RunnerFailure) else result._replace(rollout=ray.put(result.rollout))
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.
@@ -253,6 +379,19 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """Goes on where `play_state` was taken; without a state, or with another number of environments, anew."""
         if state is not None and self.play.restore(state):
             self.policy.generator.set_state(torch.from_numpy(state["generator"].copy()))
+
+    def _notify(self, event: str, episode: SingleAgentEpisode, env_index: int) -> None:
+        """Tells callbacks of an episode, with RLlib's arguments. Episodes are whole here: there are no chunks of it."""
+        chunks: dict[str, Any] = {"prev_episode_chunks": []} if event == "on_episode_end" else {}
+        self._run_callback(
+            event,
+            episode=episode,
+            env_runner=self,
+            env=self.env.unwrapped,
+            env_index=env_index,
+            rl_module=self.module,
+            **chunks,
+        )
 
     def _run_callback(self, name: str, **kwargs: object) -> None:
         make_callback(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +12,14 @@ import numpy as np
 
 from rllib_rnd.envs.info import GAME_GOES_ON, PLACES, PROGRESS, ROOM
 
+logger = logging.getLogger(__name__)
+
 Visits = dict[str, dict[int, int]]  # kind of place -> id -> agent steps spent there
 
 
 @dataclass
 class EpisodeSummary:
-    """One finished training episode, as handed to ``on_episode_end`` callbacks.
+    """One finished episode.
 
     Attributes:
         env_index: the environment inside its runner's vector.
@@ -24,6 +27,7 @@ class EpisodeSummary:
         length: agent steps.
         places: per kind of place the ids visited; kinds that the environment does not tell are absent.
         progress: the largest progress reached, or None if the environment tells none.
+        cut: it did not end, but was given up.
     """
 
     env_index: int
@@ -31,6 +35,7 @@ class EpisodeSummary:
     length: int
     places: dict[str, set[int]] = field(default_factory=dict)
     progress: float | None = None
+    cut: bool = False
 
     @property
     def rooms(self) -> set[int]:
@@ -105,6 +110,7 @@ class EpisodeTracker:
         self._goes_on = np.zeros(num_envs, dtype=bool)
         self._episode = np.zeros(num_envs, dtype=np.int64)  # episodes begun since the last evaluation
         self._log: dict[str, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+        self._ignored: set[str] = set()  # names of what was told and is of no use
         self._open: dict[str, list[set[int]]] = {}  # places of the episodes that go on
         self._finished: list[tuple[EpisodeSummary, int]] = []
         self._visits: Visits = {}
@@ -131,13 +137,28 @@ class EpisodeTracker:
         self._length += ~reset_step
         self._locate(infos, begins)
         if GAME_GOES_ON in infos:
-            self._goes_on = np.where(done, infos[GAME_GOES_ON], self._goes_on & ~reset_step)
+            told = self._told(GAME_GOES_ON, infos, whole=True)
+            self._goes_on = np.where(done, told == 1, self._goes_on & ~reset_step)
         for i in np.flatnonzero(done & ~self._goes_on):
-            progress = None if self._progress is None else float(self._progress[i])
-            summary = EpisodeSummary(
-                int(i), float(self._return[i]), int(self._length[i]), {kind: set() for kind in self._log}, progress
-            )
-            self._finished.append((summary, int(self._episode[i])))
+            self.end(int(i))
+
+    @property
+    def goes_on(self) -> np.ndarray:
+        """``[N]`` bool: what ended with the newest step was one life of a game that goes on."""
+        return self._goes_on
+
+    @property
+    def length(self) -> np.ndarray:
+        """``[N]``: agent steps of the episodes that go on, or ended with the newest step."""
+        return self._length
+
+    def end(self, i: int, cut: bool = False) -> None:
+        """The episode of environment ``i`` is over: it has ended, or it is given up here (``cut``)."""
+        told = None if self._progress is None or np.isnan(self._progress[i]) else float(self._progress[i])
+        summary = EpisodeSummary(
+            i, float(self._return[i]), int(self._length[i]), {kind: set() for kind in self._log}, told, cut
+        )
+        self._finished.append((summary, int(self._episode[i])))
 
     def take_finished(self) -> list[EpisodeSummary]:
         """Returns the episodes finished since the last call."""
@@ -161,12 +182,46 @@ class EpisodeTracker:
     def _locate(self, infos: Mapping[str, Any], fresh: np.ndarray) -> None:
         for kind in PLACES:
             if kind in infos:
-                known = infos.get(f"_{kind}")  # gymnasium's mask of the environments that tell it
-                place = np.array(infos[kind]) if known is None else np.where(known, infos[kind], -1)
-                self._log[kind].append((place.astype(np.int64), self._episode.copy()))
-        if PROGRESS in infos:
-            now = np.asarray(infos[PROGRESS], dtype=np.float64)
-            self._progress = now if self._progress is None else np.where(fresh, now, np.maximum(now, self._progress))
+                place = self._told(kind, infos, whole=True)
+                if place is not None:
+                    self._log[kind].append((place, self._episode.copy()))
+        progress = self._told(PROGRESS, infos, whole=False) if PROGRESS in infos else None
+        if self._progress is None:
+            self._progress = progress
+        elif progress is not None or fresh.any():
+            # Where nothing is told, an episode's progress stays what it was; fmax takes the number beside a NaN.
+            now = np.full(self._num_envs, np.nan) if progress is None else progress
+            self._progress = np.where(fresh, now, np.fmax(now, self._progress))
+
+    def _told(self, name: str, infos: Mapping[str, Any], *, whole: bool) -> np.ndarray | None:
+        """What environments tell under a name, ``[N]``: whole numbers, -1 where none, or numbers, NaN where none.
+
+        What is no such number is ignored with one warning. None: nothing of it is of use.
+        """
+        values, known = np.asarray(infos[name]), infos.get(f"_{name}")  # gymnasium's mask of the environments that tell
+        if known is None:
+            known = np.ones(self._num_envs, dtype=bool)
+        if values.shape != (self._num_envs,):
+            self._warn(name, values[0] if values.ndim else values, whole)
+            return None
+        nothing, dtype = (-1, np.int64) if whole else (np.nan, np.float64)
+        if values.dtype.kind in "biu":
+            return np.where(known, values, nothing).astype(dtype)
+        numbers = np.array([_number(value) for value in values])
+        usable = np.isfinite(numbers)
+        if whole:
+            usable &= np.floor(numbers) == numbers
+        if (known & ~usable).any():
+            self._warn(name, values[known & ~usable][0], whole)
+            if not (known & usable).any():
+                return None
+        return np.where(known & usable, numbers, nothing).astype(dtype)
+
+    def _warn(self, name: str, value: object, whole: bool) -> None:
+        if name not in self._ignored:
+            self._ignored.add(name)
+            what = "whole number" if whole else "finite number"
+            logger.warning("info[%r] is %r, which is no %s: such entries are ignored.", name, value, what)
 
     def _evaluate_places(self) -> dict[str, dict[tuple[int, int], set[int]]]:
         """Per kind, the places of each (environment, episode) since the last evaluation; forgets the log."""
@@ -196,6 +251,11 @@ class EpisodeTracker:
             log.clear()
         self._episode[:] = 0
         return found
+
+
+def _number(value: object) -> float:
+    """A number of any type as a float; NaN for what is none."""
+    return float(value) if isinstance(value, int | float | np.number | np.bool_) else np.nan
 
 
 class PlaceHistory:

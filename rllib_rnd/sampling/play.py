@@ -10,8 +10,7 @@ import copy
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,42 +19,15 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
-from rllib_rnd.errors import ConfigError, at
+from rllib_rnd.errors import at
 from rllib_rnd.modules.actions import from_environment, to_environment
 from rllib_rnd.rollout import Rollout, shapes_of, single_precision
 from rllib_rnd.sampling.episodes import EpisodeTracker
+from rllib_rnd.sampling.intake import Intake, failures_in
 from rllib_rnd.sampling.policy import Decision, Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
 
 Infos = Mapping[str, Any]  # of a vector environment: arrays by name
-
-
-class EnvironmentFailedError(RuntimeError):
-    """An environment raised an error of its own.
-
-    Args:
-        env: its name.
-        where: the method, ``reset`` or ``step``.
-        reason: its error in words: the error itself need not be one that can travel between processes.
-    """
-
-    def __init__(self, env: str, where: str, reason: str) -> None:
-        super().__init__(env, where, reason)
-        self.env, self.where, self.reason = env, where, reason
-
-    def __str__(self) -> str:
-        return f"env: {self.env!r} failed in {self.where}() ({self.reason})"
-
-
-@contextmanager
-def failures_in(where: str, env: str) -> Iterator[None]:
-    """Makes an `EnvironmentFailedError` of whatever the environment ``env`` raises in its method ``where``."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise EnvironmentFailedError(env, where, f"{type(error).__name__}: {error}") from error
 
 
 class Position(NamedTuple):
@@ -66,12 +38,14 @@ class Position(NamedTuple):
         is_first: ``[N]`` bool, the observation begins an episode.
         done: ``[N]`` bool, the episode is over: the next step only resets.
         memory: ``[N, F]``, the policy's before it sees ``obs``.
+        broken: ``[N]`` bool, the observation held numbers that are none, now 0.
     """
 
     obs: np.ndarray
     is_first: np.ndarray
     done: np.ndarray
     memory: np.ndarray
+    broken: np.ndarray
 
 
 class Step(NamedTuple):
@@ -80,7 +54,7 @@ class Step(NamedTuple):
     Attributes:
         before: where they stood.
         after: where they stand now. An environment may by then have written over ``before.obs``.
-        action: ``[N, ...]`` the policy's; without one what a policy would have said for those that were sent.
+        action: ``[N, ...]`` the policy's, before it is brought into the environment's range.
         decision: all that the policy said, or None without one.
         reward: ``[N]``, raw.
         terminated, truncated: ``[N]`` bool.
@@ -97,6 +71,25 @@ class Step(NamedTuple):
     infos: Infos
 
 
+class Watcher(Protocol):
+    """Who is told of all that happens in a `Play`."""
+
+    def before_reset(self) -> None:
+        """All environments are about to be reset."""
+
+    def after_reset(self, position: Position, infos: Infos) -> None:
+        """All environments have been reset."""
+
+    def step(self, step: Step, tracker: EpisodeTracker) -> None:
+        """All environments have made a step; ``tracker`` knows of it."""
+
+    def cut(self, i: int) -> None:
+        """The episode of environment ``i`` is given up."""
+
+    def retire(self, i: int) -> None:
+        """What environment ``i`` does before the next reset of all is not wanted."""
+
+
 class Play:
     """N environments, where they stand between two calls, and their episodes.
 
@@ -105,14 +98,16 @@ class Play:
         env: a vector environment that resets in the NEXT_STEP manner.
         stack: how its observations hold their frames.
         to_env: a batch of the policy's actions -> the environment's.
+        from_env: its inverse, for actions that the environment's space has drawn.
         seeds: of resets.
         tracker: of episodes played elsewhere so far, by environments that have failed; None: a new one.
-        from_env: the reverse of ``to_env``, for random play; None: random actions are written down as they are sent.
 
     Attributes:
         env: the environment.
         tracker: the episodes.
         step_seconds: what the environment's ``step`` took in the newest rollout.
+        intake: checks what the environment returns.
+        watcher: who is told of every step besides the tracker, or None.
     """
 
     def __init__(
@@ -121,14 +116,15 @@ class Play:
         env: VectorEnv,
         stack: FrameStack,
         to_env: Callable[[np.ndarray], np.ndarray],
+        from_env: Callable[[np.ndarray], np.ndarray],
         seeds: ResetSeeds,
         tracker: EpisodeTracker | None = None,
-        from_env: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.env: Any = env  # some can save and restore their state besides
         self.stack, self.to_env, self.from_env = stack, to_env, from_env
         self.tracker = tracker or EpisodeTracker(env.num_envs)
-        self.step_seconds = 0.0
+        self.step_seconds, self.intake = 0.0, Intake(name, env)
+        self.watcher: Watcher | None = None
         self._name, self._seeds = name, seeds
         self._position: Position | None = None
         self._action_dtype: npt.DTypeLike = single_precision(env.single_action_space)
@@ -162,20 +158,29 @@ class Play:
             EnvironmentFailedError: the environment raised an error.
             ConfigError: its observations are not as its space says.
         """
+        if self.watcher is not None:
+            self.watcher.before_reset()
         with failures_in("reset", self._name):
-            obs, infos = self.env.reset(seed=self._seeds.next if seed is None else seed)
+            result = self.env.reset(seed=self._seeds.next if seed is None else seed)
+            obs, broken, infos = self.intake.reset(result)
         self._seeds.used += seed is None
-        expected = self.env.observation_space.shape
-        if np.shape(obs) != expected:
-            raise ConfigError(
-                "env",
-                f"{self._name!r} returned observations of shape {np.shape(obs)}; by its space and the number of "
-                f"environments it is {expected}",
-            )
         first = np.ones(self.num_envs, dtype=bool)
-        self._position = Position(obs, first, ~first, np.zeros((self.num_envs, 0), dtype=np.float32))
+        self._position = Position(obs, first, ~first, np.zeros((self.num_envs, 0), dtype=np.float32), broken)
         self.tracker.start(infos)
+        if self.watcher is not None:
+            self.watcher.after_reset(self.position, infos)
         return infos
+
+    def cut(self, i: int) -> None:
+        """Gives up the episode of environment ``i``; it goes on until the next reset, which is the caller's to do."""
+        self.tracker.end(i, cut=True)
+        if self.watcher is not None:
+            self.watcher.cut(i)
+
+    def retire(self, i: int) -> None:
+        """What environment ``i`` does before the next reset is not wanted."""
+        if self.watcher is not None:
+            self.watcher.retire(i)
 
     def steps(self, policy: Policy | None) -> Iterator[Step]:
         """Plays on, one step of all environments at a time, for as long as it is asked to.
@@ -189,21 +194,25 @@ class Play:
         while True:
             before = self._begin(policy)
             if policy is None:
-                decision, memory = None, before.memory
-                sent = self.env.action_space.sample().astype(self._action_dtype, copy=False)
-                action = sent if self.from_env is None else self.from_env(sent)
+                decision, memory, sent = None, before.memory, self.env.action_space.sample()
+                action = self.from_env(sent).astype(self._action_dtype, copy=False)
             else:
-                decision = policy.decide(before.obs, before.memory, before.is_first)
+                decision = policy.decide(before.obs, before.memory, before.is_first, before.broken)
                 action = decision.action.astype(self._action_dtype, copy=False)
                 memory, sent = decision.memory, self.to_env(action)
             started = time.perf_counter()
             with failures_in("step", self._name):
-                obs, reward, terminated, truncated, infos = self.env.step(sent)
+                result = self.env.step(sent)
             self.step_seconds += time.perf_counter() - started
+            with failures_in("step", self._name):
+                obs, broken, reward, terminated, truncated, infos = self.intake.step(result)
             done = terminated | truncated
             self.tracker.step(reward, done, before.done, infos)
-            self._position = after = Position(obs, before.done, done, memory)
-            yield Step(before, after, action, decision, reward, terminated, truncated, infos)
+            self._position = after = Position(obs, before.done, done, memory, broken)
+            step = Step(before, after, action, decision, reward, terminated, truncated, infos)
+            if self.watcher is not None:
+                self.watcher.step(step, self.tracker)
+            yield step
 
     def _begin(self, policy: Policy | None) -> Position:
         """Where the environments stand, reset if they have to be, with a memory of the policy's size."""
@@ -236,6 +245,7 @@ class Play:
             obs = step.after.obs
             rollout.frames[t + k] = obs if k == 1 else obs[:, 0 if newest_first else -1]
             rollout.is_first[t], rollout.action[t] = step.before.is_first, step.action
+            rollout.broken[t] = step.before.broken
             if policy is not None and step.decision is not None:
                 rollout.logp[t], rollout.value[t] = step.decision.logp, step.decision.value
                 if t % policy.sequence_length == 0:
@@ -246,7 +256,7 @@ class Play:
                 step.truncated,
             )
         end = self.position
-        rollout.is_first[num_steps] = end.is_first
+        rollout.is_first[num_steps], rollout.broken[num_steps] = end.is_first, end.broken
         if policy is not None:
             rollout.value[num_steps] = policy.look(end.obs, end.memory, end.is_first).value
         return rollout
@@ -334,4 +344,4 @@ def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker:
     with at("env"):
         to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     from_env = from_environment(env.single_action_space, config.normalize_actions)
-    return Play(str(config.env), env, stack, to_env, seeds, tracker, from_env)
+    return Play(str(config.env), env, stack, to_env, from_env, seeds, tracker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,11 +91,35 @@ class Policy:
         first, second = parts[0].shape[1], parts[0].shape[1] + parts[1].shape[1]
         return Outlook(both[:, :first], both[:, first:second].numpy(), both[:, second:].numpy())
 
-    def decide(self, obs: np.ndarray, memory: np.ndarray, is_first: np.ndarray) -> Decision:
-        """Looks, and chooses one action per environment; the arguments are those of `look`."""
+    def decide(
+        self, obs: np.ndarray, memory: np.ndarray, is_first: np.ndarray, broken: np.ndarray | None = None
+    ) -> Decision:
+        """Looks, and chooses one action per environment.
+
+        Args:
+            obs, memory, is_first: as of `look`.
+            broken: ``[N]`` bool, observations that say nothing: their actions are drawn as from inputs of 0, which
+                make all discrete actions equally likely and normal ones standard normal.
+
+        Raises:
+            RuntimeError: the networks' outputs are not finite, and so their weights cannot be.
+        """
         dist_inputs, value, memory = self.look(obs, memory, is_first)
+        # Minus infinity is an action that a mask has ruled out.
+        if not math.isfinite(dist_inputs.sum()) and not bool((dist_inputs < math.inf).all()):
+            raise RuntimeError(
+                "The policy's outputs are not finite although its observations are: its weights are not finite or "
+                "far too large."
+            )
+        if broken is not None and broken.any():
+            blind = torch.from_numpy(broken)
+            dist_inputs = dist_inputs.masked_fill(blind[:, None], 0.0)
+        else:
+            blind = None
         if self.deterministic:
             action = self.distribution.mode(dist_inputs)
+            if blind is not None:
+                action[blind] = self.distribution.sample(dist_inputs, self.generator)[0][blind].to(action.dtype)
             logp, _ = self.distribution.logp_and_entropy(dist_inputs, action)
         else:
             action, logp = self.distribution.sample(dist_inputs, self.generator)

@@ -12,13 +12,20 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
 from rllib_rnd.rollout import Rollout
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, RunnerSample, failure_or
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _ROLLOUTS = "rollouts"  # the tag of requests for them
+
+
+def _raised(result: T | RunnerFailure) -> T:
+    """A runner's result, unless it is the error that stopped it."""
+    if isinstance(result, RunnerFailure):
+        raise result.error
+    return result
 
 
 class Runners:
@@ -42,9 +49,13 @@ class Runners:
         return bool(self._group.num_remote_env_runners() > 0)
 
     def foreach(self, function: Callable[[RolloutEnvRunner], T]) -> list[T]:
-        """Calls a function with every runner."""
-        results: list[T] = self._group.foreach_env_runner(function, local_env_runner=not self.remote)
-        return results
+        """Calls a function with every runner; what it raises there is raised here."""
+        if not self.remote:
+            return [function(self._group.local_env_runner)]
+        results = self._group.foreach_env_runner(
+            lambda runner: failure_or(lambda: function(runner)), local_env_runner=False
+        )
+        return [_raised(result) for result in results]
 
     def collect(self) -> list[RunnerSample]:
         """What the runners played, in their order; with ``overlap_sampling`` they then play on at once.
@@ -60,9 +71,10 @@ class Runners:
         limit = self._config.sample_timeout_s
         finished = dict(self._group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=limit))
         self._replace_hanging(finished)
+        samples = [_raised(finished[runner]) for runner in sorted(finished)]
         if self._config.overlap_sampling:
             self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
-        return [finished[runner] for runner in sorted(finished)]
+        return samples
 
     def _replace_hanging(self, finished: Mapping[int, RunnerSample]) -> None:
         """Starts runners anew that are alive but did not answer in time; the others' rollouts are used.

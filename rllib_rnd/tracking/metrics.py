@@ -71,6 +71,12 @@ METRICS: tuple[Metric, ...] = (
         "runners that were started anew because their environment hung",
         "count",
     ),
+    Metric(
+        "broken_observations",
+        (_RUNNERS + "broken_observations",),
+        "observations with NaN, infinity or numbers beyond 1e18, since the start; around them nothing is learned",
+        "count",
+    ),
     Metric("rooms_visited", (_RUNNERS + "rooms_visited",), "different rooms seen since the start", "count"),
     Metric("rooms_per_episode_mean", (_RUNNERS + "rooms_per_episode_mean",), "mean rooms per episode"),
     Metric("positions_visited", (_RUNNERS + "positions_visited",), "different positions seen since the start", "count"),

@@ -128,7 +128,8 @@ def extrinsic_reward(rollout: Rollout, transform: str) -> Tensor:
         "clip": lambda r: r.clamp(-1.0, 1.0),
         "none": torch.zeros_like,
     }
-    return transforms[transform](rollout.reward) * rollout.valid
+    # Not `valid`: what was gained around a broken observation is still gained by the steps before it.
+    return transforms[transform](rollout.reward) * ~rollout.is_first[1:]
 
 
 def _reward_metrics(i: int, reward: IntrinsicReward, raw: Tensor, normalized: Tensor) -> dict[str, Tensor]:

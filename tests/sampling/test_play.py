@@ -16,7 +16,8 @@ from torch import Tensor
 from rllib_rnd.envs.registry import FrameStack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.functional.distributions import Categorical
-from rllib_rnd.sampling.play import EnvironmentFailedError, Play, make_play
+from rllib_rnd.sampling.intake import EnvironmentFailedError
+from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
 
@@ -82,7 +83,14 @@ def counting_policy(seed: int = 0) -> Policy:
 
 
 def play(env: Counter | None = None, seeds: ResetSeeds | None = None) -> Play:
-    return Play("Counter", env or Counter(), FrameStack(), lambda action: action + 5, seeds or ResetSeeds(7))
+    return Play(
+        "Counter",
+        env or Counter(),
+        FrameStack(),
+        lambda action: action + 5,
+        lambda action: action - 5,
+        seeds or ResetSeeds(7),
+    )
 
 
 def test_a_rollout_is_the_steps_even_if_the_environment_reuses_its_arrays() -> None:
@@ -117,8 +125,8 @@ def test_without_a_policy_actions_are_the_environments_own_and_nothing_is_judged
     game = play()
     game.env.action_space.seed(0)
     rollout = game.rollout(None, 30)
-    assert np.unique(rollout.action).tolist() == [5, 6]
-    assert game.env.actions == rollout.action.tolist()
+    assert np.unique(rollout.action).tolist() == [0, 1]  # as a policy's
+    assert game.env.actions == (rollout.action + 5).tolist()
     assert not (rollout.logp.any() or rollout.value.any()) and rollout.memory.shape == (30, N, 0)
 
 
@@ -158,7 +166,10 @@ def test_a_state_of_another_number_of_environments_is_left_alone() -> None:
 
 @pytest.mark.parametrize("where", ["reset", "step"])
 def test_errors_of_the_environment_have_its_name(where: str) -> None:
-    with pytest.raises(EnvironmentFailedError, match=rf"'Counter' failed in {where}\(\) \(OSError: no emulator\)"):
+    with pytest.raises(
+        EnvironmentFailedError,
+        match=rf"'Counter' failed in {where}\(\) \(OSError: no emulator, at .*test_play.py:\d+\)",
+    ):
         play(Counter(where)).rollout(None, 3)
     with pytest.raises(ConfigError, match="size: 3"):  # a user's mistake stays one
         play(Counter(where, ConfigError("size", "3 is odd"))).rollout(None, 3)
@@ -168,7 +179,7 @@ def test_observations_that_are_not_as_the_space_says_are_refused() -> None:
     env = Counter()
     env.obs = np.zeros((N, 3), np.float32)[:, :1]
     env.reset = lambda **kwargs: (env.obs, {})  # type: ignore[method-assign]
-    with pytest.raises(ConfigError, match=r"env: 'Counter' returned .* \(2, 1\); by its space .* it is \(2, 2\)"):
+    with pytest.raises(ConfigError, match=r"env: Counter.reset\(\) .* shape \(2, 1\) .* shape \(2, 2\) of float32"):
         play(env).rollout(None, 3)
 
 

@@ -1,0 +1,141 @@
+"""What an environment hands over, held against what it promises: faults name class, file, what came and what was due.
+
+The fast way through is a comparison of types in the callers; what is in here runs for what is unusual.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rllib_rnd.errors import ConfigError
+
+_STEP = "(obs, reward, terminated, truncated, info), as gymnasium's environments return since 0.26"
+_RESET = "(obs, info), as gymnasium's environments return since 0.26"
+_NUMBER = "one number"
+
+
+def source(env: gym.Env | VectorEnv, method: str) -> str:
+    """``Class.method() (file.py:12)`` of the environment inside all wrappers, of a vector of copies the first."""
+    inner = getattr(env.unwrapped, "envs", [env])[0].unwrapped
+    name = f"{type(inner).__name__}.{method}()"
+    try:
+        function = inspect.unwrap(getattr(type(inner), method))
+        return f"{name} ({function.__code__.co_filename}:{function.__code__.co_firstlineno})"
+    except AttributeError:  # written in C
+        return name
+
+
+def read_step(result: object, env: gym.Env | VectorEnv) -> Sequence[Any]:
+    """The five values of ``step``.
+
+    Raises:
+        ConfigError: there are not five.
+    """
+    if isinstance(result, tuple | list) and len(result) == 5:
+        return result
+    raise ConfigError("env", f"{source(env, 'step')} returned {_count(result)}", _STEP)
+
+
+def read_reset(result: object, env: gym.Env | VectorEnv) -> Sequence[Any]:
+    """The two values of ``reset``.
+
+    Raises:
+        ConfigError: there are not two.
+    """
+    if isinstance(result, tuple | list) and len(result) == 2:
+        return result
+    raise ConfigError("env", f"{source(env, 'reset')} returned {_count(result)}", _RESET)
+
+
+def read_obs(
+    obs: object, shape: tuple[int, ...], dtype: np.dtype[Any], env: gym.Env | VectorEnv, method: str
+) -> np.ndarray:
+    """An observation as its space promises: of its shape exactly, its type cast where that loses no more than digits.
+
+    Floats become other floats and whole numbers floats or whole numbers of the same sign (numpy's "same_kind");
+    Python's own numbers and lists have no type, their values must survive.
+
+    Raises:
+        ConfigError: it is no array of that shape, or its numbers would become others.
+    """
+    promised = f"what its observation space promises, shape {shape} of {dtype}"
+    try:
+        found = np.asarray(obs)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("env", f"{source(env, method)} returned no array ({error})", promised) from error
+    if found.shape != shape or found.dtype.kind not in "biuf":
+        kind = type(obs).__name__ if found.dtype.kind not in "biuf" else f"shape {found.shape} of {found.dtype}"
+        raise ConfigError("env", f"{source(env, method)} returned an observation of {kind}", promised)
+    if found.dtype == dtype or np.can_cast(found.dtype, dtype, "same_kind"):
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is treated as such
+            return found.astype(dtype)
+    if not hasattr(obs, "dtype") and found.dtype.kind in "bi" and dtype.kind in "iu":
+        cast = found.astype(dtype)
+        if (cast == found).all():
+            return cast
+    low, high = (found.min(), found.max()) if found.size else ("nothing", "nothing")
+    raise ConfigError(
+        "env",
+        f"{source(env, method)} returned an observation of {found.dtype}, from {low} to {high}, whose numbers would "
+        f"become others in {dtype}",
+        f"{promised}: scale it and cast it, or change the space",
+    )
+
+
+def read_number(value: object, env: gym.Env | VectorEnv, name: str) -> float:
+    """A reward or a flag as one number; arrays that hold one number count as one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        return float(value)
+    array = value if isinstance(value, np.ndarray) else np.asarray(value) if hasattr(value, "__array__") else None
+    if array is not None and array.size == 1 and array.dtype.kind in "biuf":
+        return float(array.reshape(()))
+    what = f"an array of shape {array.shape}" if array is not None else repr(value)
+    raise ConfigError("env", f"{source(env, 'step')} returned {name} {what}", _NUMBER)
+
+
+def read_column(values: object, num_envs: int, env: VectorEnv, name: str) -> np.ndarray:
+    """Rewards or flags of a vector environment, ``[N]``.
+
+    Raises:
+        ConfigError: they are no ``N`` numbers.
+    """
+    array = np.asarray(values)
+    if array.shape == (num_envs,) and array.dtype.kind in "biuf":
+        return array
+    kind = f"shape {array.shape} of {array.dtype}"
+    raise ConfigError("env", f"{source(env, 'step')} returned {name} of {kind}", f"{num_envs} numbers, one each")
+
+
+def read_info(info: object, env: gym.Env | VectorEnv, method: str) -> dict[Any, Any]:
+    """The info.
+
+    Raises:
+        ConfigError: it is no dictionary.
+    """
+    if isinstance(info, dict):
+        return info
+    raise ConfigError("env", f"{source(env, method)} returned an info of {type(info).__name__}", "a dict")
+
+
+def _count(result: object) -> str:
+    if isinstance(result, tuple | list):
+        return f"{len(result)} values"
+    return f"one {type(result).__name__}"
+
+
+def batch_info(infos: Sequence[dict[Any, Any]], key: object) -> tuple[np.ndarray, np.ndarray]:
+    """What environments tell under a key as an array of any objects ``[N]``, and who tells it ``[N]`` bool."""
+    values = np.full(len(infos), None, dtype=object)
+    for i, info in enumerate(infos):
+        values[i] = info.get(key)
+    return values, np.array([key in info for info in infos])

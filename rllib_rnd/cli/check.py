@@ -16,6 +16,7 @@ from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.rollout import Rollout, shapes_of
 from rllib_rnd.tracking.metrics import curated, show
+from rllib_rnd.training.learners import note_without_warmup
 
 # What makes an iteration small, for the settings that an algorithm has.
 _TINY: dict[str, Any] = {
@@ -92,6 +93,9 @@ def _check_experiment(experiment: Experiment) -> None:
         print_parameters(learner_module.get())
         if isinstance(wanted, IntrinsicPPOConfig):  # RLlib's own algorithms collect episodes, not rollouts
             print_memory(wanted, module)
+            note = note_without_warmup(learner_module.get().rewards())
+            if note is not None and wanted.warmup_steps == 0:
+                say(note)
             if wanted.pretraining is not None:
                 algorithm.train()
         result = algorithm.train()

@@ -37,7 +37,7 @@ from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner
+from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
 
 
@@ -305,6 +305,8 @@ class IntrinsicPPO(PPO):
         """Random play in separate environments for the first statistics (Burda et al. 2018, section 2.4)."""
         steps = self.config.get_rollout_fragment_length()
         left = self.config.warmup_steps if self.config.intrinsic_reward_specs() else 0
+        if not left:
+            warn_without_warmup(self.learner_group)
         while left > 0:
             rollouts = self.runners.random_play(min(steps, left))
             foreach_learner(self.learner_group, "update_statistics", rollouts)

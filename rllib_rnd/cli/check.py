@@ -17,6 +17,7 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout, shapes_of
 from rllib_rnd.tracking.metrics import curated, show
+from rllib_rnd.training.learners import note_without_warmup
 
 # What makes an iteration small, for the settings that an algorithm has.
 _TINY: dict[str, Any] = {
@@ -95,6 +96,9 @@ def _check_experiment(experiment: Experiment) -> None:
         print_parameters(learner_module.get())
         if isinstance(wanted, IntrinsicPPOConfig):  # RLlib's own algorithms collect episodes, not rollouts
             print_memory(wanted, module)
+            note = note_without_warmup(learner_module.get().rewards())
+            if note is not None and wanted.warmup_steps == 0:
+                say(note)
             if wanted.pretraining is not None:
                 algorithm.train()
         with experiment.placing_errors():

@@ -12,6 +12,7 @@ from torch import Tensor
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.environment_rows import EnvironmentRows
+from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import Registry, option
 from rllib_rnd.plugin import LossTerms, Plugin, Spaces
 from rllib_rnd.rollout import Rollout
@@ -114,6 +115,11 @@ class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
             Per name the sum (with a graph, even over no sample) and the count (no graph); nothing by default.
         """
         return {}
+
+    @property
+    def needs_warmup(self) -> bool:
+        """Whether input is normalised by running moments per element, which mean nothing before any random play."""
+        return any(isinstance(part, RunningMoments) and part.mean.dim() > 0 for part in self.modules())
 
     def rewarded_frames(self, rollout: Rollout) -> Tensor:
         """Newest frames of the observations that steps are rewarded for (``reward_on``): ``[T * N, *frame_shape]``."""

@@ -48,6 +48,9 @@ class RNDOptions(DistillationOptions):
         "input: (x - mean) / std (RND); or scaled by the space's bounds, less the mean (michalnand) or as is",
     )
     activation: Literal["leaky_relu", "elu"] = option("leaky_relu", "of the encoders; michalnand: elu")
+    negative_slope: float = option(
+        0.01, "leaky_relu's slope below 0: torch's default; RND's own code: TensorFlow's, 0.2", low=0.0
+    )
     conv_layout: Literal["nature", "michalnand"] = option(
         "nature", "images: conv 8/4, 4/2, 3/1 unpadded (RND) or 8/4, 3/2, 3/1 padded (michalnand, at 96 x 96)"
     )
@@ -88,6 +91,11 @@ class RND(Distillation[RNDOptions]):
         self.target = self._make_network(extra_layers=0)
         self.target.requires_grad_(False).eval()
         self.predictor = self._make_network(extra_layers=2)
+
+    @property
+    def needs_warmup(self) -> bool:
+        """Unless frames are read as they are."""
+        return self.options.normalize_input != "none"
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
@@ -136,4 +144,8 @@ class RND(Distillation[RNDOptions]):
                 head_activation(),
                 orthogonal_init(nn.Linear(options.feature_dim, options.feature_dim)),
             ]
-        return nn.Sequential(*layers)
+        network = nn.Sequential(*layers)
+        for layer in network.modules():
+            if isinstance(layer, nn.LeakyReLU):
+                layer.negative_slope = options.negative_slope
+        return network

@@ -36,6 +36,7 @@ from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
+from rllib_rnd.training.learners import note_without_warmup
 from rllib_rnd.training.nonfinite import NonFiniteRewardError, NonFiniteUpdates
 from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_statistics
 from rllib_rnd.training.pretraining import Pretraining
@@ -136,6 +137,10 @@ class IntrinsicPPOLearner(TorchLearner):
         rollout = self.own_share(rollouts)
         with torch.no_grad():
             update_statistics(self.trained_module.rewards(), rollout)
+
+    def note_without_warmup(self) -> str | None:
+        """What is to be said if there is no random play for the statistics of the intrinsic rewards."""
+        return note_without_warmup(self.trained_module.rewards())
 
     def hold_out(self, rollouts: Rollouts) -> None:
         """Keeps a rollout of random play to measure pre-training on."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import ray
 from ray.rllib.core.learner.learner_group import LearnerGroup
+
+from rllib_rnd.intrinsic.base import IntrinsicReward
+
+logger = logging.getLogger(__name__)
 
 
 def foreach_learner(group: LearnerGroup, method: str, *args: object) -> list[Any]:
@@ -26,3 +32,22 @@ def foreach_learner(group: LearnerGroup, method: str, *args: object) -> list[Any
             raise value
         values.append(value)
     return values
+
+
+def note_without_warmup(rewards: Sequence[IntrinsicReward]) -> str | None:
+    """What is to be said where ``warmup_steps`` is 0 and these rewards want random play; None: they do not."""
+    names = [reward.name for reward in rewards if reward.needs_warmup]
+    if not names:
+        return None
+    return (
+        f"warmup_steps is 0, but {', '.join(names)} normalises its input by running statistics: the first rollout is "
+        "read as it is, and what it pays stays in the scale of the reward. Random play before training sets them, such "
+        "as warmup_steps: 6400 (RND)."
+    )
+
+
+def warn_without_warmup(group: LearnerGroup) -> None:
+    """Logs that note, if there is one."""
+    note = foreach_learner(group, "note_without_warmup")[0]
+    if note is not None:
+        logger.warning(note)

@@ -76,6 +76,16 @@ def test_what_remembers_states_knows_those_that_episodes_begin_with(name: str) -
     assert 0.0 <= often < 0.9 * never
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_who_reads_by_statistics_wants_random_play_first(name: str) -> None:
+    """Those whose networks see other inputs after statistics; what remembers states without any is told apart."""
+    reward, data = make(name), rollout(name)
+    cold = paid(copy.deepcopy(reward), data)
+    reward.update_statistics(rollout(name, seed=1))
+    assert reward.needs_warmup == (name != "count" and not torch.equal(paid(reward, data), cold))
+    assert make("count", hash="simhash").needs_warmup and not make("rnd", normalize_input="none").needs_warmup
+
+
 #: Rewards that are errors of predicting a network, with the part that holds both and its options; without any the
 #: reward itself is the error.
 ERRORS: dict[str, tuple[str, dict[str, Any]] | None] = {

@@ -67,6 +67,14 @@ def test_parameter_counts_of_michalnand_at_96_pixels() -> None:
     assert "ELU" in kinds and not kinds & {"LeakyReLU", "ReLU"}
 
 
+@pytest.mark.parametrize("space", [box(36, 36), box(5, dtype=np.float32)])
+def test_the_slope_of_leaky_relu_is_torchs_or_the_authors(space: gym.spaces.Box) -> None:
+    for options, slope in ((RNDOptions(), 0.01), (RNDOptions(negative_slope=0.2), 0.2)):
+        rnd = RND(Spaces(space, gym.spaces.Discrete(4)), options)
+        layers = [m for m in rnd.modules() if isinstance(m, torch.nn.LeakyReLU)]
+        assert layers and {layer.negative_slope for layer in layers} == {slope}
+
+
 @pytest.mark.parametrize(
     ("space", "frame_stack", "frame_shape"),
     [

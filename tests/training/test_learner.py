@@ -145,6 +145,22 @@ def test_one_bad_rollout_does_not_poison_what_follows(pair: tuple[IntrinsicPPOLe
         assert bool(torch.isfinite(value).all()), name
 
 
+def test_metrics_of_an_iteration_without_a_sample_are_the_last_ones(pair: tuple[IntrinsicPPOLearner, Rollout]) -> None:
+    learner, rollout = pair
+    first = numbers(learner.update_from_rollouts([rollout], STEPS))
+    rollout.is_first[1:] = True
+    second = numbers(learner.update_from_rollouts([rollout], STEPS))
+    assert set(first) == set(second) and np.isfinite(list(second.values())).all()
+    assert second["intrinsic_reward_mean"] == first["intrinsic_reward_mean"] > 0.0
+    assert second["advantage_samples"] == 0.0 < first["advantage_samples"]
+
+
+def numbers(result: Any) -> dict[str, float]:
+    """What a learner reports, by name, without RLlib's own counters."""
+    mine = {n: v for n, v in result["default_policy"].items() if not isinstance(v, dict) and not n.startswith("num_")}
+    return {name: float(value) for name, value in mine.items()}
+
+
 def test_standardize_takes_mean_and_deviation_of_the_samples_alone() -> None:
     values = torch.tensor([1.0, 100.0, 3.0, 5.0])
     out = standardize(values, torch.tensor([0, 2, 3]))[[0, 2, 3]]

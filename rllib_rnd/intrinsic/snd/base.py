@@ -67,9 +67,10 @@ class SND(IntrinsicReward[SNDOptionsT], abc.ABC):
 
     Pecháč, Chovanec, Farkaš 2023, "Self-supervised network distillation" (arXiv:2302.11563). A target encoder learns a
     representation of states by itself, a predictor with two more layers learns the target's output. The reward of
-    step t is ``reward_scale * mean_k (target_k(x) - predictor_k(x))^2``, x the newest frame of ``obs_t``: new states
-    are those that the predictor does not know yet, in features that tell states apart. Nothing of the distillation
-    reaches the target, and nothing of the self-supervision the predictor.
+    step t is ``reward_scale * mean_k (target_k(x) - predictor_k(x))^2``, x the newest frame of ``obs_{t+1}`` (with
+    ``reward_on: current``, as in the paper's code, of ``obs_t``): new states are those that the predictor does not know
+    yet, in features that tell states apart. Nothing of the distillation reaches the target, and nothing of the
+    self-supervision the predictor.
 
     Each minibatch trains on ``update_proportion`` of its samples, drawn without replacement. Losses that are statistics
     of a batch are those of a learner's own samples.

@@ -19,6 +19,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules import BACKBONES
+from rllib_rnd.plugin import Spaces
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
@@ -253,3 +254,41 @@ def test_what_is_not_scaled_for_want_of_bounds_is_told(
 ) -> None:
     build(observation)
     assert ("no bounds to scale them by" in caplog.text) == warns
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_random_play_writes_down_what_a_policy_would_have_said(action: str) -> None:
+    pair = build("float32", action)
+    played, space = pair.play.rollout(None, 6), pair.play.env.single_action_space
+    sent = [np.ravel(one) for one in pair.play.env.envs[0].unwrapped.taken]
+    back = pair.play.to_env(played.action[:, 0])
+    valid = played.valid[:, 0]
+    np.testing.assert_allclose(np.stack([np.ravel(a) for a in back[valid]]), np.stack(sent[: valid.sum()]), rtol=1e-5)
+    features = Spaces(pair.module.observation_space, space).action_features(torch.as_tensor(played.action[:, 0]))
+    assert float(features.abs().max()) <= 1.0 + 1e-5
+
+
+def test_rllibs_episodes_draw_from_the_same_distribution() -> None:
+    module = build("float32", "choices").module
+    inputs = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    theirs = module.get_exploration_action_dist_cls().from_logits(inputs)
+    action, logp = module.distribution.sample(inputs, torch.Generator().manual_seed(1))
+    torch.testing.assert_close(theirs.logp(action), logp)
+    torch.testing.assert_close(theirs.entropy(), module.distribution.logp_and_entropy(inputs, action)[1])
+    assert torch.equal(theirs.to_deterministic().sample(), module.distribution.mode(inputs))
+    assert module.get_inference_action_dist_cls().from_logits(inputs).sample().shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("normalize", "clip", "expected"), [(True, True, [1.0, 1.0]), (False, True, [0.5, 1.0]), (False, False, [0.5, 3.5])]
+)
+def test_rewards_know_how_actions_reach_the_environment(normalize: bool, clip: bool, expected: list[float]) -> None:
+    config = small_config("IntrinsicPPO", intrinsic_reward={"type": "icm"})
+    config.environment(normalize_actions=normalize, clip_actions=clip)
+    space = spaces.Box(np.array([-2.0, -4.0], np.float32), np.array([2.0, 4.0], np.float32))
+    module = IntrinsicPPOModule(
+        observation_space=box(0, 1, "float32"), action_space=space, model_config=config.model_config
+    )
+    (reward,) = module.rewards()
+    found = reward.spaces.action_features(torch.tensor([[1.0, 14.0]]))
+    torch.testing.assert_close(found, torch.tensor([expected]))

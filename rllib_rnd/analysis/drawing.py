@@ -7,7 +7,7 @@ pixels, so that a video looks the same at every height.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -276,9 +276,9 @@ class Plot:
 
 
 def draw_probabilities(
-    canvas: np.ndarray, pen: Pen, box: Box, names: Sequence[str], probabilities: np.ndarray, chosen: int | None
+    canvas: np.ndarray, pen: Pen, box: Box, names: Sequence[str], probabilities: np.ndarray, chosen: Collection[int]
 ) -> None:
-    """One bar per row from 0 to 1; the chosen one in full colour.
+    """One bar per row from 0 to 1; the chosen ones in full colour.
 
     Args:
         canvas: what to draw on.
@@ -286,21 +286,21 @@ def draw_probabilities(
         box: where; its height is shared between the rows.
         names: of the rows.
         probabilities: ``[len(names)]``.
-        chosen: index of the row, or None.
+        chosen: indices of the rows that were.
     """
     row = box.height / len(names)
     label = min(pen.px(110), max(pen.width(name) for name in names) + pen.px(8))
     number = pen.px(40)
     length = box.width - label - number
     for i, name in enumerate(names):
-        y, colour = box.y + round(i * row), TEXT if i == chosen else DIM
+        y, colour = box.y + round(i * row), TEXT if i in chosen else DIM
         size = min(1.0, row / pen.px(13))
         text_y = y + round((row - pen.px(ROW)) / 2)
         pen.write(canvas, name, box.x, text_y, colour, room=label - pen.px(4), size=size)
         bar = Box(box.x + label, y + pen.px(1), length, max(1, round(row) - 2 * pen.px(1)))
         fill(canvas, bar, PANEL)
         filled = bar._replace(width=round(length * float(probabilities[i])))
-        fill(canvas, filled, LINES[0] if i == chosen else GRID)
+        fill(canvas, filled, LINES[0] if i in chosen else GRID)
         pen.write(canvas, f"{probabilities[i]:.3f}", box.x + box.width, text_y, colour, align=1.0, size=size)
 
 

@@ -200,15 +200,26 @@ def _policy(
     inputs, taken = np.stack(tape.dist_inputs), np.append(tape.valid, False)
     actions = np.stack([*tape.action, np.zeros_like(tape.action[0])])
     if isinstance(env.action_space, gym.spaces.Discrete):
-        exponents = np.exp(inputs - inputs.max(axis=1, keepdims=True))
         names = action_names(env)
         texts = [names[int(a)] if there else "-" for a, there in zip(actions, taken, strict=True)]
-        probabilities = exponents / exponents.sum(axis=1, keepdims=True)
-        return DiscretePolicy(names, probabilities, np.where(taken, actions, -1)), texts
+        return DiscretePolicy(names, _softmax(inputs), np.where(taken, actions, -1)), texts
+    if isinstance(env.action_space, gym.spaces.MultiDiscrete):
+        sent, sizes, start = to_environment(actions), env.action_space.nvec, env.action_space.start
+        names = [f"{i}: {start[i] + k}" for i, size in enumerate(sizes) for k in range(size)]
+        first = np.cumsum([0, *sizes[:-1]])  # of each choice, among the names
+        probabilities = np.concatenate([_softmax(part) for part in np.split(inputs, first[1:], axis=1)], axis=1)
+        texts = [" ".join(map(str, a)) if there else "-" for a, there in zip(sent, taken, strict=True)]
+        return DiscretePolicy(names, probabilities, np.where(taken[:, None], first + actions, -1)), texts
     mean, log_std = np.split(inputs, 2, axis=1)
     sent = to_environment(actions)
     texts = [" ".join(f"{x:.2f}" for x in a) if there else "-" for a, there in zip(sent, taken, strict=True)]
     return ContinuousPolicy(mean, np.exp(log_std), np.where(taken[:, None], actions, np.nan)), texts
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """``[T, A]``, over the last axis."""
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 def _intrinsic_panels(values: np.ndarray, raw: np.ndarray, normalized: np.ndarray, names: Sequence[str]) -> list[Panel]:

@@ -50,9 +50,9 @@ class DiscretePolicy:
     """What the policy made of every observation, for discrete actions.
 
     Attributes:
-        names: of the A actions.
+        names: of the A actions; of several choices side by side.
         probabilities: ``[T, A]``.
-        chosen: ``[T]`` indices; -1 where nothing was chosen.
+        chosen: ``[T]`` indices, or ``[T, C]`` of several choices; -1 where nothing was chosen.
     """
 
     names: Sequence[str]
@@ -254,13 +254,12 @@ class Painter:
             taken = None if np.isnan(action).any() else action
             draw_gaussians(canvas, self.pen, box, policy.mean[t, shown], policy.std[t, shown], taken, policy.limit)
             return
-        probabilities, chosen, names = policy.probabilities[t], int(policy.chosen[t]), list(policy.names)
+        probabilities, chosen, names = policy.probabilities[t], np.atleast_1d(policy.chosen[t]), list(policy.names)
         order = np.arange(len(names))
         if len(names) > _MOST_BARS:
             order = np.argsort(-probabilities, kind="stable")[:_MOST_BARS]
-        places = np.flatnonzero(order == chosen)
-        place = int(places[0]) if places.size else None
-        draw_probabilities(canvas, self.pen, box, [names[i] for i in order], probabilities[order], place)
+        places = np.flatnonzero(np.isin(order, chosen)).tolist()
+        draw_probabilities(canvas, self.pen, box, [names[i] for i in order], probabilities[order], places)
 
     def _draw_steps(self, canvas: np.ndarray, recording: Recording, plot: Plot, t: int) -> None:
         """The steps at the two ends of the plots."""

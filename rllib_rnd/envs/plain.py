@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple, SupportsFloat, TypeVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,8 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
 from rllib_rnd.errors import ConfigError
+
+ResultT = TypeVar("ResultT")
 
 #: Types that observations are left in. Torch computes with no other whole numbers everywhere, and networks in float32.
 PLAIN_DTYPES = tuple(map(np.dtype, (np.uint8, np.int8, np.int16, np.int32, np.int64, np.float32)))
@@ -179,8 +181,8 @@ class PlainEnv(gym.Wrapper):
         Raises:
             ConfigError: its observation is not of its space.
         """
-        obs, info = self.env.reset(seed=seed, options=options)
-        return self._plain(obs), info
+        result = self.env.reset(seed=seed, options=options)
+        return self._first_plain(result, 2)
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
         """The environment's step.
@@ -189,8 +191,15 @@ class PlainEnv(gym.Wrapper):
             ConfigError: as `reset`.
         """
         sent = action if self._actions is None else self._actions.convert(action)
-        obs, reward, terminated, truncated, info = self.env.step(sent)
-        return self._plain(obs), reward, terminated, truncated, info
+        result = self.env.step(sent)
+        return self._first_plain(result, 5)
+
+    def _first_plain(self, result: ResultT, length: int) -> ResultT:
+        """What the environment returned, the observation in it plain; untouched if it has not the ``length`` promised,
+        which is for whoever called to judge."""
+        if not isinstance(result, tuple) or len(result) != length:
+            return result
+        return cast("ResultT", (self._plain(result[0]), *result[1:]))
 
     def _plain(self, obs: np.ndarray) -> np.ndarray:
         if self._unchecked:

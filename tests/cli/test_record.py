@@ -295,3 +295,33 @@ def test_continuous_actions_and_no_intrinsic_reward(tmp_path: Path, monkeypatch:
     sent = np.array([text.split() for text in recording.facts["action"][:-1]], dtype=float)
     np.testing.assert_allclose(sent, np.clip(np.stack(tape.action), -1, 1), atol=0.006)
     assert player.fps == 20
+
+
+class Pairs(gym.Env):
+    """Three steps of two choices that do not begin at 0, of which it refuses all others."""
+
+    observation_space = gym.spaces.Discrete(4)
+    action_space = gym.spaces.MultiDiscrete([2, 3], start=[5, -1])
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        return 0, {}
+
+    def step(self, action: np.ndarray) -> tuple[int, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.t += 1
+        return self.t, 1.0, self.t == 3, False, {}
+
+
+def test_several_choices_stand_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config("IntrinsicPPO", env="tests.cli.test_record:Pairs", intrinsic_reward={"type": "icm"})
+    _, tape, recording = play_one(train(config, tmp_path / "c"), monkeypatch)
+    policy = recording.policy
+    assert isinstance(policy, DiscretePolicy) and policy.names == ["0: 5", "0: 6", "1: -1", "1: 0", "1: 1"]
+    np.testing.assert_allclose(policy.probabilities[:, :2].sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(policy.probabilities[:, 2:].sum(1), 1.0, rtol=1e-5)
+    taken = np.stack(tape.action)
+    assert policy.chosen.tolist() == [*[[first, 2 + second] for first, second in taken], [-1, -1]]
+    sent = [[int(part) for part in text.split()] for text in recording.facts["action"][:-1]]
+    assert sent == [[first + 5, second - 1] for first, second in taken] and recording.facts["action"][-1] == "-"

@@ -190,3 +190,11 @@ def test_gymnasiums_tables_are_one_hot() -> None:
     obs, _ = env.reset(seed=0)
     assert obs.tolist() == [[1, *[0] * 15]] * 3 and obs.dtype == np.uint8
     assert make_vector_env("Blackjack-v1", 1).single_observation_space.shape == (32 + 11 + 2,)
+
+
+def test_results_of_another_length_are_left_to_the_caller() -> None:
+    """Environments of the old interface are refused with what is new in it, converted or not."""
+    inner: Any = Echo(spaces.Discrete(4), spaces.Discrete(2))
+    inner.reset, inner.step = lambda **_: 3, lambda _: (3, 0.0, False, {})
+    env: Any = plain_env(inner)
+    assert env.reset() == 3 and env.step(0) == (3, 0.0, False, {})

@@ -192,7 +192,7 @@ def _already_done(job: Job, options: TrainOptions) -> bool:
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
     experiment = job.experiment
     sweep = not experiment.single
-    stopper = RunStopper(experiment.stop, interrupt, sweep)
+    stopper = RunStopper(experiment.stop, interrupt, sweep, experiment.promised)
     display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet)
     mlflow = _mlflow(job, options, interrupt)
     callbacks = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
@@ -225,7 +225,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         stop=experiment.stop,
     )
     summary.print_report(report, results, crash)
-    failed = crash is not None or results is None or results.num_errors > 0
+    if stopper.problem:
+        say(f"rllib: {experiment.name}.{stopper.problem}")
+    failed = crash is not None or results is None or results.num_errors > 0 or bool(stopper.problem)
     return RUN_ERROR if failed else 0
 
 

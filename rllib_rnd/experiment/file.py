@@ -16,7 +16,6 @@ dict in the same schema whose ``config`` may be an ``AlgorithmConfig``.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,10 +27,12 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.errors import ConfigError, KeyPath, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
+from rllib_rnd.experiment.metric_names import MetricNames, metric_names, read_stop, with_full_metric
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
     SCHEDULERS,
     SEARCHES,
+    AshaOptions,
     OptunaOptions,
     SearchSpace,
     SectionOptions,
@@ -41,7 +42,7 @@ from rllib_rnd.experiment.search import (
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
 from rllib_rnd.options import Limits, check_value, import_path, option, parse_options
 from rllib_rnd.settings import ALIASES, PUBLIC_NAMES, attribute_name
-from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
+from rllib_rnd.tracking.metrics import is_known
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Experiment:
         base: the configuration object of a Python file, or None.
         space: what ``config`` sets, with sampling expressions.
         stop: {result path: value at which a trial ends}; the first that is reached counts.
+        promised: those of ``stop`` that only a user's code can report, and that are not declared as ``metrics``.
         places: where its values were written.
         num_samples: draws per grid point.
         checkpoint, tune, search, scheduler: the sections of the same names.
@@ -87,6 +89,7 @@ class Experiment:
     space: SearchSpace
     stop: dict[str, float]
     places: Places
+    promised: tuple[str, ...] = ()
     num_samples: int = 1
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     tune: TuneOptions = field(default_factory=TuneOptions)
@@ -155,6 +158,7 @@ TOP_LEVEL_KEYS = (
     "search",
     "scheduler",
     "max_failures",
+    "metrics",
 )
 
 
@@ -201,8 +205,10 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
     check_config(space, default, (*top, "config"), places)
     if space.sample.get("env", getattr(base, "env", None)) is None:
         raise places.error(top, "env is missing; name an environment (`rllib list environments`)")
-    search, scheduler = _read_sections(block, space, top, places)
+    names = metric_names(block, space, default, top, places)
+    search, scheduler = _read_sections(block, space, top, places, names)
     validate_trials(algorithm_class, base, space, (*top, "config"), places)
+    stop = read_stop(block.get("stop"), top, places, overrides.stop, names)
     with places.at(*top):
         return Experiment(
             name=name,
@@ -210,7 +216,8 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
             algorithm_class=algorithm_class,
             base=base,
             space=space,
-            stop=_read_stop(block.get("stop"), top, places, overrides, closed=source.suffix != ".py"),
+            stop=stop,
+            promised=tuple(path for path in stop if not is_known(path, names.own) and path not in names.declared),
             num_samples=check_value(block.get("num_samples", 1), int, "num_samples", Limits(low=1)),
             checkpoint=parse_options(CheckpointOptions, block.get("checkpoint_config"), "checkpoint_config"),
             tune=parse_options(TuneOptions, block.get("tune_config"), "tune_config"),
@@ -222,13 +229,16 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
 
 
 def _read_sections(
-    block: Mapping[str, Any], space: SearchSpace, top: KeyPath, places: Places
+    block: Mapping[str, Any], space: SearchSpace, top: KeyPath, places: Places, names: MetricNames
 ) -> tuple[SectionOptions | None, SectionOptions | None]:
     """The options of ``search`` and ``scheduler``."""
     with places.at(*top, "search"):
-        search = _with_full_metric(read_section(block.get("search"), SEARCHES))
+        search = with_full_metric(read_section(block.get("search"), SEARCHES), names)
     with places.at(*top, "scheduler"):
-        scheduler = _with_full_metric(read_section(block.get("scheduler"), SCHEDULERS))
+        scheduler = with_full_metric(read_section(block.get("scheduler"), SCHEDULERS), names)
+        if isinstance(scheduler, AshaOptions) and scheduler.max_t < scheduler.grace_period:
+            problem = f"{scheduler.max_t} is less than grace_period {scheduler.grace_period}: no trial would be stopped"
+            raise ConfigError("max_t", problem, f"{scheduler.grace_period} or more")
     if isinstance(search, OptunaOptions) and space.grids > 1:
         raise places.error((*top, "search"), "optuna does not take grid_search; use {tune: choice, args: [...]}")
     return search, scheduler
@@ -326,42 +336,3 @@ def _put(target: Any, parts: KeyPath, value: object, place: Places) -> None:
         elif not in_list and target.get(part) is None:
             target[part] = {}
         target = target[part]
-
-
-def _read_stop(stop: object, top: KeyPath, places: Places, overrides: Overrides, closed: bool) -> dict[str, float]:
-    path = (*top, "stop")
-    if stop is not None and not isinstance(stop, Mapping):
-        raise places.error(path, f"{stop!r} is not a mapping of metric to value")
-    merged = {str(key): value for key, value in (stop or {}).items()}
-    for text in overrides.stop:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise ExperimentError(f"--stop {text}", "", "expected key=value")
-        for same in [known for known in merged if full_path(known) == full_path(key)]:
-            del merged[same]
-        with Places(f"--stop {text}").at():
-            merged[key] = parse_scalar(value)
-        places.set((*path, key), f"--stop {text}")
-    result: dict[str, float] = {}
-    for key, value in merged.items():
-        if closed and not is_known(key):
-            error = unknown_name_error("metric", key, known_stop_keys())
-            raise places.error((*path, key), error.problem, error.allowed, error.nearest)
-        try:
-            result[full_path(key)] = check_value(value, float)
-        except ConfigError as error:  # whose path cannot be looked up: names of metrics hold dots
-            raise places.error((*path, key), error.problem, error.allowed) from error
-    return result
-
-
-def _with_full_metric(options: SectionOptions | None) -> SectionOptions | None:
-    """Resolves short metric names in a search or scheduler section and checks that the metric exists."""
-    changes: dict[str, Any] = {}
-    for name in ("metric", "time_attr"):
-        value = getattr(options, name, None)
-        if value is None:
-            continue
-        if not is_known(value):
-            raise unknown_name_error("metric", value, known_stop_keys(), name)
-        changes[name] = full_path(value)
-    return dataclasses.replace(options, **changes) if options is not None and changes else options

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rllib_rnd.tracking.metrics import duration, plugin_metrics, read, short_name, show, time_split
+from rllib_rnd.tracking.metrics import duration, plugin_metrics, read, short_name, show, time_split, user_metrics
 from rllib_rnd.tracking.stopping import Progress, progress
 
 # (label, short metric name) in the order shown; a metric that the run does not have is left out. What plug-ins report
@@ -200,7 +200,8 @@ class RunDisplay(Callback):
         speed = Text(self.speed_text(view.result))
         grid = Table.grid(padding=(0, 3))
         cells = [(label, name, read(view.result, name)) for label, name in _SHOWN]
-        cells += [(name.replace("_", " "), name, value) for name, value in plugin_metrics(view.result).items()]
+        more = plugin_metrics(view.result) | user_metrics(view.result)
+        cells += [(name.replace("_", " "), name, value) for name, value in more.items()]
         texts = [f"{label} [bold]{show(name, value)}[/bold]" for label, name, value in cells if value is not None]
         for start in range(0, len(texts), 4):
             grid.add_row(*texts[start : start + 4])
@@ -258,4 +259,5 @@ class RunDisplay(Callback):
             value = read(view.result, name)
             if value is not None:
                 parts.append(f"{label} {show(name, value)}")
+        parts += [f"{name.replace('_', ' ')} {show(name, value)}" for name, value in user_metrics(view.result).items()]
         return " | ".join(parts)

@@ -16,11 +16,15 @@ from rllib_rnd.options import Limits, check_value
 from rllib_rnd.tracking.metrics import BY_NAME, STEADY_PATHS, full_path, is_known, known_stop_keys, short_name
 
 _OWN_MODULES = ("rllib_rnd.algorithm", "rllib_rnd.presets")
-# Setting without which metrics are not reported -> how their paths begin, and what to say.
-_REPORTED_WITH = {
-    "evaluation_interval": ("evaluation/", "evaluation_interval is null"),
-    "intrinsic_reward": ("learners/default_policy/intrinsic_", "there is no intrinsic_reward"),
-    "pretraining": ("learners/default_policy/pretraining_", "there is no pretraining"),
+# Setting without which metrics are not reported -> how their paths begin, and what to say. The value loss of no
+# intrinsic streams is reported, as 0.
+REPORTED_WITH: dict[str, tuple[tuple[str, ...], str]] = {
+    "evaluation_interval": (("evaluation/",), "evaluation_interval is null"),
+    "intrinsic_reward": (
+        ("learners/default_policy/intrinsic_", "learners/default_policy/explained_variance_intrinsic"),
+        "there is no intrinsic_reward",
+    ),
+    "pretraining": (("learners/default_policy/pretraining_",), "there is no pretraining"),
 }
 
 
@@ -30,9 +34,9 @@ class MetricNames:
 
     Attributes:
         own: the algorithm is one of this package's, whose results are known.
-        open: the user's code may report more, or RLlib's own algorithm does.
+        open: code of the user's, a callback or an algorithm, may report more.
         declared: what ``metrics`` says that the user's code reports.
-        absent: metrics of the table that this configuration does not report, and why.
+        absent: how paths begin that this configuration does not report, and why.
     """
 
     own: bool
@@ -72,15 +76,17 @@ def metric_names(
     """
     with places.at(*top):
         declared = check_value(block.get("metrics", []), list[str], "metrics")
-    own, varied = type(default).__module__ in _OWN_MODULES, {where[0] for where, _ in space.alternatives}
+    module, varied = type(default).__module__, {where[0] for where, _ in space.alternatives}
     values = {**vars(default), **space.sample}
     callbacks = [name for name in values if name.startswith("callbacks_")]
     plain = vars(AlgorithmConfig())
-    open_ = not own or any(values[name] != plain.get(name) for name in callbacks)
-    absent = {}
-    for setting, (start, reason) in _REPORTED_WITH.items():
+    own = module in _OWN_MODULES
+    open_ = not own and not module.startswith("ray.rllib.")
+    open_ |= any(values[name] != plain.get(name) for name in callbacks)
+    absent: dict[str, str] = {}
+    for setting, (starts, reason) in REPORTED_WITH.items():
         if own and setting not in varied and not values[setting]:
-            absent[start] = reason
+            absent |= dict.fromkeys(starts, reason)
     return MetricNames(own, open_, tuple(declared), absent)
 
 

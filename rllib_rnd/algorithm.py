@@ -172,8 +172,9 @@ class IntrinsicPPOConfig(PPOConfig):
         Raises:
             ConfigError: an unknown name; the nearest one is named.
         """
-        check_names(config_dict, self)
-        super().update_from_dict({attribute_name(name): value for name, value in config_dict.items()})
+        given = dict(config_dict.items())  # of a mapping, or of a configuration object
+        check_names(given, self)
+        super().update_from_dict({attribute_name(name): value for name, value in given.items()})
         return self
 
     @override(AlgorithmConfig)

@@ -130,6 +130,7 @@ def test_tunes_way_of_handing_a_configuration_over_is_no_mistake() -> None:
     config = rnd().update_from_dict(small_config().to_dict() | {"__trial_info__": object(), "__stdout_file__": None})
     config.validate()
     assert config.num_envs_per_env_runner == 4
+    assert rnd().update_from_dict(config).num_envs_per_env_runner == 4
 
 
 def test_what_acts_only_beside_another_setting_is_refused_alone() -> None:

@@ -261,7 +261,7 @@ def _already_done(job: Job) -> bool:
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
     experiment = job.experiment
     sweep = not experiment.single
-    stopper = RunStopper(experiment.stop, interrupt, sweep)
+    stopper = RunStopper(experiment.stop, interrupt, sweep, experiment.promised)
     display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
@@ -306,7 +306,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         score=score or "",
     )
     summary.print_report(report, results, crash)
-    failed = crash is not None or results is None or results.num_errors > 0
+    if stopper.problem:
+        say(f"rllib: {experiment.name}.{stopper.problem}")
+    failed = crash is not None or results is None or results.num_errors > 0 or bool(stopper.problem)
     return RUN_ERROR if failed else 0
 
 

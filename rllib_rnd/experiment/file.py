@@ -28,22 +28,26 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rllib_rnd.errors import ConfigError, KeyPath, at, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.callbacks import import_callbacks
 from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
+from rllib_rnd.experiment.metric_names import MetricNames, metric_names, read_stop, with_full_metrics
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
     SCHEDULERS,
     SEARCHES,
+    AshaOptions,
     OptunaOptions,
     SearchSpace,
     SectionOptions,
     read_section,
     read_space,
-    with_full_names,
 )
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
 from rllib_rnd.options import Limits, check_value, option, parse_options
 from rllib_rnd.own_code import import_path, is_import_path
 from rllib_rnd.settings import ALIASES, PUBLIC_NAMES, attribute_name
-from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
+from rllib_rnd.tracking.metrics import is_known
+
+# Options of `search` and `scheduler` that name a metric.
+_METRICS = ("metric", "time_attr")
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Experiment:
         base: the configuration object of a Python file, or None.
         space: what ``config`` sets, with sampling expressions.
         stop: {result path: value at which a trial ends}; the first that is reached counts.
+        promised: those of ``stop`` that only a user's code can report, and that are not declared as ``metrics``.
         places: where its values were written.
         num_samples: draws per grid point.
         checkpoint, tune, search, scheduler: the sections of the same names.
@@ -89,6 +94,7 @@ class Experiment:
     space: SearchSpace
     stop: dict[str, float]
     places: Places
+    promised: tuple[str, ...] = ()
     num_samples: int = 1
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
     tune: TuneOptions = field(default_factory=TuneOptions)
@@ -167,6 +173,7 @@ TOP_LEVEL_KEYS = (
     "search",
     "scheduler",
     "max_failures",
+    "metrics",
 )
 
 
@@ -215,9 +222,11 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
     check_config(space, default, (*top, "config"), places)
     if space.sample.get("env", getattr(base, "env", None)) is None:
         raise places.error(top, "env is missing; name an environment (`rllib list environments`)")
-    search, scheduler = _read_sections(block, space, top, places)
+    names = metric_names(block, space, default, top, places)
+    search, scheduler = _read_sections(block, space, top, places, names)
     num_samples = _read_num_samples(block, space, top, places)
     validate_trials(algorithm_class, base, space, (*top, "config"), places)
+    stop = read_stop(block.get("stop"), top, places, overrides.stop, names)
     with places.at(*top):
         return Experiment(
             name=name,
@@ -225,9 +234,10 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
             algorithm_class=algorithm_class,
             base=base,
             space=space,
-            stop=_read_stop(block.get("stop"), top, places, overrides, closed=source.suffix != ".py"),
+            stop=stop,
+            promised=tuple(path for path in stop if not is_known(path, names.own) and path not in names.declared),
             num_samples=num_samples,
-            checkpoint=_read_checkpoint(block.get("checkpoint_config")),
+            checkpoint=_read_checkpoint(block.get("checkpoint_config"), names),
             tune=parse_options(TuneOptions, block.get("tune_config"), "tune_config"),
             search=search,
             scheduler=scheduler,
@@ -237,13 +247,18 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
 
 
 def _read_sections(
-    block: Mapping[str, Any], space: SearchSpace, top: KeyPath, places: Places
+    block: Mapping[str, Any], space: SearchSpace, top: KeyPath, places: Places, names: MetricNames
 ) -> tuple[SectionOptions | None, SectionOptions | None]:
     """The options of ``search`` and ``scheduler``."""
     with places.at(*top, "search"):
-        search = _with_full_metric(read_section(block.get("search"), SEARCHES))
+        search = read_section(block.get("search"), SEARCHES)
+        search = search and with_full_metrics(search, names, _METRICS)
     with places.at(*top, "scheduler"):
-        scheduler = _with_full_metric(read_section(block.get("scheduler"), SCHEDULERS))
+        scheduler = read_section(block.get("scheduler"), SCHEDULERS)
+        scheduler = scheduler and with_full_metrics(scheduler, names, _METRICS)
+        if isinstance(scheduler, AshaOptions) and scheduler.max_t < scheduler.grace_period:
+            problem = f"{scheduler.max_t} is less than grace_period {scheduler.grace_period}: no trial would be stopped"
+            raise ConfigError("max_t", problem, f"{scheduler.grace_period} or more")
     if isinstance(search, OptunaOptions) and space.grids > 1:
         problem = "optuna does not take grid_search, nor --seeds; use {tune: choice, args: [...]}"
         raise places.error((*top, "search"), problem)
@@ -264,11 +279,11 @@ def _read_num_samples(block: Mapping[str, Any], space: SearchSpace, top: KeyPath
     return count
 
 
-def _read_checkpoint(section: Mapping[str, Any] | None) -> CheckpointOptions:
+def _read_checkpoint(section: Mapping[str, Any] | None, names: MetricNames) -> CheckpointOptions:
     """The options of ``checkpoint_config``, with the full name of the metric."""
     options = parse_options(CheckpointOptions, section, "checkpoint_config")
     with at("checkpoint_config"):
-        return with_full_names(options, ("checkpoint_score_attribute",))
+        return with_full_metrics(options, names, ("checkpoint_score_attribute",))
 
 
 def resolve_algorithm(run: object) -> type[Algorithm]:
@@ -366,33 +381,3 @@ def _put(target: Any, parts: KeyPath, value: object, place: Places) -> None:
         elif not in_list and target.get(part) is None:
             target[part] = {}
         target = target[part]
-
-
-def _read_stop(stop: object, top: KeyPath, places: Places, overrides: Overrides, closed: bool) -> dict[str, float]:
-    path = (*top, "stop")
-    if stop is not None and not isinstance(stop, Mapping):
-        raise places.error(path, f"{stop!r} is not a mapping of metric to value")
-    merged = {str(key): value for key, value in (stop or {}).items()}
-    for text in overrides.stop:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise ExperimentError(f"--stop {text}", "", "expected key=value")
-        for same in [known for known in merged if full_path(known) == full_path(key)]:
-            del merged[same]
-        with Places(f"--stop {text}").at():
-            merged[key] = parse_scalar(value)
-        places.set((*path, key), f"--stop {text}")
-    result: dict[str, float] = {}
-    for key, value in merged.items():
-        if closed and not is_known(key):
-            error = unknown_name_error("metric", key, known_stop_keys())
-            raise places.error((*path, key), error.problem, error.allowed, error.nearest)
-        try:
-            result[full_path(key)] = check_value(value, float)
-        except ConfigError as error:  # whose path cannot be looked up: names of metrics hold dots
-            raise places.error((*path, key), error.problem, error.allowed) from error
-    return result
-
-
-def _with_full_metric(options: SectionOptions | None) -> SectionOptions | None:
-    return options if options is None else with_full_names(options, ("metric", "time_attr"))

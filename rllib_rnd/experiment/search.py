@@ -8,19 +8,15 @@ Two expressions may stand wherever ``config`` takes a value, at any depth::
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from ray.tune.search.sample import Domain
 
 from rllib_rnd.errors import ConfigError, KeyPath, unknown_name_error
 from rllib_rnd.experiment.yaml_file import Places, walk
 from rllib_rnd.options import option, parse_options
-from rllib_rnd.tracking.metrics import full_path, is_known, known_stop_keys
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -258,20 +254,3 @@ def read_section(
     if isinstance(options, AshaOptions) and options.grace_period > options.max_t:
         raise ConfigError("grace_period", f"{options.grace_period} is above max_t", f"1 to {options.max_t}")
     return options
-
-
-def with_full_names(options: T, fields: Sequence[str]) -> T:
-    """Resolves the short names of metrics in some options and checks that the metrics exist.
-
-    Raises:
-        ConfigError: an unknown metric, at the option's name.
-    """
-    changes: dict[str, Any] = {}
-    for name in fields:
-        value = getattr(options, name, None)
-        if value is None:
-            continue
-        if not is_known(value):
-            raise unknown_name_error("metric", value, known_stop_keys(), name)
-        changes[name] = full_path(value)
-    return dataclasses.replace(options, **changes)  # type: ignore[type-var]

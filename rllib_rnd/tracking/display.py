@@ -18,7 +18,16 @@ from rich.table import Table
 from rich.text import Text
 
 from rllib_rnd.tracking.layout import Part, fit_columns, fit_grid, fit_line, shorten
-from rllib_rnd.tracking.metrics import duration, lookup, plugin_metrics, read, short_name, show, time_split
+from rllib_rnd.tracking.metrics import (
+    duration,
+    lookup,
+    plugin_metrics,
+    read,
+    short_name,
+    show,
+    time_split,
+    user_metrics,
+)
 from rllib_rnd.tracking.stopping import Progress, progress
 from rllib_rnd.tracking.trial_view import TrialView, remaining_seconds, time_left
 
@@ -256,7 +265,8 @@ class RunDisplay(Callback):
     @staticmethod
     def _cells(view: TrialView) -> list[Part]:
         cells = [(label, name, rank, read(view.result, name)) for label, name, rank in _SHOWN]
-        cells += [(n.replace("_", " "), n, _PLUGIN_RANK, value) for n, value in plugin_metrics(view.result).items()]
+        more = plugin_metrics(view.result) | user_metrics(view.result)
+        cells += [(name.replace("_", " "), name, _PLUGIN_RANK, value) for name, value in more.items()]
         parts = [Part(rank, f"{label} {show(name, value)}") for label, name, rank, value in cells if value is not None]
         if read(view.result, "return_mean") is None:
             parts.insert(0, Part(1, "return mean - (no episode has ended)"))
@@ -337,4 +347,5 @@ class RunDisplay(Callback):
             value = read(view.result, name)
             if value is not None:
                 parts.append(f"{label} {show(name, value)}")
+        parts += [f"{name.replace('_', ' ')} {show(name, value)}" for name, value in user_metrics(view.result).items()]
         return " | ".join(parts)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 _LEARNER = "learners/default_policy/"
 _RUNNERS = "env_runners/"
@@ -110,11 +112,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("entropy", (_LEARNER + "entropy",), "policy entropy, nats"),
     Metric("approx_kl", (_LEARNER + "approx_kl", _LEARNER + "mean_kl_loss"), "approximate KL of the update"),
     Metric("clip_fraction", (_LEARNER + "clip_fraction",), "share of samples whose ratio was clipped"),
-    Metric(
-        "grad_norm",
-        (_LEARNER + "grad_norm", _LEARNER + "gradients_default_optimizer_global_norm"),
-        "gradient norm",
-    ),
+    Metric("grad_norm", (_LEARNER + "grad_norm",), "gradient norm"),
     Metric(
         "learning_rate",
         (_LEARNER + "learning_rate", _LEARNER + "default_optimizer_learning_rate"),
@@ -136,7 +134,6 @@ BY_NAME: dict[str, Metric] = {m.name: m for m in METRICS}
 
 # Result keys of RLlib and Tune that are useful in `stop` and have no short name here.
 _OTHER_STOP_PATHS = (
-    "timesteps_total",
     "time_since_restore",
     "iterations_since_restore",
     _RUNNERS + "episode_return_min",
@@ -153,7 +150,6 @@ STEADY_PATHS = frozenset(
         "time_total_s",
         "time_since_restore",
         "iterations_since_restore",
-        "timesteps_total",
         _RUNNERS + "num_env_steps_sampled_lifetime",
         _RUNNERS + "num_episodes_lifetime",
         "num_env_steps_sampled_lifetime",
@@ -161,15 +157,54 @@ STEADY_PATHS = frozenset(
 )
 
 
-def known_stop_keys() -> list[str]:
-    """Returns every name that ``stop`` and the metric of a search may use: short names and result paths."""
-    paths = [path for metric in METRICS for path in metric.paths]
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# What RLlib and Tune report besides the table; all else in a result is of a user's callback.
+_RLLIBS = _names(
+    """
+    config done trial_id date timestamp time_this_iter_s pid hostname node_ip episodes_total timesteps_total
+    training_iteration time_total_s time_since_restore iterations_since_restore experiment_tag checkpoint_dir_name
+    should_checkpoint num_training_step_calls_per_iteration num_env_steps_sampled_lifetime
+    timers fault_tolerance env_runner_group perf learners throughput info hist_stats
+    """
+)
+_RLLIBS_OF_RUNNERS = _names(
+    """
+    num_episodes num_episodes_lifetime num_module_steps_sampled num_module_steps_sampled_lifetime
+    num_agent_steps_sampled num_agent_steps_sampled_lifetime num_env_steps_sampled num_env_steps_sampled_lifetime
+    num_env_steps_sampled_lifetime_throughput num_env_step_failures sample weights_seq_no env_step_timer
+    env_reset_timer rlmodule_inference_timer episode_return_mean episode_return_min episode_return_max
+    episode_len_mean episode_len_min episode_len_max episode_duration_sec_mean agent_episode_return_mean
+    module_episode_return_mean env_to_module_sum_episodes_length_in env_to_module_sum_episodes_length_out
+    env_to_module_connector module_to_env_connector
+    rooms_visited positions_visited hanging_env_runners rooms_per_episode_mean positions_per_episode_mean
+    progress_mean progress_min progress_max
+    num_env_step_failures_lifetime time_between_sampling connector_pipeline_timer
+    """
+)
+_RLLIBS_OF_EVALUATION = _names(
+    """
+    num_healthy_workers actor_manager_num_outstanding_async_reqs num_remote_worker_restarts
+    num_env_runners_dropped_lifetime
+    """
+)
+
+
+def known_stop_keys(own: bool = True) -> list[str]:
+    """Returns every name that ``stop`` and the metric of a search may use: short names and result paths.
+
+    Args:
+        own: of this package's algorithms; else also where RLlib's own keep the same quantities.
+    """
+    paths = [path for metric in METRICS for path in (metric.paths[:1] if own else metric.paths)]
     return sorted({*BY_NAME, *paths, *_OTHER_STOP_PATHS})
 
 
-def is_known(name: str) -> bool:
+def is_known(name: str, own: bool = True) -> bool:
     """Whether ``stop`` and the metric of a search may use a name: one of `known_stop_keys`, or a plug-in's path."""
-    return name in known_stop_keys() or name.startswith(PLUGINS + "/")
+    return name in known_stop_keys(own) or name.startswith(PLUGINS + "/")
 
 
 def full_path(name: str) -> str:
@@ -195,6 +230,15 @@ def lookup(result: Mapping[str, Any], path: str) -> float | None:
             return None
         value = value[part]
     return _number(value)
+
+
+def find(result: Mapping[str, Any], path: str) -> float | None:
+    """Reads what a stop condition is about: a path of the table, wherever the algorithm keeps it, or a user's metric.
+
+    A metric that a callback logs while environments are played may be named without ``env_runners/``.
+    """
+    places = next((metric.paths for metric in METRICS if path in metric.paths), (path, _RUNNERS + path))
+    return next((value for place in places if (value := lookup(result, place)) is not None), None)
 
 
 def _number(value: object) -> float | None:
@@ -227,7 +271,7 @@ def read(result: Mapping[str, Any], name: str) -> float | None:
 
 
 def curated(result: Mapping[str, Any]) -> dict[str, float]:
-    """Returns every metric of the table that the result holds, by short name, and what plug-ins report.
+    """Returns every metric of the table that the result holds, by short name, and what plug-ins and callbacks report.
 
     Metrics of further intrinsic rewards carry their number, ``intrinsic_reward_mean_1`` for the second.
     """
@@ -238,8 +282,8 @@ def curated(result: Mapping[str, Any]) -> dict[str, float]:
             if value is None:
                 break
             values[f"{metric.name}_{i}"] = value
-    values |= plugin_metrics(result)
-    return {name: value for name, value in values.items() if value is not None}
+    found = {name: value for name, value in values.items() if value is not None}
+    return user_metrics(result) | plugin_metrics(result) | found
 
 
 def plugin_metrics(result: Mapping[str, Any]) -> dict[str, float]:
@@ -252,6 +296,39 @@ def plugin_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     names += list(section) if isinstance(section, Mapping) else []
     values = {name: lookup(result, prefix + name) for name in names}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def user_metrics(result: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the numbers that callbacks of the user report, by name: logged with a ``metrics_logger`` or put there.
+
+    Those of runners stand without ``env_runners/``; those of evaluation begin with ``evaluation_``.
+    """
+    values = {}
+    for path, value in _flat(result):
+        first, _, rest = path.partition("/")
+        name = path
+        if first == "env_runners":
+            name = "" if rest.partition("/")[0] in _RLLIBS_OF_RUNNERS else rest
+        elif first == "evaluation":
+            part, _, inner = rest.partition("/")
+            inside = part == "env_runners"
+            known = inner.partition("/")[0] in _RLLIBS_OF_RUNNERS if inside else part in _RLLIBS_OF_EVALUATION
+            name = "" if known else f"evaluation_{inner if inside else rest}"
+        elif first in _RLLIBS:
+            name = ""
+        number = _number(value) if name and isinstance(value, (int, float, np.number, np.ndarray)) else None
+        if number is not None:
+            values[name] = number
+    return values
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if prefix or key not in _RLLIBS:  # large sections without anything of a user's
+            if isinstance(value, Mapping):
+                yield from _flat(value, f"{prefix}{key}/")
+            else:
+                yield f"{prefix}{key}", value
 
 
 def time_split(result: Mapping[str, Any]) -> dict[str, float]:

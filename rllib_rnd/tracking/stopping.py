@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -13,7 +13,11 @@ from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_rnd.tracking.metrics import STEADY_PATHS, lookup
+from rllib_rnd.errors import nearest_name
+from rllib_rnd.tracking.metrics import STEADY_PATHS, curated, find, read, short_name
+
+# What a callback logs at the end of an iteration is in the next one's result.
+_FIRST_RESULTS = 3
 
 #: What the first Ctrl-C is answered with.
 NOTICE = "Ctrl-C: finishing this iteration, then saving; once more to stop now."
@@ -77,7 +81,7 @@ def reached(result: Mapping[str, Any], stop: Mapping[str, float]) -> tuple[str, 
     A metric that is absent (no episode has ended yet) is not reached.
     """
     for path, target in stop.items():
-        value = lookup(result, path)
+        value = find(result, path)
         if value is not None and value >= target:
             return path, target
     return None
@@ -90,7 +94,7 @@ def progress(result: Mapping[str, Any], stop: Mapping[str, float]) -> Progress |
     """
     best: Progress | None = None
     for path, target in stop.items():
-        value = lookup(result, path)
+        value = find(result, path)
         if path not in STEADY_PATHS or value is None or target <= 0:
             continue
         share = min(1.0, value / target)
@@ -105,21 +109,47 @@ class RunStopper(Stopper):
     Ctrl-C ends a lone trial at its next result, so that it is saved and reported like one that has finished.
     The trials of a sweep are left to `SaveOnInterrupt`: Tune never resumes a trial that its stopper ended.
 
+    A condition on a metric that only a user's code can report is a promise. If the first results do not keep it the
+    trial ends too, for it would never stop.
+
     Args:
         stop: stop conditions by result path.
         interrupt: the Ctrl-C flag.
         sweep: the experiment has several trials.
+        promised: those of ``stop`` that no table says are reported.
+
+    Attributes:
+        problem: why trials ended that have not reached a condition; "" if none did.
     """
 
-    def __init__(self, stop: Mapping[str, float], interrupt: Interrupt, sweep: bool) -> None:
+    def __init__(
+        self, stop: Mapping[str, float], interrupt: Interrupt, sweep: bool, promised: Collection[str] = ()
+    ) -> None:
         self._stop = dict(stop)
         self._interrupt: Interrupt | None = interrupt
         self._sweep = sweep
+        self._promised = sorted(promised)
+        self._results: dict[str, int] = {}
+        self.problem = ""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this trial ends with this result."""
         ended = self._interrupt is not None and self._interrupt.requested and not self._sweep
-        return ended or reached(result, self._stop) is not None
+        return ended or reached(result, self._stop) is not None or self._breaks_promise(trial_id, result)
+
+    def _breaks_promise(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        if not self._promised or not read(result, "agent_steps"):  # pre-training reports less
+            return False
+        seen = self._results[trial_id] = self._results.get(trial_id, 0) + 1
+        missing = [path for path in self._promised if find(result, path) is None]
+        if seen != _FIRST_RESULTS or not missing:
+            return False
+        reported = curated(result)
+        nearest = nearest_name(missing[0], reported)
+        self.problem = f"stop.{short_name(missing[0])}: the first {seen} results do not hold it"
+        self.problem += f"; nearest is {nearest!r}" if nearest else ""
+        self.problem += ". If it comes later, declare it: metrics: [" + missing[0] + "]"
+        return True
 
     def stop_all(self) -> bool:
         """Never: trials that Tune stops on its own are not saved."""

@@ -9,6 +9,8 @@ import pytest
 from rllib_rnd.cli.examples import example_files
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Overrides, load_experiments
+from rllib_rnd.experiment.metric_names import MetricNames, read_stop
+from rllib_rnd.experiment.yaml_file import Places
 
 GOOD = """\
 first:
@@ -234,6 +236,69 @@ def test_a_mistake_in_evaluation_has_its_place(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"x\.yaml:6: first\.config\.evaluation_config\.env_config\.sizes: unknown key"
     ):
+        load(tmp_path, text)
+
+
+CALLBACKS = "ray.rllib.algorithms.callbacks.DefaultCallbacks"
+RND_FILE = """\
+first:
+  run: RND
+  env: rllib_rnd/DeepSea-v0
+  env_config: {size: 5}
+  stop: {agent_steps: 1000}
+  config:
+    lr: 1e-3
+"""
+
+
+@pytest.mark.parametrize(
+    ("stop", "words"),
+    [
+        ("timesteps_total: 200", r"unknown metric 'timesteps_total'. Did you mean 'time_total_s'\?"),
+        ("timers/learner_update_timer: 1", "unknown metric 'timers/learner_update_timer'"),
+        ("agent_steps: -1", "-1 is out of range; allowed is more than 0"),
+        ("time_total_s: 0", "0 is out of range; allowed is more than 0"),
+        ("nonfinite_updates: 0", "0 is out of range; allowed is more than 0"),
+        ("evaluation_return_mean: 1", "'evaluation_return_mean' is not reported: evaluation_interval is null"),
+        ("pretraining_loss: 1", "'pretraining_loss' is not reported: there is no pretraining"),
+    ],
+)
+def test_a_condition_that_can_never_be_met_is_refused(tmp_path: Path, stop: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"x\.yaml:5: first\.stop\.{stop.split(':')[0]}: .*{words}"):
+        load(tmp_path, RND_FILE.replace("agent_steps: 1000", stop))
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, RND_FILE, stop=[stop.replace(": ", "=")])
+
+
+def test_returns_may_be_below_zero() -> None:
+    path = "env_runners/episode_return_mean"
+    assert read_stop({"return_mean": -110}, ("x",), Places("x"), [], MetricNames(True, False, (), {})) == {path: -110.0}
+
+
+def test_metrics_without_their_setting_are_refused_unless_a_sweep_varies_it(tmp_path: Path) -> None:
+    text = RND_FILE.replace("agent_steps: 1000", "intrinsic_reward_mean: 1")
+    load(tmp_path, text)
+    with pytest.raises(ConfigError, match="is not reported: there is no intrinsic_reward"):
+        load(tmp_path, text.replace("lr: 1e-3", "intrinsic_reward: null"))
+    load(tmp_path, text.replace("lr: 1e-3", "intrinsic_reward: {grid_search: [null, {type: rnd}]}"))
+
+
+def test_what_a_users_code_reports_may_stop_a_run(tmp_path: Path) -> None:
+    """With callbacks it is a promise that the first results must keep; declared under metrics it is taken as it is."""
+    text = RND_FILE.replace("agent_steps: 1000", "mine: 1, return_mean: 1")
+    (experiment,) = load(tmp_path, text.replace("lr: 1e-3", f"callbacks: {CALLBACKS}"))
+    assert experiment.promised == ("mine",)
+    (experiment,) = load(tmp_path, text + "  metrics: [mine]\n")
+    assert experiment.promised == () and experiment.stop["mine"] == 1.0
+    with pytest.raises(ConfigError, match="unknown metric 'mine'"):
+        load(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"first\.metrics: 'mine' has the wrong type; allowed is a list of str"):
+        load(tmp_path, text + "  metrics: mine\n")
+
+
+def test_a_scheduler_that_stops_no_trial_is_refused(tmp_path: Path) -> None:
+    text = RND_FILE + "  scheduler: {type: asha, max_t: 5, grace_period: 10}\n"
+    with pytest.raises(ConfigError, match=r"x\.yaml:8: first\.scheduler\.max_t: 5 is less than grace_period 10"):
         load(tmp_path, text)
 
 

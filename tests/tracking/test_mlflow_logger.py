@@ -43,7 +43,7 @@ def trial(name: str = "a") -> Trial:
 
 
 def result(steps: int) -> dict[str, Any]:
-    runners = {"num_env_steps_sampled_lifetime": steps, "episode_return_mean": 2.0, "hundreds": 1, "more": 2}
+    runners = {"num_env_steps_sampled_lifetime": steps, "episode_return_mean": 2.0, "sample": 1, "env_step_timer": 2}
     return {"env_runners": runners, "config": {"x": 1}, "training_iteration": 1}
 
 

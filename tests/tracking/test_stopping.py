@@ -71,6 +71,24 @@ def test_a_sweeps_trials_are_not_ended_by_the_stopper(interrupt: Interrupt) -> N
     assert not stopper("a", result(50))
 
 
+def test_a_promised_metric_must_be_in_the_first_results(interrupt: Interrupt) -> None:
+    stopper = RunStopper({STEPS: 100.0, "mine": 2.0}, interrupt, sweep=False, promised=["mine"])
+    assert not any(stopper("pre-training", result(0)) for _ in range(9))  # which reports little
+    assert not any(stopper("a", result(i) | {"mine": 1.0}) for i in range(1, 9)) and stopper.problem == ""
+    assert stopper("a", result(9) | {"mine": 2.0})
+    assert not stopper("b", result(1) | {"mien": 1.0}) and not stopper("b", result(2) | {"mien": 1.0})
+    assert stopper("b", result(3) | {"mien": 1.0})
+    assert stopper.problem == (
+        "stop.mine: the first 3 results do not hold it; nearest is 'mien'. If it comes later, declare it: "
+        "metrics: [mine]"
+    )
+
+
+def test_a_metric_of_runners_is_found_by_its_own_name(interrupt: Interrupt) -> None:
+    stopper = RunStopper({"mine": 2.0}, interrupt, sweep=False, promised=["mine"])
+    assert stopper("a", {"env_runners": {"mine": 2.0}})
+
+
 def test_pickling_forgets_the_interrupt(interrupt: Interrupt) -> None:
     interrupt.requested = True
     stopper = pickle.loads(pickle.dumps(RunStopper({STEPS: 100.0}, interrupt, sweep=False)))

@@ -39,6 +39,8 @@ def test_what_has_not_changed_is_no_change(tmp_path: Path) -> None:
     begun = describe(sweep(tmp_path))
     assert changes_since(sweep(tmp_path), begun) == []
     assert changes_since(sweep(tmp_path, stop=["iteration=9"]), begun) == []  # the plan has the new ones
+    one = sweep(tmp_path, "x: {run: PPO, env: CartPole-v1, config: {lr: {grid_search: [1.0e-4]}}}")
+    assert one.single and not is_sweep(describe(one))
     assert is_sweep(begun) and not is_sweep(describe(sweep(tmp_path, "x: {run: PPO, env: CartPole-v1}")))
 
 

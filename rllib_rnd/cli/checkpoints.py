@@ -51,9 +51,13 @@ def _ends_like_a_pickle(path: Path) -> bool:
 
 def _order(folder: Path) -> tuple[str, int, str]:
     """Sorts by the time in the trial folder's name, then by the checkpoint's number; copying keeps both."""
-    stamp = re.search(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$", folder.parent.name)
     number = re.search(r"(\d+)$", folder.name)
-    return stamp.group() if stamp else "", int(number.group()) if number else -1, str(folder)
+    return _stamp(folder.parent), int(number.group()) if number else -1, str(folder)
+
+
+def _stamp(trial_folder: Path) -> str:
+    found = re.search(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$", trial_folder.name)
+    return found.group() if found else ""
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
@@ -77,7 +81,8 @@ def find_checkpoint(path: str | Path) -> Path:
 
 def _of_best_trial(run: Path) -> Path | None:
     """The newest checkpoint of a sweep's best trial by mean return; None if the folder is no sweep's."""
-    trials = sorted(path for path in (run.iterdir() if run.is_dir() else ()) if label_of_folder(path) != path.name)
+    folders = [path for path in (run.iterdir() if run.is_dir() else ()) if label_of_folder(path) != path.name]
+    trials = sorted(folders, key=lambda path: (_stamp(path), path.name))  # in the order of their start
     found = {trial: checkpoints[-1] for trial in trials if (checkpoints := checkpoints_in(trial))}
     if len(trials) < 2 or not found:
         return None

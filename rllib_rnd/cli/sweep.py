@@ -31,6 +31,7 @@ def describe(experiment: Experiment) -> dict[str, Any]:
 
     description = {
         "run": experiment.algorithm_name,
+        "single": experiment.single,
         "config": _plain(experiment.space.space),
         "stop": experiment.stop,
         "num_samples": experiment.num_samples,
@@ -64,7 +65,7 @@ def _options(sampler: object) -> dict[str, Any]:
 
 def is_sweep(description: Mapping[str, Any]) -> bool:
     """Whether a described experiment has several trials."""
-    return int(description.get("num_samples", 1)) > 1 or _is_drawn(description.get("config"))
+    return description.get("single") is False
 
 
 def plan_of(experiment: Experiment) -> Plan:

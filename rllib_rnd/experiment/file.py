@@ -366,7 +366,8 @@ def _apply_overrides(
         config["seed"] = overrides.seed
         places.set((*path, "seed"), f"--seed {overrides.seed}")
     if overrides.seeds:
-        config["seed"] = {"grid_search": list(overrides.seeds)}
+        several = len(overrides.seeds) > 1
+        config["seed"] = {"grid_search": list(overrides.seeds)} if several else overrides.seeds[0]
         places.set((*path, "seed"), f"--seeds {','.join(map(str, overrides.seeds))}")
 
 

@@ -234,7 +234,7 @@ def test_a_file_holds_every_frame(tmp_path: Path, ffmpeg: Any) -> None:
     meta = next(reader)
     assert meta["size"] == size == Painter(first, 240).size
     assert meta["fps"] == 12.5
-    assert len(list(reader)) == count == T + 3
+    assert len(list(reader)) == count == T + 3 + 2 * 12  # the last frame of each stays for a second
 
 
 def test_frames_come_back_nearly_as_they_were_drawn(tmp_path: Path, ffmpeg: Any) -> None:
@@ -242,7 +242,8 @@ def test_frames_come_back_nearly_as_they_were_drawn(tmp_path: Path, ffmpeg: Any)
     size, _ = write_video(tmp_path / "x.mp4", iter([example]), 240, fps=15)
     reader = ffmpeg.read_frames(str(tmp_path / "x.mp4"))
     next(reader)
-    for data, drawn in zip(reader, Painter(example, 240).frames(example), strict=True):
+    frames = [frame.copy() for frame in Painter(example, 240).frames(example)]
+    for data, drawn in zip(reader, [*frames, *[frames[-1]] * 15], strict=True):
         shown = np.frombuffer(data, np.uint8).reshape(size[1], size[0], 3)
         assert np.abs(shown.astype(int) - drawn).mean() < 6.0
 
@@ -261,7 +262,7 @@ def test_an_error_while_drawing_is_not_taken_for_one_of_the_file(tmp_path: Path,
 
     with pytest.raises(RuntimeError, match="the environment failed"):
         write_video(tmp_path / "x.mp4", failing(), 240, fps=15)
-    assert ffmpeg.count_frames_and_secs(str(tmp_path / "x.mp4"))[0] == T  # what was played can be seen
+    assert ffmpeg.count_frames_and_secs(str(tmp_path / "x.mp4"))[0] == T + 15  # what was played can be seen
 
 
 def test_a_program_that_does_not_run_is_reported(ffmpeg: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
@@ -18,11 +15,11 @@ from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
+from rllib_rnd.cli.starting import check_resources, cluster_address, needs, stopped_now
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import build_scheduler, build_search
-from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
@@ -97,12 +94,12 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     if not jobs:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
-    address = options.address or os.environ.get("RAY_ADDRESS") or None
+    address = cluster_address(options.address)
     cpus = max(_cpus(job.experiment) for job in jobs)
     files, total, code = [str(p) for p in paths], len(experiments), 0
     # Ray first: until there is something to save, Ctrl-C just stops.
     with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
-        if address in (None, "local"):
+        if address is None:
             for job in jobs:
                 check_resources(job.experiment)
         for job in jobs:
@@ -118,47 +115,6 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
             if interrupt.requested:
                 return INTERRUPTED
     return code
-
-
-def stopped_now(folder: Path, resume: str) -> str:
-    """Returns what is left of a run that a second Ctrl-C ended, and the command that continues it."""
-    kept = checkpoints_in(folder) if folder.is_dir() else []
-    if not kept:
-        return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
-    iteration = show("iteration", read(result_at(kept[-1]), "iteration"))
-    lines = [
-        "\nStopped now; nothing more was saved.",
-        f"kept         {summary.relative(str(kept[-1]))} (iteration {iteration})",
-        f"resume       {summary.typed(resume)}",
-    ]
-    return "\n".join(lines)
-
-
-def check_resources(experiment: Experiment) -> None:
-    """Refuses an experiment whose first trial asks for more than this machine has.
-
-    Raises:
-        ConfigError: which setting asks for it, and what there is.
-    """
-    config = experiment.sample_config()
-    bundles = experiment.algorithm_class.default_resource_request(config).bundles
-    error = shortage(config, bundles, nodes())
-    if error is not None:
-        with experiment.placing_errors():
-            raise error
-
-
-def needs(experiment: Experiment) -> Callable[[], str]:
-    """Returns what tells what a trial needs and Ray has, while Ray has no room for one; "" else."""
-    bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
-
-    def tell() -> str:
-        if not trials_wait():
-            return ""
-        free = describe(ray.available_resources().items())
-        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
-
-    return tell
 
 
 def _cpus(experiment: Experiment) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 #: A place in a configuration, part by part: ``("intrinsic_reward", 1, "gamma")``.
@@ -12,6 +12,17 @@ KeyPath = tuple[str | int, ...]
 
 # More names than this are counted instead of listed.
 _MAX_LISTED = 40
+
+
+def in_words(value: object) -> str:
+    """A value as a user may write it, in YAML's words: ``true``, ``null``, ``'name'``, ``{type: 'rnd'}``."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {in_words(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(in_words, value))}]"
+    return repr(value)
 
 
 class ConfigError(ValueError):
@@ -38,9 +49,9 @@ class ConfigError(ValueError):
         text = self.problem.rstrip(" .")
         if isinstance(self.allowed, str):
             text += f"; allowed is {self.allowed.removesuffix('.')}." if self.allowed else "."
-            return text if self.nearest is None else f"{text} Nearest: {self.nearest!r}."
-        hint = "" if self.nearest is None else f" Did you mean {self.nearest!r}?"
-        names = [str(name) for name in self.allowed]
+            return text if self.nearest is None else f"{text} Nearest: {in_words(self.nearest)}."
+        hint = "" if self.nearest is None else f" Did you mean {in_words(self.nearest)}?"
+        names = [name if isinstance(name, str) else in_words(name) for name in self.allowed]
         listed = ", ".join(names) if len(names) <= _MAX_LISTED else f"{len(names)} names"
         return f"{text}.{hint} Allowed: {listed or 'none yet'}."
 

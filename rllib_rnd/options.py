@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from rllib_rnd.errors import ConfigError, at, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, in_words, unknown_name_error
 from rllib_rnd.own_code import import_path, is_import_path
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def parse_options(cls: type[T], mapping: Mapping[str, Any] | None, where: str = 
     if mapping is None:
         mapping = {}
     if not isinstance(mapping, Mapping):
-        raise ConfigError(where, f"expected a mapping of options, got {mapping!r}")
+        raise ConfigError(where, f"expected a mapping of options, got {in_words(mapping)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     values: dict[str, Any] = {}
@@ -141,11 +141,11 @@ def check_value(value: object, hint: object, where: str = "", limits: Limits | N
     if limits.choices is not None and value not in limits.choices:
         if isinstance(value, str):
             raise unknown_name_error("value", value, [c for c in limits.choices if c is not None], where)
-        raise ConfigError(where, f"{value!r} is not one of {list(limits.choices)}")
+        raise ConfigError(where, f"{in_words(value)} is not one of {in_words(limits.choices)}")
     for number in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(number, (int, float)) and not isinstance(number, bool) and not limits.admit(number):
             allowed = limits.describe() if math.isfinite(number) else "a finite number"
-            raise ConfigError(where, f"{written!r} is out of range", allowed)
+            raise ConfigError(where, f"{in_words(written)} is out of range", allowed)
     return value
 
 
@@ -155,14 +155,14 @@ def _check_schedule(points: Sequence[Any], where: str, limits: Limits) -> list[l
     for i, point in enumerate(points):
         place = f"{where}[{i}]"
         if not isinstance(point, (list, tuple)) or len(point) != 2:
-            raise ConfigError(place, f"{point!r} is no point of a schedule", "[agent_step, value]")
+            raise ConfigError(place, f"{in_words(point)} is no point of a schedule", "[agent_step, value]")
         steps.append(check_value(point[0], int, place, Limits(low=0)))
         # Zero may be the end also where a constant must be above it: a learning rate that is annealed away.
         check_value(point[1], float, place, Limits(low=0.0, high=limits.high))
     if len(points) < 2 or steps[0] != 0 or steps != sorted(set(steps)):
         raise ConfigError(
             where,
-            f"{points!r} is no schedule",
+            f"{in_words(points)} is no schedule",
             "a number, or [[0, value], [agent_step, value], ...] with rising agent steps",
         )
     return [[step, float(point[1])] for step, point in zip(steps, points, strict=True)]
@@ -170,7 +170,7 @@ def _check_schedule(points: Sequence[Any], where: str, limits: Limits) -> list[l
 
 def _check_type(value: object, hint: object, where: str) -> object:
     origin = typing.get_origin(hint)
-    wrong = ConfigError(where, f"{value!r} has the wrong type", _type_name(hint))
+    wrong = ConfigError(where, f"{in_words(value)} has the wrong type", _type_name(hint))
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
@@ -265,7 +265,7 @@ def _type_name(hint: object) -> str:
         return " | ".join(repr(a) for a in args)
     if typing.get_origin(hint) in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "a list"
-    named: dict[object, str] = {type(None): "null", dict: "a mapping", list: "a list"}
+    named: dict[object, str] = {type(None): "null", bool: "true or false", dict: "a mapping", list: "a list"}
     return named.get(typing.get_origin(hint) or hint, str(getattr(hint, "__name__", hint)))
 
 

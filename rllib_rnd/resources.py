@@ -107,13 +107,18 @@ def check_actors(config: AlgorithmConfig) -> None:
     Raises:
         ConfigError: there is less than they ask for.
     """
-    here = nodes()
-    if get_current_placement_group() is not None or len(here) != 1 or can_grow():
-        return
-    runners = _get_env_runner_bundles(config)
+    actors = _get_env_runner_bundles(config) + _get_learner_bundles(config)
     if config.evaluation_interval:
-        runners += _get_env_runner_bundles(config)[:1] * config.evaluation_num_env_runners
-    error = shortage(config, runners + _get_learner_bundles(config), here)
+        runner = config.copy(copy_frozen=False).env_runners(num_env_runners=config.evaluation_num_env_runners)
+        actors += _get_env_runner_bundles(runner)
+    if not actors or get_current_placement_group() is not None:
+        return  # and Ray need not even run
+    if not ray.is_initialized():
+        ray.init()  # as the first actor would
+    here = nodes()
+    if len(here) != 1 or can_grow():
+        return
+    error = shortage(config, actors, here)
     if error is not None:
         error.allowed = "what there is, or ray.init(num_cpus=...) with more before the algorithm is built"
         raise error

@@ -56,7 +56,7 @@ def test_allowed_values_are_normalised(value: Any, hint: Any, limits: Limits, ex
 @pytest.mark.parametrize(
     ("value", "hint", "limits", "message"),
     [
-        (True, int, Limits(), "x: True has the wrong type; allowed is int."),
+        (True, int, Limits(), "x: true has the wrong type; allowed is int."),
         (2.5, int, Limits(), "x: 2.5 has the wrong type; allowed is int."),
         ("1", float, Limits(), "x: '1' has the wrong type; allowed is float."),
         (
@@ -65,7 +65,7 @@ def test_allowed_values_are_normalised(value: Any, hint: Any, limits: Limits, ex
             Limits(schedule=True),
             "allowed is float or a schedule [[0, value], [agent_step, value], ...].",
         ),
-        (None, float, Limits(), "x: None has the wrong type; allowed is float."),
+        (None, float, Limits(), "x: null has the wrong type; allowed is float."),
         ("foo", int | Literal["auto"], Limits(), "x: 'foo' has the wrong type; allowed is int or 'auto'."),
         (0, float, Limits(above=0.0), "x: 0 is out of range; allowed is more than 0."),
         (float("nan"), float, Limits(), "x: nan is out of range; allowed is a finite number."),

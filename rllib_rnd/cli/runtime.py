@@ -106,7 +106,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     Args:
         cpus: CPUs that one trial asks for. A local Ray offers at least as many, so that a file made for a
             larger machine still runs, more slowly.
-        address: of a cluster; None or ``local`` starts Ray on this machine, also where another one runs.
+        address: of a cluster; None starts Ray on this machine, also where another one runs.
         verbose: let Ray and its workers write to the terminal.
 
     Raises:
@@ -116,7 +116,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
 
     be_quiet(verbose)
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
-    if address in (None, "local"):
+    if address is None:
         available = os.cpu_count() or 1
         if cpus > available:
             say(f"A trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them.")
@@ -168,7 +168,7 @@ def _take_token() -> None:
 @contextlib.contextmanager
 def _telling_of_a_wait(address: str | None) -> Iterator[None]:
     """Says what is being waited for if Ray takes long to start or to answer."""
-    place = "on this machine" if address in (None, "local") else f"at {address}"
+    place = "on this machine" if address is None else f"at {address}"
     timer = threading.Timer(15.0, say, [f"Still waiting for Ray {place} (Ctrl-C stops) ..."])
     timer.daemon = True
     timer.start()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
@@ -21,14 +19,13 @@ from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
+from rllib_rnd.cli.starting import check_resources, cluster_address, needs, stopped_now
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.own_code import refusal_in
-from rllib_rnd.resources import describe as describe_resources
-from rllib_rnd.resources import describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
@@ -107,12 +104,12 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     if not jobs:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
-    address = options.address or os.environ.get("RAY_ADDRESS") or None
+    address = cluster_address(options.address)
     cpus = max(_cpus(job.experiment) for job in jobs)
     files, code = [str(p) for p in paths], 0
     # Ray first: until there is something to save, Ctrl-C just stops.
     with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
-        if address in (None, "local"):
+        if address is None:
             for job in jobs:
                 check_resources(job.experiment)
         _claim(jobs, files, options)
@@ -135,34 +132,6 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     return code
 
 
-def stopped_now(folder: Path, resume: str) -> str:
-    """Returns what is left of a run that a second Ctrl-C ended, and the command that continues it."""
-    kept = checkpoints_in(folder) if folder.is_dir() else []
-    if not kept:
-        return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
-    iteration = show("iteration", read(result_at(kept[-1]), "iteration"))
-    lines = [
-        "\nStopped now; nothing more was saved.",
-        f"kept         {summary.relative(str(kept[-1]))} (iteration {iteration})",
-        f"resume       {summary.typed(resume)}",
-    ]
-    return "\n".join(lines)
-
-
-def check_resources(experiment: Experiment) -> None:
-    """Refuses an experiment whose first trial asks for more than this machine has.
-
-    Raises:
-        ConfigError: which setting asks for it, and what there is.
-    """
-    config = experiment.sample_config()
-    bundles = experiment.algorithm_class.default_resource_request(config).bundles
-    error = shortage(config, bundles, nodes())
-    if error is not None:
-        with experiment.placing_errors():
-            raise error
-
-
 def _claim(jobs: list[Job], files: list[str], options: TrainOptions) -> None:
     """Gives every new run its folder; all at once, so that a resume knows what had not started yet."""
     command = start_command(files, options)
@@ -179,19 +148,6 @@ def _release(jobs: list[Job], options: TrainOptions) -> None:
     for job in jobs:
         if job.new:
             release(options.storage_path, job.folder)
-
-
-def needs(experiment: Experiment) -> Callable[[], str]:
-    """Returns what tells what a trial needs and Ray has, while Ray has no room for one; "" else."""
-    bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
-
-    def tell() -> str:
-        if not trials_wait():
-            return ""
-        free = describe_resources(ray.available_resources().items())
-        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
-
-    return tell
 
 
 def _cpus(experiment: Experiment) -> float:

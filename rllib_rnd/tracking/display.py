@@ -255,11 +255,12 @@ class RunDisplay(Callback):
             doing = f"building networks and environments, first iteration ({waited})"
         else:
             doing = f"iteration {(read(view.result, 'iteration') or 0) + 1:.0f} runs ({waited})"
-        left = remaining_seconds(view, now, progress(view.result, self.stop))
+        running = view.status in ("starting", "training")
+        left = remaining_seconds(view, now, progress(view.result, self.stop)) if running else None
         return [
             Part(0, time_left(left)),
             Part(1, f"{duration(math.floor(now - self._began))} elapsed"),
-            Part(2, doing if view.status in ("starting", "training") else ""),
+            Part(2, doing if running else ""),
         ]
 
     @staticmethod

@@ -76,7 +76,7 @@ def test_lists(kind: str, expected: list[str]) -> None:
         assert word in result.output
 
 
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", [80, 200])
 def test_lists_fit_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
     result = runner.invoke(app, ["list"])

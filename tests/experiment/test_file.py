@@ -63,7 +63,7 @@ def test_run_takes_names_and_import_paths(tmp_path: Path) -> None:
         ("lr: 1e-3", "gamma: 1.5", 6, "first.config.gamma: 1.5 is out of range; allowed is 0.0 to 1.0"),
         ("lr: 1e-3", "num_epochs: 0", 6, "first.config.num_epochs: 0 is out of range; allowed is 1 or more"),
         ("lr: 1e-3", "clip_param: -0.1", 6, "first.config.clip_param: -0.1 is out of range"),
-        ("lr: 1e-3", "shuffle_batch_per_epoch: 3", 6, "allowed is bool"),
+        ("lr: 1e-3", "shuffle_batch_per_epoch: 3", 6, "allowed is true or false"),
         ("lr: 1e-3", "metrics_num_episodes_for_smoothing: 2.5", 6, "2.5 has the wrong type; allowed is int"),
         ("lr: 1e-3", "evaluation_config: {gamma: 5}", 6, "first.config.evaluation_config.gamma: 5 is out of range"),
         ("lr: 1e-3", "evaluation_config: {lambda: 5}", 6, "first.config.evaluation_config.lambda: 5 is out of range"),

@@ -2,12 +2,17 @@
 
 import io
 import pickle
+import re
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from rllib_rnd.tracking.display import RunDisplay
+from rllib_rnd.tracking.display import _SHOWN, RunDisplay
+from rllib_rnd.tracking.layout import Part, fit_columns, fit_grid, fit_line
+from rllib_rnd.tracking.stopping import NOTICE
 
 STOP = {"env_runners/num_env_steps_sampled_lifetime": 1000.0}
 
@@ -131,3 +136,134 @@ def test_it_can_be_pickled_with_the_experiment() -> None:
     finally:
         display.close()
     assert copy.quiet and copy._live is None
+
+
+def everything(steps: int) -> dict[str, Any]:
+    """A result with every metric that the display knows, at numbers of many digits."""
+    runners = {
+        "num_env_steps_sampled_lifetime": steps,
+        "num_episodes_lifetime": 987_654,
+        "num_env_step_failures": 1_234,
+        "hanging_env_runners": 12,
+        "progress_max": 3161.25,
+    }
+    names = ("episode_return_mean", "episode_return_max", "episode_len_mean", "rooms_per_episode_mean")
+    runners |= dict.fromkeys((*names, "rooms_visited", "positions_visited"), 1234.567)
+    learner = {name: 0.00123456 for _, name, _ in _SHOWN}
+    learner["nonfinite_updates"] = 7
+    plugins = {"rnd_predictor_loss": 0.000123, "byol_loss": 0.25, "snd_drift": 0.5}
+    extra = {"env_runners": runners, "learners": {"default_policy": {**learner, "plugins": plugins}}}
+    return result(steps, training_iteration=12345, **extra)
+
+
+def screen(display: RunDisplay, width: int, height: int = 24) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, height=height)
+    with console.capture() as capture:
+        console.print(display.render())
+    return capture.get().splitlines()
+
+
+IMPORTANT = [
+    "25% of 500,000,000 agent_steps",
+    "elapsed",
+    "left",
+    "agent steps",
+    "return mean 1235",
+    "intrinsic reward 0.0",
+]
+WARNINGS = ["environment failures 1,234", "hanging runners 12", "non-finite updates 7"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_one_trial_fits_the_terminal_and_what_matters_stays(width: int) -> None:
+    display, _, clock = make()
+    display.stop = {"env_runners/num_env_steps_sampled_lifetime": 500_000_000.0}
+    display.on_trial_start(trial=trial())
+    display.on_trial_result(trial=trial(), result=everything(1_000))
+    clock.now = 3600.0
+    display.on_trial_result(trial=trial(), result=everything(125_000_000))
+    lines = screen(display, width)
+    assert {cell_len(line) for line in lines} == {width} and len(lines) <= 12
+    text = "\n".join(lines)
+    for part in IMPORTANT + WARNINGS:
+        assert part in text
+    assert "..." not in text and "…" not in text
+    assert ("KL" in text) == ("entropy" in text) == (width == 120)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("count", [3, 40])
+def test_many_trials_fit_the_terminal_and_keep_their_numbers(width: int, count: int) -> None:
+    display, _, _ = make()
+    display.stop = {"env_runners/num_env_steps_sampled_lifetime": 500_000_000.0}
+    for i in range(count):
+        one = trial(f"trial_{i}", **{"lr": 1e-5 * (i + 1), "intrinsic_reward/coeff": 0.5, "heads/policy_hidden": None})
+        display.on_trial_start(trial=one)
+        display.on_trial_result(trial=one, result=everything(125_000_000))
+        if i < 10:
+            display.on_trial_complete(trial=one)
+    lines = screen(display, width)
+    assert {cell_len(line) for line in lines} == {width} and len(lines) <= 24
+    text = "\n".join(lines)
+    assert "25%" in text and "1235" in text and "lr=" in text and "None" not in text
+    assert ("KL" in text) == (width == 120)
+    if count == 40:
+        assert "more (" in text and text.count("training") > 12  # those that run are shown first
+
+
+def test_clocks_run_between_results() -> None:
+    display, _, clock = make()
+    display.on_trial_start(trial=trial())
+    clock.now = 3.0
+    assert "first iteration (3s)" in text_of(display)
+    display.on_trial_result(trial=trial(), result=result(100, training_iteration=1))
+    clock.now = 13.0
+    display.on_trial_result(trial=trial(), result=result(300, training_iteration=2))
+    seen = []
+    for clock.now in (13.0, 14.0, 40.0, 60.0):
+        text = text_of(display)
+        seen.append([word in text for word in ("35s left", "34s left", "8s left", " left")])
+    assert seen == [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]]
+    assert "1m 00s elapsed" in text and "iteration 3 runs (47s)" in text
+
+
+def test_no_milliseconds_are_left() -> None:
+    display, _, _ = make()
+    display.stop = {"time_total_s": 100.0}
+    display.on_trial_result(trial=trial(), result=result(10, time_total_s=99.862))
+    assert "1s left" in text_of(display) and not re.search(r"\d+ms", text_of(display))
+
+
+def test_it_says_what_is_waited_for_once_and_then_from_time_to_time() -> None:
+    display, out, clock = make()
+    display._needs = lambda: "a trial needs 1 GPU; Ray has 1 node with 2 CPUs and no GPU"
+    for clock.now in range(130):
+        display.on_step_begin()
+    assert len(out.getvalue().splitlines()) == 3
+    assert out.getvalue().startswith("montezuma | waiting for Ray: a trial needs 1 GPU; Ray has 1 node")
+    assert "waiting for Ray: a trial needs 1 GPU" in text_of(display)
+    display.on_trial_start(trial=trial())
+    clock.now = 500.0
+    display.on_step_begin()
+    assert len(out.getvalue().splitlines()) == 3
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_ctrl_c_is_answered_on_the_screen(width: int) -> None:
+    display, _, _ = make()
+    display.on_trial_result(trial=trial(), result=result(100))
+    display.notice = lambda: NOTICE
+    text = " ".join(line.strip("│ ") for line in screen(display, width))
+    assert NOTICE in text
+
+
+def test_what_matters_least_goes_first() -> None:
+    parts = [Part(0, "aaaa"), Part(2, "bbbb"), Part(1, "cccc"), Part(2, "")]
+    assert fit_line(parts, 100) == "aaaa, bbbb, cccc"
+    assert fit_line(parts, 15) == "aaaa, cccc"
+    assert fit_line(parts, 9) == "aaaa"
+    assert fit_line(parts, 3) == "..."
+    assert fit_grid(parts[:3], 18, rows=1) == [["aaaa", "bbbb", "cccc"]]
+    assert fit_grid(parts[:3], 11, rows=1) == [["aaaa", "cccc"]]
+    assert fit_grid(parts[:3], 4, rows=2) == [["aaaa"], ["cccc"]]
+    assert fit_columns([0, 3, 1], [10, 10, 10], 22) == [0, 2]

@@ -214,7 +214,7 @@ def test_a_frozen_backbone_stays_bit_for_bit_while_everything_else_learns(pretra
         ({"auxiliary_loss": None}, r"pretraining: there is no auxiliary_loss.*byol"),
         ({"pretraining": {"patiense": 3}}, r"pretraining\.patiense: unknown key 'patiense'.*'patience'"),
         ({"pretraining": {"patience": 0}}, r"pretraining\.patience: 0 is out of range; allowed is 1 or more"),
-        ({"pretraining": True}, r"pretraining: True has the wrong type; allowed is a mapping or null"),
+        ({"pretraining": True}, r"pretraining: true has the wrong type; allowed is a mapping or null"),
         ({"pretraining": None, "freeze_backbone": True}, r"freeze_backbone: true leaves auxiliary_loss nothing"),
         ({"freeze_backbone": "yes"}, r"freeze_backbone: 'yes' has the wrong type"),
     ],

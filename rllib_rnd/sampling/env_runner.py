@@ -112,11 +112,14 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             with contextlib.suppress(Exception):
                 self.play.close()
         self.num_envs = self.config.num_envs_per_env_runner
-        self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker)
+        context = self._context()
+        self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker, context)
         self.env = DictInfoToList(self.play.env) if self.config.in_evaluation else self.play.env
         self._needs_initial_reset = True
-        context = EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
         self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
+
+    def _context(self) -> EnvContext:
+        return EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
 
     @override(SingleAgentEnvRunner)
     def _try_env_reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
@@ -220,7 +223,9 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
         def rollout() -> Rollout:
             if self._random_play is None:
-                self._random_play = make_play(self.config, self.num_envs, self._seeds, self._num_threads)
+                self._random_play = make_play(
+                    self.config, self.num_envs, self._seeds, self._num_threads, context=self._context()
+                )
                 seed = self._seeds.first
                 self._random_play.env.action_space.seed(None if seed is None else seed + 1 + self._failed_random_plays)
             return self._random_play.rollout(None, num_steps, page_locked=self._page_locked)

@@ -26,7 +26,7 @@ def distribution_for_space(space: gym.Space | None) -> ActionDistribution:
         "",
         f"action space {space} is not supported",
         "Discrete(n) or a Box of floats of shape [A] "
-        "(gymnasium.wrappers.FlattenAction makes one of a MultiDiscrete, Dict or larger Box)",
+        "(gymnasium.wrappers.TransformAction makes one of another)",
     )
 
 

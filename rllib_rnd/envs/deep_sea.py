@@ -145,7 +145,7 @@ class DeepSeaEnv(VectorOfOne[DeepSeaVectorEnv]):
 
     def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(DeepSeaVectorEnv(1, render_mode, **env_config))
-        self.options, self.position_shape = self.vector.options, self.vector.position_shape
+        self.options = self.vector.options
 
 
 def _spaces(options: DeepSeaOptions) -> tuple[spaces.Box, spaces.Discrete]:

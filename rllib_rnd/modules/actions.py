@@ -25,8 +25,7 @@ def distribution_for_space(space: gym.Space | None) -> ActionDistribution:
     raise ConfigError(
         "",
         f"action space {space} is not supported",
-        "Discrete(n) or a Box of floats of shape [A] "
-        "(gymnasium.wrappers.TransformAction makes one of another)",
+        "Discrete(n) or a Box of floats of shape [A] (gymnasium.wrappers.TransformAction makes one of another)",
     )
 
 

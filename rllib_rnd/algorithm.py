@@ -24,7 +24,8 @@ from ray.util import log_once
 
 from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
 from rllib_rnd.config_checks import check_own_class, check_together
-from rllib_rnd.envs import frame_stack
+from rllib_rnd.envs import frame_stack, make_env
+from rllib_rnd.envs.makers import EnvSpecifier, Maker, portable
 from rllib_rnd.errors import at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
@@ -34,7 +35,7 @@ from rllib_rnd.restoring import Saved, check_restorable, plays_on, saved_in_fold
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
-from rllib_rnd.sampling.runners import Runners
+from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
@@ -43,6 +44,8 @@ from rllib_rnd.training.pretraining import PretrainingOptions
 
 class IntrinsicPPOConfig(PPOConfig):
     """Configuration of `IntrinsicPPO`; defaults are the RND lineage's with the intrinsic part off."""
+
+    env: EnvSpecifier | None
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class or IntrinsicPPO)
@@ -217,6 +220,8 @@ class IntrinsicPPOConfig(PPOConfig):
     def _check_own(self) -> None:
         for name, setting in SETTINGS.items():
             setattr(self, name, setting.check(getattr(self, name)))
+        if self.env is not None:
+            self.env = portable(self.env)
         self.env_runner_cls = self.env_runner_cls or RolloutEnvRunner  # None is RLlib's default
         check_rllib_settings(self, IntrinsicPPOConfig())
         for name, base in _REPLACEABLE.items():
@@ -245,16 +250,31 @@ class IntrinsicPPO(PPO):
         """RLlib's, also while there is no configuration: Ray asks for it where a trial's is refused."""
         return super().__repr__() if self.config is not None else type(self).__name__
 
+    @staticmethod
+    @override(PPO)
+    def _get_env_id_and_creator(
+        env_specifier: EnvSpecifier | None, _config: AlgorithmConfig
+    ) -> tuple[EnvSpecifier | None, Maker]:
+        """As the runners make environments: any name, class or function that they know."""
+        return env_specifier, functools.partial(make_env, env_specifier)
+
     @override(PPO)
     def setup(self, config: AlgorithmConfig) -> None:
-        """Builds runners and learners."""
+        """Builds runners and learners.
+
+        Raises:
+            ConfigError: the environment or the networks cannot be made.
+        """
         self.pretrained = config.pretraining is None
         self._held_out = False
         self.warmed_up = False
         self.places: dict[str, PlaceHistory] = {}
         self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         check_actors(config)
-        super().setup(config)
+        try:
+            super().setup(config)
+        except IndexError as error:  # RLlib has asked for the spaces of runners that did not live to tell them
+            raise start_failure(config) from error
 
     @functools.cached_property
     def runners(self) -> Runners:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from rllib_rnd.former_names import successor
+
 #: A place in a configuration, part by part: ``("intrinsic_reward", 1, "gamma")``.
 KeyPath = tuple[str | int, ...]
 
@@ -90,10 +92,16 @@ def parse_dotted(text: str) -> KeyPath:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name most like ``name``, whatever their case, or None if nothing is similar."""
+    """Returns the known name that was probably meant: by meaning, or the one most like it; None if nothing is similar.
+
+    Args:
+        name: as a user wrote it, whatever its case.
+        known: every allowed name.
+    """
     by_case = {str(k).lower(): str(k) for k in known}
+    same = successor(str(name), set(by_case.values()))
     matches = difflib.get_close_matches(str(name).lower(), by_case, n=1, cutoff=0.5)
-    return by_case[matches[0]] if matches else None
+    return same or (by_case[matches[0]] if matches else None)
 
 
 def unknown_name_error(kind: str, name: str, known: Iterable[str], path: str = "") -> ConfigError:

@@ -16,7 +16,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -242,7 +242,14 @@ def describe_allowed(hint: object, limits: Limits) -> str:
         return f"{words}, schedule" if limits.schedule else words
     if origin in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "list"
-    words_of: dict[object, str] = {bool: "true, false", dict: "mapping", str: "name", list: "list", type(None): "null"}
+    words_of: dict[object, str] = {
+        Callable: "class or function",
+        bool: "true, false",
+        dict: "mapping",
+        str: "name",
+        list: "list",
+        type(None): "null",
+    }
     return words_of.get(origin or hint, str(getattr(hint, "__name__", "")))
 
 
@@ -265,7 +272,13 @@ def _type_name(hint: object) -> str:
         return " | ".join(repr(a) for a in args)
     if typing.get_origin(hint) in (list, tuple):
         return f"a list of {_type_name(args[0])}" if args else "a list"
-    named: dict[object, str] = {type(None): "null", bool: "true or false", dict: "a mapping", list: "a list"}
+    named: dict[object, str] = {
+        Callable: "a class or function",
+        type(None): "null",
+        bool: "true or false",
+        dict: "a mapping",
+        list: "a list",
+    }
     return named.get(typing.get_origin(hint) or hint, str(getattr(hint, "__name__", hint)))
 
 

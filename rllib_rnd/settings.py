@@ -91,7 +91,7 @@ class Settings:
 class RLlibSettings:
     """RLlib's settings that have another default here, limits that RLlib does not check, or a place in MLflow."""
 
-    env: str | None = option(RLLIB, "name of the environment")
+    env: str | Callable | None = option(RLLIB, "the environment, by its name or what makes it")
     env_config: dict = option(RLLIB, "its options")
     num_env_runners: int = option(0, "processes that play; 0 plays in the main process", low=0)
     num_envs_per_env_runner: int = option(8, "environments of each", low=1)

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "rllib_rnd"
 
 #: Rooms from the ground up. A room may import from those below it and from itself.
 ROOMS = (
+    "former_names",
     "errors",
     "own_code",
     "checkpoint_format",

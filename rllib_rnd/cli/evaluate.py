@@ -18,6 +18,7 @@ from torch import Tensor
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.envs.info import ROOM
+from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import distribution_for_space
 from rllib_rnd.modules.layers import noisy_layers
@@ -107,7 +108,7 @@ def evaluate(checkpoint: str, options: EvaluateOptions) -> Evaluation:
     folder = find_checkpoint(checkpoint)
     config = checkpoint_config(folder)
     module = load_module(folder)
-    result = Evaluation(str(folder), str(config.env), options.deterministic)
+    result = Evaluation(str(folder), env_name(config.env), options.deterministic)
     for seed in options.seeds:
         result.episodes += play(module, config, options, seed)
     print_evaluation(result, options)

@@ -20,6 +20,7 @@ from rllib_rnd.cli.evaluate import load_module
 from rllib_rnd.cli.runtime import be_quiet, say
 from rllib_rnd.envs import make_env
 from rllib_rnd.envs.info import GAME_GOES_ON, ROOM
+from rllib_rnd.envs.makers import env_name
 from rllib_rnd.envs.vector import LeanVectorEnv
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.module import IntrinsicPPOModule
@@ -144,7 +145,7 @@ class Player:
                 line += f", rooms {', '.join(map(str, tape.rooms_visited)) or 'none'}"
             say(line if tape.finished else f"{line} (cut there by --max-steps)")
             episode = f"{i + 1} of {self.options.episodes}, seed {seed}"
-            title = str(self.config.env)
+            title = env_name(self.config.env)
             yield make_recording(tape, self.module, self.single, self.game.to_env, title, episode, names)
 
     def play(self, seed: int) -> Tape:
@@ -187,8 +188,8 @@ class Player:
         self._renders = False
         tape.pictures.clear()
         if tape.frames[0].size == 0:
-            raise ConfigError(f"env {self.config.env}", "nothing to show, neither pictures nor observations")
-        say(f"{self.config.env} gives no pictures ({reason}): the video shows what the agent sees.")
+            raise ConfigError(f"env {env_name(self.config.env)}", "nothing to show, neither pictures nor observations")
+        say(f"{env_name(self.config.env)} gives no pictures ({reason}): the video shows what the agent sees.")
 
 
 def make_single(config: AlgorithmConfig) -> gym.Env:

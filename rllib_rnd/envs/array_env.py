@@ -41,7 +41,7 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
 
     One random generator serves all of them, and every number is drawn for every environment, needed or not: what
     happens depends on the seed, the number of environments and the actions alone. ``info["position"]`` is where each
-    is, ``[N]`` int64.
+    is, ``[N]`` int64, in a grid of ``position_shape`` (rows, columns).
 
     A subclass keeps what decides the future in arrays with N rows, each in an attribute of its name in `STATE` after an
     underscore, and sets ``_needs_reset`` in each step to whose episode has ended. Arrays handed out are never written
@@ -58,6 +58,8 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
     """
 
     STATE: ClassVar[tuple[str, ...]]
+    options: Any  # the dataclass of its env_config
+    position_shape: tuple[int, int]
     metadata: dict[str, Any] = {  # noqa: RUF012 - as gymnasium
         "autoreset_mode": AutoresetMode.NEXT_STEP,
         "render_modes": [],
@@ -131,24 +133,28 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
         return True
 
     def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future; the result can be pickled."""
+        """Saves all that decides the future, and what the environment was made with; the result can be pickled."""
         arrays = {name: array.copy() for name, array in self._state_arrays().items()}
-        return {"generator": self._generator.bit_generator.state, **arrays}
+        return {"made_with": self._made_with(), "generator": self._generator.bit_generator.state, **arrays}
+
+    def _made_with(self) -> dict[str, Any]:
+        """Its options by name, and what else decides the rules."""
+        return dict(vars(self.options))
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state, also in another process.
 
         Raises:
-            ConfigError: the state is of another number of environments, or its arrays have other shapes.
+            ConfigError: the state is of another number of environments, or of one with other options.
         """
+        for name, own_value in self._made_with().items():
+            if state["made_with"].get(name) != own_value:
+                saved = state["made_with"].get(name)
+                raise ConfigError("state", f"saved with {name} = {saved!r}, this environment's is {own_value!r}")
         arrays = self._state_arrays()
         if len(state["needs_reset"]) != self.num_envs:
             saved = len(state["needs_reset"])
             raise ConfigError("state", f"saved from {saved} environments, this vector has {self.num_envs}")
-        for name, own in arrays.items():
-            if state[name].shape != own.shape:
-                shapes = f"with shape {state[name].shape}, this environment's is {own.shape}"
-                raise ConfigError("state", f"{name!r} was saved {shapes}")
         for name in arrays:
             setattr(self, f"_{name}", state[name].copy())
         self._generator.bit_generator.state = state["generator"]
@@ -171,6 +177,7 @@ class VectorOfOne(gym.Env, Generic[Vector]):
 
     def __init__(self, vector: Vector) -> None:
         self.vector, self.render_mode = vector, vector.render_mode
+        self.position_shape = vector.position_shape
         self.observation_space, self.action_space = vector.single_observation_space, vector.single_action_space
 
     def reset(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
-import inspect
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -15,11 +14,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from rllib_rnd.envs.atari_options import atari_games
 from rllib_rnd.envs.family import EnvironmentFamily, Wanted
+from rllib_rnd.envs.makers import GYM_VERSION, Maker, find_maker, is_own, make_own, makes_vectors
 from rllib_rnd.envs.plain import plain_env, plain_vector_env
-from rllib_rnd.errors import ConfigError, at, unknown_name_error
-from rllib_rnd.own_code import import_path
+from rllib_rnd.envs.vector import LeanVectorEnv
+from rllib_rnd.errors import ConfigError, at
+from rllib_rnd.own_code import check_arguments, import_path
 
-GYM_VERSION = re.compile(r"-v\d+\Z")
 _ALLOWED = ("what `rllib list environments` prints", "any gymnasium id", "module:Id-v0", "package.module:Class")
 
 
@@ -99,28 +99,6 @@ def _checked(env: VectorEnv, env_id: str, num_envs: int) -> VectorEnv:
     return plain_vector_env(env)
 
 
-def _check_arguments(maker: Callable[..., object], arguments: Mapping[str, Any], env_id: str) -> None:
-    """Refuses keyword arguments that a class does not take.
-
-    Raises:
-        ConfigError: naming the argument and the nearest that exists, or one that is missing.
-    """
-    try:
-        signature = inspect.signature(maker)
-    except (TypeError, ValueError):
-        return
-    kinds = signature.parameters.values()
-    if not any(p.kind is p.VAR_KEYWORD for p in kinds):
-        names = [p.name for p in kinds if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        for key in arguments:
-            if key not in names:
-                raise unknown_name_error("key", key, names, key)
-    try:
-        signature.bind(**arguments)
-    except TypeError as error:
-        raise ConfigError("", f"{env_id} cannot be made with {dict(arguments)} ({error})") from error
-
-
 def _creation_error(
     env_id: str,
     arguments: Mapping[str, Any],
@@ -139,7 +117,7 @@ def _creation_error(
                 entry = import_path(entry)
         if entry is not None:
             with at(arguments_path):
-                _check_arguments(entry, {**(spec.kwargs if spec else {}), **arguments}, env_id)
+                check_arguments(entry, {**(spec.kwargs if spec else {}), **arguments}, env_id)
     except ConfigError as clearer:
         return clearer
     return ConfigError(arguments_path, f"{env_id} cannot be made with {dict(arguments)} ({error})")
@@ -184,59 +162,42 @@ GYMNASIUM_FAMILY = EnvironmentFamily(
 )
 
 
-# --- classes by their import path -----------------------------------------------------------------------------------
+# --- a user's own -----------------------------------------------------------------------------------
 
 
-def _import_maker(env_id: str) -> Callable[..., Any]:
-    maker = import_path(env_id)
-    if not callable(maker):
-        raise ConfigError("", f"{env_id!r} is not a class or a function that makes an environment")
-    return maker
+def own_family(maker: Maker | None = None) -> EnvironmentFamily[Mapping[str, Any]]:
+    """The family of a user's own environments.
 
-
-def _makes_vectors(maker: Callable[..., object]) -> bool:
-    return inspect.isclass(maker) and issubclass(maker, VectorEnv)
-
-
-def _make_imported(wanted: Wanted[dict[str, Any]]) -> gym.Env:
-    """One environment of a class named by its import path.
-
-    Raises:
-        ConfigError: the class is a vector environment, or does not take these arguments.
+    Args:
+        maker: what makes them; None: what their name stands for.
     """
-    maker = _import_maker(wanted.env_id)
-    if _makes_vectors(maker):
-        raise ConfigError("env", f"{wanted.env_id!r} is a vector environment; a single one is needed here")
-    arguments = _with_render_mode(wanted.options, wanted.render_mode)
-    with at("env_config"):
-        _check_arguments(maker, arguments, wanted.env_id)
-        env = maker(**arguments)
-    return plain_env(env)
+
+    def make(wanted: Wanted[Mapping[str, Any]], index: int = 0) -> gym.Env:
+        """The environment ``index`` of its vector."""
+        made = make_own(wanted.env_id, maker or find_maker(wanted.env_id), wanted.options, wanted.render_mode, index)
+        return plain_env(made)
+
+    def make_vector(wanted: Wanted[Mapping[str, Any]]) -> VectorEnv | None:
+        """A vector environment of the user's own, or single ones that know their places in the vector."""
+        found = maker or find_maker(wanted.env_id)
+        if not makes_vectors(found):
+            return LeanVectorEnv([functools.partial(make, wanted, index) for index in range(wanted.num_envs)])
+        arguments = {"num_envs": wanted.num_envs, **wanted.options}
+        with at("env_config"):
+            check_arguments(found, arguments, wanted.env_id)
+            env = found(**arguments)
+        return _checked(env, wanted.env_id, wanted.num_envs)
+
+    return EnvironmentFamily(
+        "package.module:Class",
+        "your own gymnasium.Env or VectorEnv (NEXT_STEP); env_config: its arguments, or RLlib's one argument",
+        None,
+        matches=is_own,
+        require=find_maker if maker is None else None,
+        read=lambda env_config: env_config,
+        make=make,
+        make_vector=make_vector,
+    )
 
 
-def _make_imported_vector(wanted: Wanted[dict[str, Any]]) -> VectorEnv | None:
-    """An imported vector environment.
-
-    Raises:
-        ConfigError: it does not take these arguments, or has an autoreset mode that is not NEXT_STEP.
-    """
-    maker = _import_maker(wanted.env_id)
-    if not _makes_vectors(maker):
-        return None
-    arguments = {"num_envs": wanted.num_envs, **wanted.options}
-    with at("env_config"):
-        _check_arguments(maker, arguments, wanted.env_id)
-        env = maker(**arguments)
-    return _checked(env, wanted.env_id, wanted.num_envs)
-
-
-IMPORTED_FAMILY = EnvironmentFamily(
-    "package.module:Class",
-    "your own gymnasium.Env or VectorEnv (NEXT_STEP); env_config: its arguments",
-    None,
-    matches=lambda env_id: ":" in env_id and not GYM_VERSION.search(env_id),
-    require=_import_maker,
-    read=dict,
-    make=_make_imported,
-    make_vector=_make_imported_vector,
-)
+OWN_FAMILY = own_family()

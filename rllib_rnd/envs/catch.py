@@ -118,7 +118,7 @@ class CatchEnv(VectorOfOne[CatchVectorEnv]):
 
     def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(CatchVectorEnv(1, render_mode, **env_config))
-        self.options, self.position_shape = self.vector.options, self.vector.position_shape
+        self.options = self.vector.options
 
 
 FAMILY = EnvironmentFamily(

@@ -282,20 +282,8 @@ class PointMazeVectorEnv(ArrayVectorEnv):
     def _pictures(self) -> tuple[np.ndarray, ...]:
         return tuple(draw_point_maze(self.maze, place, self.options.goal_radius) for place in self._place)
 
-    def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future, and the layout it is of; the result can be pickled."""
-        return {"layout": self.maze.layout, **super().clone_state()}
-
-    def restore_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state, also in another process.
-
-        Raises:
-            ConfigError: the state is of another number of environments or another layout.
-        """
-        if state["layout"] != self.maze.layout:
-            layouts = f"{state['layout']}, this environment's is {self.maze.layout}"
-            raise ConfigError("state", f"saved with layout {layouts}")
-        super().restore_state(state)
+    def _made_with(self) -> dict[str, Any]:
+        return {**super()._made_with(), "layout": self.maze.layout}
 
 
 class PointMazeEnv(VectorOfOne[PointMazeVectorEnv]):
@@ -316,7 +304,7 @@ class PointMazeEnv(VectorOfOne[PointMazeVectorEnv]):
 
     def __init__(self, render_mode: str | None = None, **env_config: object) -> None:
         super().__init__(PointMazeVectorEnv(1, render_mode, **env_config))
-        self.options, self.maze, self.position_shape = self.vector.options, self.vector.maze, self.vector.position_shape
+        self.options, self.maze = self.vector.options, self.vector.maze
 
 
 def _centre(cell: Cell) -> np.ndarray:

@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from rllib_rnd.envs import atari, by_id, catch, deep_sea, doom, mario, minigrid, pixels, point_maze, warehouse
 from rllib_rnd.envs.family import NATIVE_BACKENDS, EnvironmentFamily, FrameStack, check_num_envs
+from rllib_rnd.envs.makers import EnvSpecifier, env_name
 from rllib_rnd.errors import ConfigError
 
 _FAMILIES: tuple[EnvironmentFamily[Any], ...] = (
@@ -23,7 +24,7 @@ _FAMILIES: tuple[EnvironmentFamily[Any], ...] = (
     warehouse.FAMILY,
     pixels.FAMILY,
     minigrid.FAMILY,
-    by_id.IMPORTED_FAMILY,
+    by_id.OWN_FAMILY,
     by_id.GYMNASIUM_FAMILY,  # last: it takes any name
 )
 
@@ -33,15 +34,20 @@ def list_environments() -> list[EnvironmentFamily[Any]]:
     return list(_FAMILIES)
 
 
-def find_family(env_id: str) -> EnvironmentFamily[Any]:
-    """Returns the family that a name belongs to.
+def find_family(env: EnvSpecifier | None) -> tuple[EnvironmentFamily[Any], str]:
+    """Returns the family that an environment belongs to, and its name.
+
+    Args:
+        env: a name, or a class or function that makes an environment.
 
     Raises:
-        ConfigError: ``env_id`` is not a name.
+        ConfigError: it is neither.
     """
-    if not isinstance(env_id, str) or not env_id:
-        raise ConfigError("env", f"{env_id!r} is no environment name", [family.pattern for family in _FAMILIES])
-    return next(family for family in _FAMILIES if family.owns(env_id))
+    if isinstance(env, str) and env:
+        return next(family for family in _FAMILIES if family.owns(env)), env
+    if callable(env):
+        return by_id.own_family(env), env_name(env)
+    raise ConfigError("env", f"{env!r} is no environment name", [family.pattern for family in _FAMILIES])
 
 
 def own_ids() -> list[str]:
@@ -60,33 +66,33 @@ def register_environments() -> None:
             )
 
 
-def env_config_class(env_id: str) -> type | None:
+def env_config_class(env: EnvSpecifier) -> type | None:
     """Returns the options dataclass of an environment's ``env_config``; None where it holds free arguments.
 
     Raises:
-        ConfigError: ``env_id`` is not a name.
+        ConfigError: ``env`` is neither a name nor what makes an environment.
     """
-    return find_family(env_id).options_class
+    return find_family(env)[0].options_class
 
 
-def frame_stack(env_id: str, env_config: Mapping[str, Any] | None = None) -> FrameStack:
+def frame_stack(env: EnvSpecifier | None, env_config: Mapping[str, Any] | None = None) -> FrameStack:
     """Returns how frames are stacked on axis 0 of an observation.
 
     Raises:
         ConfigError: bad options.
     """
-    return find_family(env_id).frame_stack(env_config or {})
+    return find_family(env)[0].frame_stack(env_config or {})
 
 
 def make_vector_env(
-    env_id: str, num_envs: int, env_config: Mapping[str, Any] | None = None, num_threads: int | None = None
+    env: EnvSpecifier | None, num_envs: int, env_config: Mapping[str, Any] | None = None, num_threads: int | None = None
 ) -> VectorEnv:
     """Makes ``num_envs`` copies of an environment as one vector environment in NEXT_STEP autoreset mode.
 
     ``reset(seed=s)`` gives environment i the seed s + i (families in numpy: one stream for all). Rewards are raw.
 
     Args:
-        env_id: see `list_environments`.
+        env: a name, see `list_environments`, or a class or function that makes an environment.
         num_envs: number of environments, at least 1.
         env_config: options of the family, or keyword arguments of the environment.
         num_threads: threads for environments written in C++; None for one per core.
@@ -95,38 +101,46 @@ def make_vector_env(
         ConfigError: unknown name (with the nearest ones), bad options, a missing package, a vector
             environment in another autoreset mode.
     """
-    family = find_family(env_id)
+    family, name = find_family(env)
     check_num_envs(num_envs)
-    return family.vector(env_id, num_envs, env_config or {}, num_threads)
+    return family.vector(name, num_envs, env_config or {}, num_threads)
 
 
-def make_env(env_id: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> gym.Env:
+def make_env(
+    env: EnvSpecifier | None, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None
+) -> gym.Env:
     """Makes a single environment (for videos, checks and own loops); arguments as in `make_vector_env`.
 
     Raises:
         ConfigError: as `make_vector_env`; or the name is that of a vector environment.
     """
-    return find_family(env_id).single(env_id, env_config or {}, render_mode)
+    family, name = find_family(env)
+    return family.single(name, env_config or {}, render_mode)
 
 
-def backend_note(env_id: str, env_config: Mapping[str, Any] | None = None) -> str | None:
+def backend_note(env: EnvSpecifier | None, env_config: Mapping[str, Any] | None = None) -> str | None:
     """Which backend steps an Atari game or a MiniGrid task and why, in one line; None for other environments.
 
     Raises:
         ConfigError: as `make_vector_env`.
     """
-    found = find_family(env_id).find_backend(env_id, env_config or {})
+    found = _find_backend(env, env_config)
     return None if found is None else f"{found[0]} ({found[1]})"
 
 
-def steps_in_threads(env_id: str, env_config: Mapping[str, Any] | None = None) -> bool:
+def steps_in_threads(env: EnvSpecifier | None, env_config: Mapping[str, Any] | None = None) -> bool:
     """Whether environments are stepped by threads in C++.
 
     Raises:
         ConfigError: as `make_vector_env`.
     """
-    found = find_family(env_id).find_backend(env_id, env_config or {})
+    found = _find_backend(env, env_config)
     return found is not None and found[0] in NATIVE_BACKENDS
+
+
+def _find_backend(env: EnvSpecifier | None, env_config: Mapping[str, Any] | None) -> tuple[str, str] | None:
+    family, name = find_family(env)
+    return family.find_backend(name, env_config or {})
 
 
 def _gymnasium_entry(env_id: str, render_mode: str | None = None, **env_config: object) -> gym.Env:

@@ -88,7 +88,8 @@ def skip_after_removal(removable: np.ndarray, waiting: np.ndarray, draw: np.ndar
 class WarehouseVectorEnv(ArrayVectorEnv):
     """N robots, each in its own warehouse, in one set of arrays (NEXT_STEP autoreset).
 
-    Observation ``[N, num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index, ``[N]`` int64.
+    Observation ``[N, num_stacked * obs_size]``; ``info["position"]`` is the index of the robot's cell in a grid of
+    ``position_shape`` (rows, columns), ``[N]`` int64.
 
     Args:
         num_envs: number of environments.
@@ -114,6 +115,8 @@ class WarehouseVectorEnv(ArrayVectorEnv):
         self.variant = _with_options(find_variant(variant), self.options)
         obs_size, dtype = self.options.num_stacked * self.variant.obs_size, _DTYPES[self.options.dtype]
         super().__init__(num_envs, render_mode, spaces.Box(0, 1, (obs_size,), dtype), spaces.Discrete(len(MOVES)))
+        self._name = variant
+        self.position_shape: tuple[int, int] = (self.variant.size, self.variant.size)
         self._next_cell = next_cells(self.variant)
         self._site_of_cell = np.full(self.variant.num_cells, -1)
         self._site_of_cell[self.variant.site_cells] = np.arange(len(self.variant.sites))
@@ -209,6 +212,9 @@ class WarehouseVectorEnv(ArrayVectorEnv):
     def _cells(self) -> np.ndarray:
         return self._position.copy()
 
+    def _made_with(self) -> dict[str, Any]:
+        return {**super()._made_with(), "variant": self._name}
+
     def _pictures(self) -> tuple[np.ndarray, ...]:
         states = zip(self._position, self._waiting, strict=True)
         return tuple(draw_warehouse(self.variant, int(position), waiting) for position, waiting in states)
@@ -217,7 +223,8 @@ class WarehouseVectorEnv(ArrayVectorEnv):
 class WarehouseEnv(VectorOfOne[WarehouseVectorEnv]):
     """One warehouse, for `gymnasium.make`: a `WarehouseVectorEnv` of one, without the step that resets.
 
-    Observation ``[num_stacked * obs_size]``; ``info["position"]`` is the robot's cell index.
+    Observation ``[num_stacked * obs_size]``; ``info["position"]`` is the index of the robot's cell in a grid of
+    ``position_shape``.
 
     Args:
         variant: a key of `VARIANTS`.

@@ -39,9 +39,20 @@ def _expand_object(path: Path, name: str, block: object) -> object:
     """Splits an AlgorithmConfig in ``config`` into ``run`` and the object that the trial starts from."""
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-    if not isinstance(block, Mapping) or not isinstance(block.get("config"), AlgorithmConfig):
+    from rllib_rnd.algorithm import IntrinsicPPOConfig
+    from rllib_rnd.envs.makers import portable
+    from rllib_rnd.presets import ALGORITHMS
+
+    if not isinstance(block, Mapping):
+        return block
+    # Names that the file registers, before Ray is started: its registry lives no longer.
+    if block.get("run") in ALGORITHMS and isinstance(block.get("env"), str):
+        block = {**block, "env": portable(block["env"])}
+    if not isinstance(block.get("config"), AlgorithmConfig):
         return block
     config = block["config"]
+    if isinstance(config, IntrinsicPPOConfig) and config.env is not None:
+        config.env = portable(config.env)
     if config.algo_class is None:
         kind = type(config).__name__
         raise ExperimentError(str(path), f"{name}.config", f"{kind} names no algorithm; use PPOConfig() or so")

@@ -29,6 +29,7 @@ from ray.rllib.utils.metrics import ENV_STEP_TIMER, SAMPLE_TIMER, WEIGHTS_SEQ_NO
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.util import log_once
 
+from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
 from rllib_rnd.modules.layers import noisy_layers
@@ -150,14 +151,17 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def _make_play(self, tracker: EpisodeTracker | None) -> None:
         self.num_envs = self.config.num_envs_per_env_runner
-        self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker)
+        context = self._context()
+        self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker, context)
         self.env = self.play.env
         functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
         if self._evaluating or defines_episode_callbacks(self._callbacks, functions):
             self._stock = self.play.watcher = StockEpisodes(self.play, self._notify)
         self._needs_initial_reset = True
-        context = EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
         self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
+
+    def _context(self) -> EnvContext:
+        return EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
 
     def _until_it_works(self, function: Callable[[], T], make_anew: Callable[[], None]) -> T:
         """Calls a function that plays; where restarts are allowed, failures are counted and it is tried again.
@@ -182,7 +186,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             "step": ", each time within one rollout; its errors are in the log above.",
         }
         raise RuntimeError(
-            f"env: {self.config.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row{more[last.where]}"
+            f"env: {last.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row{more[last.where]}"
         ) from last
 
     # --- playing -----------------------------------------------------------------------------------------------------
@@ -305,7 +309,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                     logger.warning(
                         "env: %r has not ended an episode within max_evaluation_steps = %d agent steps. The "
                         "episode counts as truncated there; the metric episodes_cut counts such.",
-                        self.config.env,
+                        env_name(self.config.env),
                         limit,
                     )
 
@@ -346,7 +350,9 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
         def rollout() -> Rollout:
             if self._random_play is None:
-                self._random_play = make_play(self.config, self.num_envs, self._seeds, self._num_threads)
+                self._random_play = make_play(
+                    self.config, self.num_envs, self._seeds, self._num_threads, context=self._context()
+                )
                 seed = self._seeds.first
                 self._random_play.env.action_space.seed(None if seed is None else seed + 1 + self._failed_random_plays)
             return self._random_play.rollout(None, num_steps, page_locked=self._page_locked)

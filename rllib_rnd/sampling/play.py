@@ -16,9 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import VectorEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.env.env_context import EnvContext
 
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
+from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import at
 from rllib_rnd.modules.actions import from_environment, to_environment
 from rllib_rnd.rollout import Rollout, shapes_of, single_precision
@@ -321,6 +323,7 @@ def make_play(
     seeds: ResetSeeds,
     num_threads: int | None = None,
     tracker: EpisodeTracker | None = None,
+    context: EnvContext | None = None,
 ) -> Play:
     """Play in the environments that a configuration names.
 
@@ -330,11 +333,13 @@ def make_play(
         seeds: of resets.
         num_threads: of environments in C++; None: all cores.
         tracker: see `Play`.
+        context: the options with what RLlib's environments are told of their runner; None: there is no runner.
 
     Raises:
         ConfigError: the environment cannot be made.
     """
-    env = make_vector_env(config.env, num_envs, dict(config.env_config), num_threads)
+    env_config = dict(config.env_config) if context is None else context
+    env = make_vector_env(config.env, num_envs, env_config, num_threads)
     return play_in(env, config, seeds, tracker)
 
 
@@ -344,4 +349,4 @@ def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker:
     with at("env"):
         to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     from_env = from_environment(env.single_action_space, config.normalize_actions)
-    return Play(str(config.env), env, stack, to_env, from_env, seeds, tracker)
+    return Play(env_name(config.env), env, stack, to_env, from_env, seeds, tracker)

@@ -11,6 +11,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 
+from rllib_rnd.envs.makers import env_name
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, RunnerSample, failure_or
 
@@ -86,9 +89,10 @@ class Runners:
         late = [runner for runner in manager.healthy_actor_ids() if runner not in finished]
         if not late:
             return
+        env = env_name(self._config.env)
         message = (
             f"Env runners {late} have not finished a rollout within sample_timeout_s = "
-            f"{self._config.sample_timeout_s} s: the environment {self._config.env!r} hangs in reset() or step(), or "
+            f"{self._config.sample_timeout_s} s: the environment {env!r} hangs in reset() or step(), or "
             "the limit is too short."
         )
         restart = self._config.restart_failed_env_runners
@@ -133,3 +137,17 @@ class Runners:
     def restore_play(self, states: Mapping[int, Mapping[str, Any]]) -> None:
         """Goes on where `play_states` were taken; a runner without a state begins new episodes."""
         self.foreach(lambda runner: runner.restore_play(states.get(runner.worker_index)))
+
+
+def start_failure(config: AlgorithmConfig) -> ConfigError:
+    """Why remote runners do not start: RLlib drops the error of their constructors and fails over what is missing."""
+    runner = ray.remote(num_cpus=0)(config.env_runner_cls).remote(
+        config=config, worker_index=1, num_workers=config.num_env_runners
+    )
+    cause = "their processes died"
+    try:
+        ray.get(runner.assert_healthy.remote())
+    except ray.exceptions.RayError as error:
+        cause = cause_of(error)
+    ray.kill(runner)
+    return ConfigError("", f"the environment runners do not start: {cause}")

@@ -85,9 +85,15 @@ def test_a_restored_vector_goes_on_bit_for_bit(name: str, moment: int) -> None:
     ("name", "other", "message"),
     [
         *((name, {"num_envs": 3}, "saved from 4 environments, this vector has 3") for name in CASES),
-        ("point maze", {"layout": "spiral"}, "saved with layout .*, this environment's is"),
-        ("rllib_rnd/Warehouse-v0", {"num_stacked": 1}, r"'past' was saved with shape \(4, 73\).* is \(4, 0\)"),
-        ("rllib_rnd/Warehouse-v0", {"variant": "rllib_rnd/Warehouse2-v0"}, "'waiting' was saved with shape"),
+        ("point maze", {"layout": "spiral"}, "saved with layout = .*, this environment's is"),
+        ("deep sea", {"mapping_seed": 3}, "saved with mapping_seed = 42, this environment's is 3"),
+        ("catch", {"size": 17}, "saved with size = 16, this environment's is 17"),
+        ("rllib_rnd/Warehouse-v0", {"num_stacked": 1}, "saved with num_stacked = 2, this environment's is 1"),
+        (
+            "rllib_rnd/Warehouse-v0",
+            {"variant": "rllib_rnd/Warehouse2-v0"},
+            "saved with variant = 'rllib_rnd/W",
+        ),
     ],
 )
 def test_a_state_of_other_environments_is_refused_and_changes_nothing(
@@ -100,6 +106,28 @@ def test_a_state_of_other_environments_is_refused_and_changes_nothing(
     with pytest.raises(ConfigError, match=message) as error:
         unlike.restore_state(env.clone_state())
     assert error.value.path == "state" and pickle.dumps(unlike.clone_state()) == before
+
+
+@every
+def test_a_state_records_every_option(name: str) -> None:
+    env = make(name)
+    env.reset(seed=0)
+    for option in vars(env.options):
+        state = env.clone_state()
+        state["made_with"][option] = "another"
+        with pytest.raises(ConfigError, match=f"saved with {option} = 'another', this environment's is"):
+            env.restore_state(state)
+
+
+@every
+def test_positions_lie_in_the_grid_that_is_named(name: str) -> None:
+    env, single = make(name), CASES[name][1](**CASES[name][2])
+    rows, columns = env.position_shape
+    assert single.position_shape == (rows, columns)
+    _, info = env.reset(seed=0)
+    for action in actions_of(env, STEPS):
+        assert (info["position"] < rows * columns).all()
+        info = env.step(action)[-1]
 
 
 @every

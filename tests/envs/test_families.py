@@ -12,7 +12,7 @@ import pytest
 
 import rllib_rnd.envs
 from rllib_rnd.envs import backend_note, frame_stack, list_environments, make_env, make_vector_env
-from rllib_rnd.envs.by_id import GYMNASIUM_FAMILY, IMPORTED_FAMILY
+from rllib_rnd.envs.by_id import GYMNASIUM_FAMILY, OWN_FAMILY
 from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.envs.registry import find_family, own_ids
 from rllib_rnd.errors import ConfigError
@@ -53,8 +53,8 @@ def test_each_familys_file_ends_with_it_and_the_registry_has_all() -> None:
             last: Any = body[-1]
             assert isinstance(last, ast.Assign) and names[-1] in families, f"{path.name} goes on after its family"
             found |= {f"{path.stem}.{name}" for name in families}
-    assert found == {f"{name}.FAMILY" for name in NAMES} | {"by_id.IMPORTED_FAMILY", "by_id.GYMNASIUM_FAMILY"}
-    assert FAMILIES[-2] is IMPORTED_FAMILY and FAMILIES[-1] is GYMNASIUM_FAMILY, "the one that takes any name is last"
+    assert found == {f"{name}.FAMILY" for name in NAMES} | {"by_id.OWN_FAMILY", "by_id.GYMNASIUM_FAMILY"}
+    assert FAMILIES[-2] is OWN_FAMILY and FAMILIES[-1] is GYMNASIUM_FAMILY, "the one that takes any name is last"
     assert {id(f) for f in FAMILIES[:-2]} == {id(family_of(name)) for name in NAMES}
 
 
@@ -64,7 +64,7 @@ def test_each_own_id_belongs_to_the_family_that_lists_it_and_to_no_other() -> No
     for family in FAMILIES:
         for env_id in family.own_ids:
             assert [other.pattern for other in FAMILIES[:-1] if other.owns(env_id)] == [family.pattern]
-            assert find_family(env_id) is family
+            assert find_family(env_id) == (family, env_id)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_each_own_id_belongs_to_the_family_that_lists_it_and_to_no_other() -> No
     ],
 )
 def test_a_name_belongs_to_one_family(env_id: str, module: str) -> None:
-    assert find_family(env_id) is family_of(module)
+    assert find_family(env_id) == (family_of(module), env_id)
     assert sum(family.owns(env_id) for family in FAMILIES[:-1]) == 1
 
 
 @pytest.mark.parametrize(
     ("env_id", "family"),
     [
-        ("package.module:Maze", IMPORTED_FAMILY),
+        ("package.module:Maze", OWN_FAMILY),
         ("package:Maze-v0", GYMNASIUM_FAMILY),
         ("CartPole-v1", GYMNASIUM_FAMILY),
         ("ALE/Breakout-v4", GYMNASIUM_FAMILY),
@@ -93,7 +93,7 @@ def test_a_name_belongs_to_one_family(env_id: str, module: str) -> None:
     ],
 )
 def test_names_of_others(env_id: str, family: EnvironmentFamily[Any]) -> None:
-    assert find_family(env_id) is family and family.options_class is None and not family.own_ids
+    assert find_family(env_id) == (family, env_id) and family.options_class is None and not family.own_ids
 
 
 @pytest.mark.parametrize("name", NAMES)

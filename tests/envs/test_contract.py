@@ -115,7 +115,7 @@ def test_what_would_become_something_else_is_refused_with_what_came_and_what_was
         game(space, at, obs=obs).rollout(None, 4)
 
 
-OLD = {
+OLD: dict[str, tuple[dict[str, Any], str]] = {
     "four values": (
         {"step": (GOOD[id(VECTOR)], 1.0, False, {})},
         r"step\(\) .* 4 values; allowed is \(obs, reward, term",

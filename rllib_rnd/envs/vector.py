@@ -126,8 +126,8 @@ class LeanVectorEnv(VectorEnv):
     def _gather(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Batches infos as gymnasium does (``key`` and mask ``_key``), with a short way for plain numbers."""
         gathered: dict[str, Any] = {}
-        for key, value in infos[0].items():
-            if isinstance(value, (bool, int, float, np.number)) and all(key in info for info in infos):
+        for key in infos[0]:
+            if all(isinstance(info.get(key), (bool, int, float, np.number)) for info in infos):
                 gathered[key] = np.array([info[key] for info in infos])
                 gathered[f"_{key}"] = np.ones(self.num_envs, dtype=bool)
         fast: set[Any] = {key for key in infos[0] if key in gathered}

@@ -8,7 +8,6 @@ metrics work as RLlib users expect.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -260,8 +259,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             else:
                 if force_reset:
                     self._needs_initial_reset = True
-                length = -(-(num_timesteps or 0) // self.num_envs)
-                num_steps = self._until_it_works(lambda: self._play_steps(policy, length, ended), self.make_env)
+                wanted = num_timesteps or 0
+                num_steps = self._until_it_works(lambda: self._play_steps(policy, wanted, ended), self.make_env)
                 parts = self._stock.take_unfinished(self.config.episode_lookback_horizon)
             self._log_broken()
         self._done_episodes_for_metrics.extend(ended)
@@ -313,16 +312,18 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                         limit,
                     )
 
-    def _play_steps(self, policy: Policy | None, length: int, ended: list[SingleAgentEpisode]) -> int:
-        """Plays on for ``length`` steps of all environments; returns how many of theirs were no resets."""
+    def _play_steps(self, policy: Policy | None, wanted: int, ended: list[SingleAgentEpisode]) -> int:
+        """Plays on for the ``wanted`` agent steps, all environments together, or a few more; returns how many."""
         if self._needs_initial_reset:
             self._ongoing_episodes_for_metrics.clear()
             self.play.reset()
             self._needs_initial_reset = False
         num_steps = 0
-        for step in itertools.islice(self.play.steps(policy), length):
+        for step in self.play.steps(policy):
             num_steps += int((~step.before.done).sum())
             ended += self._stock.take_finished()
+            if num_steps >= wanted:
+                break
         self.play.tracker.take_finished()
         return num_steps
 

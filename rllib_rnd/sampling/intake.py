@@ -127,7 +127,7 @@ class Intake:
         if self._dtype.itemsize > 2 and float(np.vdot(flat, flat)) < _LARGEST * _LARGEST:
             self._in_a_row[:] = 0
             return obs, broken
-        unusable = ~(np.abs(obs) <= _LARGEST)
+        unusable = ~(np.abs(obs) <= min(_LARGEST, float(np.finfo(self._dtype).max)))
         broken = np.asarray(unusable.reshape(len(obs), -1).any(axis=1))
         self._count(broken)
         if broken.any():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+from typing import Any
 
 import numpy as np
+import pytest
 
 from rllib_rnd.sampling.episodes import EpisodeSummary, EpisodeTracker, PlaceHistory, RecentEpisodes
 
@@ -115,3 +118,45 @@ def test_means_are_over_the_last_episodes_only() -> None:
     roomless = RecentEpisodes(1)
     roomless.add([EpisodeSummary(0, 1.0, 1)])
     assert "rooms_per_episode_mean" not in roomless.summary()
+
+
+STRANGE = ["kitchen", None, 3.7, float("nan"), (1, 2), {"x": 1}, np.array([0.5, 1.5])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(kind, v) for kind in ("room", "position", "progress") for v in STRANGE if (kind, str(v)) != ("progress", "3.7")],
+    ids=str,
+)
+def test_what_is_no_number_is_ignored_with_one_warning(kind: str, value: Any, caplog: pytest.LogCaptureFixture) -> None:
+    values = np.full(2, None, dtype=object)
+    values[0], values[1] = 2, value
+    tracker, no = EpisodeTracker(2), np.zeros(2, dtype=bool)
+    with caplog.at_level(logging.WARNING):
+        tracker.start({kind: values})
+        for _ in range(3):
+            tracker.step(np.ones(2), no, no, {kind: values})
+        tracker.step(np.ones(2), ~no, no, {kind: values})
+    assert len(caplog.records) == 1 and repr(kind) in caplog.text
+    told, untold = sorted(tracker.take_finished(), key=lambda episode: episode.env_index)
+    if kind == "progress":
+        assert (told.progress, untold.progress) == (2.0, None)
+    else:
+        assert (told.places[kind], untold.places[kind]) == ({2}, set())
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=str)
+def test_a_life_is_only_lost_where_the_environment_says_true(value: Any) -> None:
+    told = np.full(2, None, dtype=object)
+    told[0], told[1] = True, value
+    tracker, no = EpisodeTracker(2), np.zeros(2, dtype=bool)
+    tracker.start({})
+    tracker.step(np.ones(2), ~no, no, {"game_goes_on": told})
+    assert [episode.env_index for episode in tracker.take_finished()] == [1]
+
+
+def test_progress_that_only_some_tell_is_theirs() -> None:
+    tracker, no = EpisodeTracker(2), np.zeros(2, dtype=bool)
+    tracker.start({"progress": np.array([-5.0, 0.0]), "_progress": np.array([True, False])})
+    tracker.step(np.ones(2), ~no, no, {})
+    assert [episode.progress for episode in tracker.take_finished()] == [-5.0, None]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.modules.distributed import all_reduce_sum, world_size
+from rllib_rnd.modules.distributed import all_reduce_sum, gradient_of, world_size
 
 
 def project_conflicting(g_aux: Tensor, g_rl: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,8 +61,8 @@ def backward_projected(
     projected, cosine = project_conflicting(g_aux, g_rl)
     parts = (projected / world_size()).split([parameters[i].numel() for i in reached])
     for i, part in zip(reached, parts, strict=True):
-        before, part = held[i], part.view_as(parameters[i])
-        parameters[i].grad = part.clone() if before is None else before + part
+        before, gradient = held[i], gradient_of(parameters[i], part)
+        parameters[i].grad = gradient if before is None else before + gradient
     return {"gradient_cosine": cosine, "gradient_projected": (cosine < 0).float()}
 
 

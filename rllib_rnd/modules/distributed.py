@@ -39,7 +39,16 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
     parts = all_reduce_sum(flat).split([p.numel() for p in parameters])
     for parameter, grad in zip(parameters, parts, strict=True):
-        parameter.grad = grad.view_as(parameter)
+        parameter.grad = gradient_of(parameter, grad)
+
+
+def gradient_of(parameter: torch.nn.Parameter, flat: torch.Tensor) -> torch.Tensor:
+    """A flat gradient in the shape of its parameter and laid out in memory as that.
+
+    Fused optimizers step through both in the order of memory: channels-last weights with a gradient in plain order
+    would each get another one's.
+    """
+    return torch.empty_like(parameter, requires_grad=False).copy_(flat.view_as(parameter))
 
 
 def broadcast_from_first(tensor: torch.Tensor) -> None:

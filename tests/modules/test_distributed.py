@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
-from rllib_rnd.modules.distributed import all_reduce_sum, world_size
+from rllib_rnd.modules.distributed import all_reduce_sum, sum_gradients, world_size
 from rllib_rnd.modules.running_moments import RunningMoments
 
 SIZES = ((5, 0), (3, 8), (0, 0))  # samples of each rank in each update; also none at all
@@ -66,3 +67,24 @@ def test_two_learners_agree_with_one_that_sees_everything(tmp_path: Path) -> Non
     # The statistics are common, the sums are each learner's own.
     carry = torch.cat([first["filter"]["carry"], second["filter"]["carry"]])
     torch.testing.assert_close(carry, everything.carry)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_summed_gradients_lie_in_memory_as_their_weights(
+    layout: torch.memory_format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fused optimizer steps through both in that order, whatever their shapes say."""
+    generator = torch.Generator().manual_seed(0)
+    weight, gradient = torch.randn(2, 8, 4, 3, 3, generator=generator)
+    wanted, found = (torch.nn.Parameter(weight.clone().to(memory_format=layout)) for _ in range(2))
+    wanted.grad = (2.0 * gradient).to(memory_format=layout)
+    found.grad = gradient.clone().to(memory_format=layout)
+    # Another learner with the same gradient.
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, op: tensor.mul_(2.0))
+    sum_gradients([found])
+    assert found.grad is not None and found.grad.stride() == found.stride()
+    for parameter in (wanted, found):
+        torch.optim.Adam([parameter], lr=0.1, fused=True).step()
+    torch.testing.assert_close(found, wanted)

@@ -252,6 +252,7 @@ def test_a_projection_does_no_harm_to_ppo_where_it_reaches_and_nothing_elsewhere
     alone, with_other = gradients(projected()), gradients(projected(), Term("other", other, torch.tensor(1.0)))
     dot = size = 0.0
     for found, both, before, wanted, there in zip(alone, with_other, ppo, pulls, reached, strict=True):
+        assert order(found) == order(both) == order(before)  # a fused optimizer steps through them in memory's
         torch.testing.assert_close(both, found - 3.0 * before, atol=1e-6, rtol=1e-4)
         if there:
             dot += float((before * (found - before)).sum())
@@ -259,6 +260,11 @@ def test_a_projection_does_no_harm_to_ppo_where_it_reaches_and_nothing_elsewhere
         else:
             assert torch.equal(found, before)
     assert size < 0.0 and abs(dot) < 1e-5 * abs(size)
+
+
+def order(tensor: Tensor) -> list[int]:
+    """Strides of the axes that have any."""
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 
 def test_minibatches_without_a_sample_take_no_step_and_have_no_say_in_metrics(

@@ -11,6 +11,7 @@ from torch import nn
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
+from rllib_rnd.cli.surroundings import nothing_in_the_home
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
@@ -44,7 +45,7 @@ def check_file(path: Path, overrides: Overrides) -> None:
     be_quiet(verbose=False)
     for experiment in load_experiments(path, overrides):
         say(f"{experiment.name}: file, names, types and ranges are fine ({experiment.algorithm_name})")
-        with ray_session(cpus=1.0):
+        with ray_session(cpus=1.0), nothing_in_the_home():
             _check_experiment(experiment)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rllib_rnd.errors import ConfigError
@@ -108,6 +109,20 @@ def _can_write(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+@contextlib.contextmanager
+def nothing_in_the_home() -> Iterator[None]:
+    """Has algorithms that are built meanwhile keep their folder of results for no longer than this, and not at home."""
+    from ray.tune.trainable import trainable
+
+    before = trainable.DEFAULT_STORAGE_PATH
+    with tempfile.TemporaryDirectory(prefix="rllib_", ignore_cleanup_errors=True) as folder:
+        trainable.DEFAULT_STORAGE_PATH = folder
+        try:
+            yield
+        finally:
+            trainable.DEFAULT_STORAGE_PATH = before
 
 
 def prepare_token() -> None:

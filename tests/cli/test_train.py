@@ -42,9 +42,10 @@ def environment() -> dict[str, str]:
     return {**clean, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "200"}
 
 
-def run(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(arguments: Sequence[str], folder: Path, **surroundings: str) -> subprocess.CompletedProcess[str]:
+    variables = environment() | surroundings
     return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=environment(), capture_output=True, text=True, timeout=300
+        [*COMMAND, *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=300
     )
 
 
@@ -183,11 +184,20 @@ def test_a_mistake_in_one_file_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_check_builds_and_trains_small(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_text(DEEP_SEA % (1, "true", "num_env_runners: 7"), encoding="utf-8")
-    done = run(["check", "x.yaml"], tmp_path)
+def test_check_builds_and_trains_small_in_hostile_surroundings(tmp_path: Path) -> None:
+    """Another Ray is named, there is no home, sockets have no room, and the output is ASCII."""
+    experiment = DEEP_SEA.replace("deep_sea", "täuf") % (1, "true", "num_env_runners: 7")
+    (tmp_path / "x.yaml").write_text(experiment, encoding="utf-8")
+    hostile = {"RAY_ADDRESS": "127.0.0.1:1", "HOME": "/proc/nowhere", "PYTHONIOENCODING": "ascii"}
+    done = run(["check", "x.yaml"], tmp_path, TMPDIR=str(tmp_path / ("l" * 90)), **hostile)
     assert done.returncode == 0, done.stdout + done.stderr
-    for text in ("Box(0, 1, (25,), uint8)", "intrinsic_rewards.0.predictor", "one tiny iteration", "448 agent steps"):
+    for text in (
+        "t?uf: file, names",
+        "Box(0, 1, (25,), uint8)",
+        "intrinsic_rewards.0.predictor",
+        "one tiny iteration",
+        "448 agent steps",
+    ):
         assert text in done.stdout
 
 

@@ -20,9 +20,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
-from rllib_rnd.errors import ConfigError, at
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import from_environment, to_environment
-from rllib_rnd.rollout import Rollout, shapes_of, single_precision
+from rllib_rnd.rollout import Rollout, action_dtype, shapes_of
 from rllib_rnd.sampling.episodes import EpisodeTracker
 from rllib_rnd.sampling.policy import Decision, Policy
 from rllib_rnd.sampling.seeds import ResetSeeds
@@ -80,7 +80,7 @@ class Step(NamedTuple):
     Attributes:
         before: where they stood.
         after: where they stand now. An environment may by then have written over ``before.obs``.
-        action: ``[N, ...]`` the policy's; without one what a policy would have said for those that were sent.
+        action: ``[N, ...]`` the policy's, before it is brought into the environment's range.
         decision: all that the policy said, or None without one.
         reward: ``[N]``, raw.
         terminated, truncated: ``[N]`` bool.
@@ -105,9 +105,9 @@ class Play:
         env: a vector environment that resets in the NEXT_STEP manner.
         stack: how its observations hold their frames.
         to_env: a batch of the policy's actions -> the environment's.
+        from_env: its inverse, for actions that the environment's space has drawn.
         seeds: of resets.
         tracker: of episodes played elsewhere so far, by environments that have failed; None: a new one.
-        from_env: the reverse of ``to_env``, for random play; None: random actions are written down as they are sent.
 
     Attributes:
         env: the environment.
@@ -121,9 +121,9 @@ class Play:
         env: VectorEnv,
         stack: FrameStack,
         to_env: Callable[[np.ndarray], np.ndarray],
+        from_env: Callable[[np.ndarray], np.ndarray],
         seeds: ResetSeeds,
         tracker: EpisodeTracker | None = None,
-        from_env: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> None:
         self.env: Any = env  # some can save and restore their state besides
         self.stack, self.to_env, self.from_env = stack, to_env, from_env
@@ -131,7 +131,7 @@ class Play:
         self.step_seconds = 0.0
         self._name, self._seeds = name, seeds
         self._position: Position | None = None
-        self._action_dtype: npt.DTypeLike = single_precision(env.single_action_space)
+        self._action_dtype: npt.DTypeLike = action_dtype(env.single_action_space)
 
     @property
     def position(self) -> Position:
@@ -189,9 +189,8 @@ class Play:
         while True:
             before = self._begin(policy)
             if policy is None:
-                decision, memory = None, before.memory
-                sent = self.env.action_space.sample().astype(self._action_dtype, copy=False)
-                action = sent if self.from_env is None else self.from_env(sent)
+                decision, memory, sent = None, before.memory, self.env.action_space.sample()
+                action = self.from_env(sent).astype(self._action_dtype, copy=False)
             else:
                 decision = policy.decide(before.obs, before.memory, before.is_first)
                 action = decision.action.astype(self._action_dtype, copy=False)
@@ -331,7 +330,6 @@ def make_play(
 def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker: EpisodeTracker | None = None) -> Play:
     """Play in environments that are there; arguments as of `make_play`."""
     stack = frame_stack(config.env, dict(config.env_config))
-    with at("env"):
-        to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
+    to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     from_env = from_environment(env.single_action_space, config.normalize_actions)
-    return Play(str(config.env), env, stack, to_env, seeds, tracker, from_env)
+    return Play(str(config.env), env, stack, to_env, from_env, seeds, tracker)

@@ -82,7 +82,14 @@ def counting_policy(seed: int = 0) -> Policy:
 
 
 def play(env: Counter | None = None, seeds: ResetSeeds | None = None) -> Play:
-    return Play("Counter", env or Counter(), FrameStack(), lambda action: action + 5, seeds or ResetSeeds(7))
+    return Play(
+        "Counter",
+        env or Counter(),
+        FrameStack(),
+        lambda action: action + 5,
+        lambda action: action - 5,
+        seeds or ResetSeeds(7),
+    )
 
 
 def test_a_rollout_is_the_steps_even_if_the_environment_reuses_its_arrays() -> None:
@@ -117,8 +124,8 @@ def test_without_a_policy_actions_are_the_environments_own_and_nothing_is_judged
     game = play()
     game.env.action_space.seed(0)
     rollout = game.rollout(None, 30)
-    assert np.unique(rollout.action).tolist() == [5, 6]
-    assert game.env.actions == rollout.action.tolist()
+    assert np.unique(rollout.action).tolist() == [0, 1]  # as a policy's
+    assert game.env.actions == (rollout.action + 5).tolist()
     assert not (rollout.logp.any() or rollout.value.any()) and rollout.memory.shape == (30, N, 0)
 
 

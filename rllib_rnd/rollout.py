@@ -256,8 +256,8 @@ class Rollout:
         return cached
 
 
-def single_precision(space: gym.Space) -> np.dtype[Any]:
-    """What observations or actions of a space are stored as: floats in single precision."""
+def action_dtype(space: gym.Space) -> np.dtype[Any]:
+    """What actions of a space are stored as: floats in single precision."""
     return np.dtype(np.float32) if np.issubdtype(space.dtype, np.floating) else np.dtype(space.dtype)
 
 
@@ -266,9 +266,9 @@ def shapes_of(observation: gym.Space, action: gym.Space, frame_stack: int) -> di
     shape = tuple(observation.shape or ())
     return {
         "frame_shape": shape[1:] if frame_stack > 1 else shape,
-        "frame_dtype": single_precision(observation),
+        "frame_dtype": observation.dtype,
         "action_shape": tuple(action.shape or ()),
-        "action_dtype": single_precision(action),
+        "action_dtype": action_dtype(action),
         "frame_stack": frame_stack,
     }
 

@@ -14,7 +14,7 @@ from gymnasium import spaces
 from torch import Tensor
 from torch.nn import functional as F
 
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.functional.distributions import ActionDistribution, Categorical, DiagonalGaussian, MultiCategorical
 
 ActionMap = Callable[[np.ndarray], np.ndarray]
@@ -56,7 +56,8 @@ def to_environment(space: gym.Space, normalize: bool, clip: bool) -> ActionMap:
     Raises:
         ConfigError: as `distribution_for_space`.
     """
-    distribution_for_space(space)
+    with at("env"):
+        distribution_for_space(space)
     if isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
         start = space.start
         return (lambda action: action + start) if np.any(start) else (lambda action: action)

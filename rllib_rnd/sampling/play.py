@@ -21,9 +21,8 @@ from ray.rllib.env.env_context import EnvContext
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
 from rllib_rnd.envs.makers import env_name
-from rllib_rnd.errors import at
 from rllib_rnd.modules.actions import from_environment, to_environment
-from rllib_rnd.rollout import Rollout, shapes_of, single_precision
+from rllib_rnd.rollout import Rollout, action_dtype, shapes_of
 from rllib_rnd.sampling.episodes import EpisodeTracker
 from rllib_rnd.sampling.intake import Intake, failures_in
 from rllib_rnd.sampling.policy import Decision, Policy
@@ -129,7 +128,7 @@ class Play:
         self.watcher: Watcher | None = None
         self._name, self._seeds = name, seeds
         self._position: Position | None = None
-        self._action_dtype: npt.DTypeLike = single_precision(env.single_action_space)
+        self._action_dtype: npt.DTypeLike = action_dtype(env.single_action_space)
 
     @property
     def position(self) -> Position:
@@ -346,7 +345,6 @@ def make_play(
 def play_in(env: VectorEnv, config: AlgorithmConfig, seeds: ResetSeeds, tracker: EpisodeTracker | None = None) -> Play:
     """Play in environments that are there; arguments as of `make_play`."""
     stack = frame_stack(config.env, dict(config.env_config))
-    with at("env"):
-        to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
+    to_env = to_environment(env.single_action_space, config.normalize_actions, config.clip_actions)
     from_env = from_environment(env.single_action_space, config.normalize_actions)
     return Play(env_name(config.env), env, stack, to_env, from_env, seeds, tracker)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rllib_rnd.tracking.stopping import Interrupt, RunStopper, SaveOnInterrupt, progress, reached
+from rllib_rnd.tracking.stopping import NOTICE, Interrupt, RunStopper, SaveOnInterrupt, progress, reached
 
 STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
@@ -44,7 +44,7 @@ def test_progress_follows_steady_quantities_only() -> None:
 def test_first_signal_sets_a_flag_and_the_second_raises(interrupt: Interrupt, capfd: pytest.CaptureFixture) -> None:
     os.kill(os.getpid(), signal.SIGINT)
     assert interrupt.requested
-    assert "then writing a checkpoint" in capfd.readouterr().err
+    assert NOTICE in capfd.readouterr().err
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -141,7 +141,7 @@ class Rollout:
 
     @property
     def new_obs(self) -> torch.Tensor:
-        """``[T + 1, N]`` bool, as a tensor: every observation once, reset observations included.
+        """``[T + 1, N]`` bool, as a tensor: every observation once, reset observations included, broken ones not.
 
         ``obs_T`` comes again as ``obs_0`` of the next rollout. It is counted here where a step led to it, and there
         where a reset did, with the step that goes on from it.
@@ -149,7 +149,7 @@ class Rollout:
         new = torch.ones_like(self.is_first)
         new[0] = self.is_first[0]
         new[-1] = ~self.is_first[-1]
-        return new
+        return new & ~self.broken
 
     @property
     def num_bytes(self) -> int:

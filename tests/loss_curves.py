@@ -115,7 +115,7 @@ def _flat(numbers: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float
     for name, value in numbers.items():
         if isinstance(value, Mapping):
             pairs += _flat(value, f"{prefix}{name}/")
-        elif not name.endswith("_s"):
+        elif not name.endswith("_s") and name != "threads":
             pairs.append((prefix + name, float(value)))
     return sorted(pairs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 from pathlib import Path
@@ -41,7 +42,7 @@ def pickled_with_a_class_that_is_gone(content: dict[str, Any], path: Path, monke
 
 @pytest.fixture
 def old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A run's folder with one checkpoint, written before formats had numbers."""
+    """A run's folder with its record and one checkpoint, written before formats had numbers."""
     run = tmp_path / "results" / "deep_sea_rnd"
     checkpoint = run / "trial" / "checkpoint_000000"
     files: dict[str, dict[str, Any]] = {
@@ -52,6 +53,8 @@ def old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, content in files.items():
         pickled_with_a_class_that_is_gone(content, checkpoint / name, monkeypatch)
     (checkpoint / "rllib_checkpoint.json").write_text('{"checkpoint_version": "2.1"}', encoding="utf-8")
+    record = {"experiment": "deep_sea_rnd", "command": "rllib train file deep_sea_rnd.yaml", "start": "x"}
+    (run / "run.json").write_text(json.dumps(record), encoding="utf-8")
     return run
 
 

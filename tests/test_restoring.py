@@ -56,8 +56,8 @@ LEARNED: dict[str, list[Any]] = {
 BUILT = set(
     """env env_config seed num_env_runners num_envs_per_env_runner rollout_fragment_length num_learners sample_timeout_s
     num_cpus_per_env_runner num_gpus_per_env_runner num_cpus_per_learner num_gpus_per_learner num_cpus_for_main_process
-    evaluation_interval evaluation_duration evaluation_num_env_runners evaluation_config warmup_steps pretraining
-    max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling""".split()  # noqa: SIM905
+    evaluation_interval evaluation_duration max_evaluation_steps evaluation_num_env_runners evaluation_config
+    warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling""".split()  # noqa: SIM905
 )
 CHANGES = [(name, value) for name, values in LEARNED.items() for value in values]
 

@@ -10,6 +10,7 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.experiment.search import is_expression
 from rllib_rnd.own_code import import_path, name_of
+from rllib_rnd.rllib_settings import REFUSED
 
 _CLASSES, _FUNCTIONS = "callbacks_class", "callbacks_on_"
 
@@ -27,7 +28,7 @@ def import_callbacks(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if key == _CLASSES:
             imported[key] = _each(value, key, _callback_class)
-        elif key.startswith(_FUNCTIONS):
+        elif key.startswith(_FUNCTIONS) and key not in REFUSED:
             imported[key] = _each(value, key, _callback_function)
         elif key == "evaluation_config" and isinstance(value, Mapping) and not is_expression(value):
             with at(key):

@@ -33,7 +33,6 @@ from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
     SCHEDULERS,
     SEARCHES,
-    AshaOptions,
     OptunaOptions,
     SearchSpace,
     SectionOptions,
@@ -256,9 +255,6 @@ def _read_sections(
     with places.at(*top, "scheduler"):
         scheduler = read_section(block.get("scheduler"), SCHEDULERS)
         scheduler = scheduler and with_full_metrics(scheduler, names, _METRICS)
-        if isinstance(scheduler, AshaOptions) and scheduler.max_t < scheduler.grace_period:
-            problem = f"{scheduler.max_t} is less than grace_period {scheduler.grace_period}: no trial would be stopped"
-            raise ConfigError("max_t", problem, f"{scheduler.grace_period} or more")
     if isinstance(search, OptunaOptions) and space.grids > 1:
         problem = "optuna does not take grid_search, nor --seeds; use {tune: choice, args: [...]}"
         raise places.error((*top, "search"), problem)

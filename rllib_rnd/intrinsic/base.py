@@ -131,7 +131,7 @@ class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
         Each is counted in one rollout only, that which rewards it or goes on from it.
         """
         if self.options.reward_on == "current":
-            counted = torch.ones_like(rollout.valid)
+            counted = ~rollout.broken[:-1]
             return Visits(rollout.newest_frames(), counted.flatten(), rollout.valid.flatten())
         paid = torch.cat([torch.zeros_like(rollout.valid[:1]), rollout.valid])
         return Visits(rollout.all_newest_frames(), rollout.new_obs.flatten(), paid.flatten())

@@ -47,7 +47,7 @@ def test_a_storage_that_cannot_be_is_refused_before_anything_starts(tmp_path: Pa
 
 
 def test_a_name_that_no_file_system_takes_is_refused(tmp_path: Path) -> None:
-    assert "shorter one" in refused([*TRAIN, "--storage", str(tmp_path), "--name", "n" * 300])
+    assert "at most 255" in refused([*TRAIN, "--storage", str(tmp_path), "--name", "n" * 300])
 
 
 @pytest.mark.parametrize("number", sorted(surroundings._ADVICE))

@@ -86,6 +86,7 @@ def scripted(observations: list[list[list[float]]], first: list[tuple[int, int]]
         action=torch.zeros((steps, envs), dtype=torch.int64),
         value=rollout.value[: steps + 1, :envs],
         memory=rollout.memory[:steps, :envs],
+        broken=None,
         **parts,
     )
 
@@ -94,7 +95,7 @@ def cut(rollout: Rollout, start: int, stop: int) -> Rollout:
     """The steps ``start .. stop - 1`` as a rollout of their own."""
     per_step = ("action", "logp", "reward", "terminated", "truncated", "memory")
     parts = {name: getattr(rollout, name)[start:stop] for name in per_step}
-    parts |= {name: getattr(rollout, name)[start : stop + 1] for name in ("is_first", "value")}
+    parts |= {name: getattr(rollout, name)[start : stop + 1] for name in ("is_first", "value", "broken")}
     return replace(rollout, frames=rollout.frames[start : stop + rollout.frame_stack], **parts)
 
 

@@ -383,7 +383,7 @@ def test_all_layers_are_orthogonal_with_gain_and_zero_bias() -> None:
         ({"variant": None}, ATARI, "variant.*'SWA'"),
         ({"ada_attn": "alpha-beta"}, ATARI, "ada_attn.*Did you mean 'alpha_beta'"),
         ({"ada_attn": "none"}, ATARI, "ada_attn.*Allowed: alpha, alpha_beta, beta"),
-        ({"norm_softmax": 1}, ATARI, "norm_softmax.*bool"),
+        ({"norm_softmax": 1}, ATARI, "norm_softmax.*true or false"),
         ({"feature_dim": 0}, ATARI, "feature_dim.*1 or more"),
         ({"self_attn": "CWCA"}, ATARI, "unknown key 'self_attn'"),
         ({"variants": "NA"}, ATARI, "Did you mean 'variant'"),

@@ -55,15 +55,14 @@ def numbers(*columns: list[float], first: tuple[tuple[int, int], ...] = ((0, 0),
     for t, n in first:
         is_first[t, n] = True
     parts = {name: getattr(rollout, name)[:steps, :envs] for name in ("reward", "terminated", "truncated", "memory")}
-    return replace(rollout, frames=torch.from_numpy(frames), is_first=is_first, **parts)
+    return replace(rollout, frames=torch.from_numpy(frames), is_first=is_first, broken=None, **parts)
 
 
 def cut(rollout: Rollout, start: int, stop: int) -> Rollout:
     """The steps ``start .. stop - 1`` as a rollout of their own."""
     parts = {name: getattr(rollout, name)[start:stop] for name in ("reward", "terminated", "truncated", "memory")}
-    return replace(
-        rollout, frames=rollout.frames[start : stop + 1], is_first=rollout.is_first[start : stop + 1], **parts
-    )
+    parts |= {name: getattr(rollout, name)[start : stop + 1] for name in ("frames", "is_first", "broken")}
+    return replace(rollout, **parts)
 
 
 def random_episodes(seed: int = 0, steps: int = T, envs: int = N) -> Rollout:

@@ -24,8 +24,9 @@ help:
 train: setup
 	$(BIN)/rllib train file $(EXAMPLE) $(ARGS)
 
+# A worker per core, each with all tests of a file, whose fixtures they share; few, for each has a Ray of its own.
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 lint: setup-dev
 	$(BIN)/ruff check .

@@ -146,6 +146,7 @@ def cause_of(error: BaseException) -> str:
     return cause_in("".join(traceback.format_exception(error)))
 
 
+_DIRECT_CAUSE = "The above exception was the direct cause"
 _COLOUR = re.compile(r"\x1b\[\d*m")
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)')
 _RAISED = re.compile(
@@ -158,14 +159,16 @@ def cause_in(report: str) -> str:
 
     ``KeyError: 'weights' (my_reward.py:12, in compute)``: the place is the innermost one in files that are neither
     this package's nor installed. A `ConfigError` speaks for itself. An exception without a message and a place gives
-    way to the one before it.
+    way to the one before it; one that does not tell of its first cause is followed by it.
     """
     found = _exceptions_in(report)
     for kind, message, where in reversed(found):
         if kind == ConfigError.__name__ and message:
             return message
         if message or where or len(found) == 1:
-            return (f"{kind}: {message}" if message else kind) + (f" ({where})" if where else "")
+            text = (f"{kind}: {message}" if message else kind) + (f" ({where})" if where else "")
+            first = f"{found[0][0]}: {found[0][1]}" if found[0][1] else found[0][0]
+            return text if _DIRECT_CAUSE not in report or first in text else f"{text}, from {first}"
     return found[-1][0] if found else next((line.strip() for line in reversed(report.splitlines()) if line.strip()), "")
 
 

@@ -94,7 +94,8 @@ def test_a_cause_has_its_line_in_the_users_file() -> None:
     work = import_path("own_module:Outer")().work
     assert cause_of(raised(work)) == "KeyError: 'weights' (own_module.py:5, in work)"
     assert cause_of(raised(import_path("own_module:silent"))) == "AssertionError (own_module.py:8, in silent)"
-    assert cause_of(raised(import_path("own_module:chained"))) == "RuntimeError (own_module.py:11, in chained)"
+    text = "RuntimeError (own_module.py:11, in chained), from KeyError: 'first'"
+    assert cause_of(raised(import_path("own_module:chained"))) == text
 
 
 def test_an_exception_that_says_nothing_gives_way_to_the_one_before() -> None:
@@ -161,3 +162,18 @@ def test_arguments_that_are_taken_pass() -> None:
     check_arguments(takes, {"b": 2}, "takes", positional=[1])
     with pytest.raises(ConfigError, match="Allowed: b, c"):
         check_arguments(takes, {"a": 2}, "takes", positional=[1])
+
+
+def test_the_first_cause_is_told_once() -> None:
+    def wrapped(outer: str) -> BaseException:
+        try:
+            try:
+                raise KeyError("wheel")
+            except KeyError as error:
+                raise ValueError(outer) from error
+        except ValueError as error:
+            return error
+
+    assert cause_of(wrapped("no step")).startswith("ValueError: no step (")
+    assert cause_of(wrapped("no step")).endswith(", from KeyError: 'wheel'")
+    assert "from" not in cause_of(wrapped("no step: KeyError: 'wheel'"))

@@ -32,10 +32,11 @@ from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
 from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.episodes import EpisodeSummary, EpisodeTracker, Visits
 from rllib_rnd.sampling.evaluation import play_episodes, shares
-from rllib_rnd.sampling.intake import EnvironmentFailedError, in_words
+from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
@@ -84,7 +85,7 @@ def failure_or(function: Callable[[], T]) -> T | RunnerFailure:
     except (ConfigError, EnvironmentFailedError) as error:
         return RunnerFailure(error)
     except Exception as error:
-        return RunnerFailure(RuntimeError(in_words(error)))
+        return RunnerFailure(RuntimeError(cause_of(error)))
 
 
 class RolloutEnvRunner(SingleAgentEnvRunner):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from gymnasium.vector import VectorEnv
 
 from rllib_rnd.envs.contract import read_column, read_info, read_obs, read_reset, read_step, source
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.own_code import cause_of
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +22,6 @@ MAX_BROKEN_IN_A_ROW = 100
 # What is larger is no number either: networks would multiply it to infinity.
 _LARGEST = 1e18
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
-_PACKAGE = str(Path(__file__).parents[1])
 
 
 class EnvironmentFailedError(RuntimeError):
@@ -40,7 +38,7 @@ class EnvironmentFailedError(RuntimeError):
         self.env, self.where, self.reason = env, where, reason
 
     def __str__(self) -> str:
-        return f"env: {self.env!r} failed in {self.where}() ({self.reason})"
+        return f"env: {self.env!r} failed in {self.where}(): {self.reason}"
 
 
 @contextmanager
@@ -51,18 +49,7 @@ def failures_in(where: str, env: str) -> Iterator[None]:
     except (ConfigError, EnvironmentFailedError):
         raise
     except Exception as error:
-        raise EnvironmentFailedError(env, where, in_words(error)) from error
-
-
-def in_words(error: BaseException) -> str:
-    """The error, its first cause, and the innermost line of that which is neither a library's nor this package's."""
-    first = error
-    while first.__cause__ is not None:
-        first = first.__cause__
-    words = f"{type(error).__name__}: {error}" + ("" if first is error else f", from {type(first).__name__}: {first}")
-    frames = [f for f in traceback.extract_tb(first.__traceback__) if not f.filename.startswith((_PACKAGE, "<"))]
-    frames = [f for f in frames if "site-packages" not in f.filename] or frames
-    return f"{words}, at {frames[-1].filename}:{frames[-1].lineno}" if frames else words
+        raise EnvironmentFailedError(env, where, cause_of(error)) from error
 
 
 class Intake:

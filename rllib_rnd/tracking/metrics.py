@@ -170,7 +170,7 @@ _RLLIBS = _names(
     timers fault_tolerance env_runner_group perf learners throughput info hist_stats
     """
 )
-_RLLIBS_OF_RUNNERS = _names(
+_KNOWN_OF_RUNNERS = _names(
     """
     num_episodes num_episodes_lifetime num_module_steps_sampled num_module_steps_sampled_lifetime
     num_agent_steps_sampled num_agent_steps_sampled_lifetime num_env_steps_sampled num_env_steps_sampled_lifetime
@@ -179,12 +179,13 @@ _RLLIBS_OF_RUNNERS = _names(
     episode_len_mean episode_len_min episode_len_max episode_duration_sec_mean agent_episode_return_mean
     module_episode_return_mean env_to_module_sum_episodes_length_in env_to_module_sum_episodes_length_out
     env_to_module_connector module_to_env_connector
-    rooms_visited positions_visited hanging_env_runners rooms_per_episode_mean positions_per_episode_mean
+    rooms_visited positions_visited hanging_env_runners broken_observations rooms_per_episode_mean
+    positions_per_episode_mean
     progress_mean progress_min progress_max
     num_env_step_failures_lifetime time_between_sampling connector_pipeline_timer
     """
 )
-_RLLIBS_OF_EVALUATION = _names(
+_KNOWN_OF_EVALUATION = _names(
     """
     num_healthy_workers actor_manager_num_outstanding_async_reqs num_remote_worker_restarts
     num_env_runners_dropped_lifetime
@@ -308,11 +309,11 @@ def user_metrics(result: Mapping[str, Any]) -> dict[str, float]:
         first, _, rest = path.partition("/")
         name = path
         if first == "env_runners":
-            name = "" if rest.partition("/")[0] in _RLLIBS_OF_RUNNERS else rest
+            name = "" if rest.partition("/")[0] in _KNOWN_OF_RUNNERS else rest
         elif first == "evaluation":
             part, _, inner = rest.partition("/")
             inside = part == "env_runners"
-            known = inner.partition("/")[0] in _RLLIBS_OF_RUNNERS if inside else part in _RLLIBS_OF_EVALUATION
+            known = inner.partition("/")[0] in _KNOWN_OF_RUNNERS if inside else part in _KNOWN_OF_EVALUATION
             name = "" if known else f"evaluation_{inner if inside else rest}"
         elif first in _RLLIBS:
             name = ""

@@ -168,7 +168,7 @@ def test_a_state_of_another_number_of_environments_is_left_alone() -> None:
 def test_errors_of_the_environment_have_its_name(where: str) -> None:
     with pytest.raises(
         EnvironmentFailedError,
-        match=rf"'Counter' failed in {where}\(\) \(OSError: no emulator, at .*test_play.py:\d+\)",
+        match=rf"'Counter' failed in {where}\(\): OSError: no emulator \(.*test_play.py:\d+, in {where}\)",
     ):
         play(Counter(where)).rollout(None, 3)
     with pytest.raises(ConfigError, match="size: 3"):  # a user's mistake stays one

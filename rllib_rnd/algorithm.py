@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -240,6 +241,8 @@ _REPLACEABLE: dict[str, type] = {
 class IntrinsicPPO(PPO):
     """PPO with an extrinsic critic and one critic per intrinsic reward."""
 
+    eval_env_runner_group: EnvRunnerGroup | None
+
     @classmethod
     @override(PPO)
     def get_default_config(cls) -> IntrinsicPPOConfig:
@@ -275,6 +278,17 @@ class IntrinsicPPO(PPO):
             super().setup(config)
         except IndexError as error:  # RLlib has asked for the spaces of runners that did not live to tell them
             raise start_failure(config) from error
+
+    @override(PPO)
+    def _before_evaluate(self) -> None:
+        """Makes the environments of an evaluation that ``evaluation_interval`` did not announce."""
+        if self.eval_env_runner_group is None:
+            self.eval_env_runner_group = EnvRunnerGroup(
+                env_creator=functools.partial(make_env, self.evaluation_config.env),
+                config=self.evaluation_config,
+                local_env_runner=True,
+                logdir=self.logdir,
+            )
 
     @functools.cached_property
     def runners(self) -> Runners:

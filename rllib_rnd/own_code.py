@@ -149,9 +149,12 @@ def cause_of(error: BaseException) -> str:
 _DIRECT_CAUSE = "The above exception was the direct cause"
 _COLOUR = re.compile(r"\x1b\[\d*m")
 _FRAME = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)')
+# What an exception's line looks like where no frames have told that it must be one, and where they have.
 _RAISED = re.compile(
     r"(?:[\w.]+\.)?(?P<type>\w*(?:Error|Exception|Interrupt|Exit)(?:\(\w+\))?)(?:: (?P<text>.*))?", re.DOTALL
 )
+_RAISED_IN_FRAMES = re.compile(r"(?:[\w.<>]+\.)?(?P<type>[A-Za-z_]\w*(?:\(\w+\))?)(?:: (?P<text>.*))?")
+_BEGINS = re.compile(r"(Traceback|During handling|The above exception|ray::)")
 
 
 def cause_in(report: str) -> str:
@@ -179,16 +182,25 @@ def refusal_in(report: str) -> str | None:
 
 
 def _exceptions_in(report: str) -> list[tuple[str, str, str]]:
-    """Type, message and place (empty where it is not in a user's file) of every exception in a traceback in text."""
+    """Type, message and place (empty where it is not in a user's file) of every exception in a traceback in text.
+
+    An exception is the first line without indentation after its frames; those that follow belong to its message.
+    """
     found: list[tuple[str, str, str]] = []
-    place = ""
+    place, has_frames, has_begun = "", False, True
     for line in _COLOUR.sub("", report).splitlines():
-        frame, raised = _FRAME.fullmatch(line), _RAISED.fullmatch(line.strip())
-        if frame and _is_users(frame["file"]):
-            place = f"{shown(frame['file'])}:{frame['line']}, in {frame['name']}"
-        elif raised:
-            found.append((raised["type"], (raised["text"] or "").strip(), place))
-            place = ""
+        frame = _FRAME.fullmatch(line)
+        if frame:
+            has_frames = has_begun = True
+            if _is_users(frame["file"]):
+                place = f"{shown(frame['file'])}:{frame['line']}, in {frame['name']}"
+        elif _BEGINS.match(line):
+            has_begun, has_frames = True, False
+        elif has_begun and line.strip() and not line.startswith(" "):
+            raised = (_RAISED_IN_FRAMES if has_frames else _RAISED).fullmatch(line.strip())
+            if raised:
+                found.append((raised["type"], (raised["text"] or "").strip(), place))
+                place, has_begun, has_frames = "", False, False
     return found
 
 

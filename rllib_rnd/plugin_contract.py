@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.own_code import failures_of, method_of
+from rllib_rnd.own_code import failures_of, method_of, name_of
 from rllib_rnd.plugin import LossTerms
 from rllib_rnd.rollout import Rollout
 
@@ -90,8 +90,7 @@ def checked_metrics(plugin: object, metrics: Mapping[str, object]) -> dict[str, 
     values: dict[str, float] = {}
     for name, value in metrics.items():
         if not (isinstance(value, int | float) or (isinstance(value, Tensor) and value.numel() == 1)):
-            cls = type(plugin)
-            problem = f"{cls.__module__}:{cls.__qualname__} set metrics[{name!r}] to {_kind(value)}"
+            problem = f"{name_of(type(plugin))} set metrics[{name!r}] to {_kind(value)}"
             raise ConfigError("", problem, "one number, a tensor []")
         values[name] = float(value)
     return values

@@ -177,3 +177,21 @@ def test_the_first_cause_is_told_once() -> None:
     assert cause_of(wrapped("no step")).startswith("ValueError: no step (")
     assert cause_of(wrapped("no step")).endswith(", from KeyError: 'wheel'")
     assert "from" not in cause_of(wrapped("no step: KeyError: 'wheel'"))
+
+
+def test_exceptions_are_told_from_their_messages_by_the_frames_before_them() -> None:
+    class BadState(Exception):  # noqa: N818 - as users call theirs
+        """A name without Error."""
+
+    def fail(error: BaseException) -> str:
+        try:
+            raise error
+        except BaseException as caught:
+            return cause_of(caught)
+
+    assert fail(BadState("no such state")).startswith("BadState: no such state (")
+    assert fail(ValueError("first line\nKeyError: 'fake'\nlast")).startswith("ValueError: first line (")
+    try:
+        raise KeyError("first")
+    except KeyError:
+        assert fail(BadState()).startswith("BadState (")

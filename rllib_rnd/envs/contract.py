@@ -58,8 +58,8 @@ def read_obs(
 ) -> np.ndarray:
     """An observation as its space promises: of its shape exactly, its type cast where that loses no more than digits.
 
-    Floats become other floats and whole numbers floats or whole numbers of the same sign (numpy's "same_kind");
-    Python's own numbers and lists have no type, their values must survive.
+    Floats become other floats and whole numbers floats or whole numbers of the same sign (numpy's "same_kind"), if
+    none of them is too large; Python's own numbers and lists have no type, their values must survive.
 
     Raises:
         ConfigError: it is no array of that shape, or its numbers would become others.
@@ -72,12 +72,10 @@ def read_obs(
     if found.shape != shape or found.dtype.kind not in "biuf":
         kind = type(obs).__name__ if found.dtype.kind not in "biuf" else f"shape {found.shape} of {found.dtype}"
         raise ConfigError("env", f"{source(env, method)} returned an observation of {kind}", promised)
-    if found.dtype == dtype or np.can_cast(found.dtype, dtype, "same_kind"):
+    if np.can_cast(found.dtype, dtype, "same_kind") or not (hasattr(obs, "dtype") or found.dtype.kind == "f"):
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is treated as such
-            return found.astype(dtype)
-    if not hasattr(obs, "dtype") and found.dtype.kind in "bi" and dtype.kind in "iu":
-        cast = found.astype(dtype)
-        if (cast == found).all():
+            cast = found.astype(dtype)
+        if dtype.kind == "f" or np.can_cast(found.dtype, dtype) or (cast == found).all():
             return cast
     low, high = (found.min(), found.max()) if found.size else ("nothing", "nothing")
     raise ConfigError(

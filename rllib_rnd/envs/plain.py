@@ -17,6 +17,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
+from rllib_rnd.envs.contract import read_obs
 from rllib_rnd.errors import ConfigError
 
 ResultT = TypeVar("ResultT")
@@ -28,7 +29,7 @@ PLAIN_DTYPES = tuple(map(np.dtype, (np.uint8, np.int8, np.int16, np.int32, np.in
 _CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _NUMBERS = (spaces.Box, *_CHOICES)
 
-# Observations that are compared with their space: those of the first reset and of the first step.
+# Observations of a Dict, a Tuple or choices that are compared with their space: of the first reset and the first step.
 _CHECKED = 2
 
 
@@ -156,6 +157,25 @@ def _misfits(space: gym.Space, obs: object, place: str = "") -> Iterator[str]:
             yield f"{name} is {obs!r}, not in {space}"
 
 
+def _held(obs: object, space: spaces.Box, env: gym.Env | VectorEnv, method: str) -> np.ndarray:
+    """The observation if it is as its space promises.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if type(obs) is np.ndarray and obs.dtype == space.dtype and obs.shape == space.shape:
+        return obs
+    return read_obs(obs, space.shape, np.dtype(space.dtype), env, method)
+
+
+def _with_plain_obs(result: ResultT, length: int, plain: Callable[[Any], np.ndarray]) -> ResultT:
+    """What an environment returned, the observation in it plain; untouched if it has not the ``length`` promised,
+    which is for whoever called to judge."""
+    if not isinstance(result, tuple | list) or len(result) != length:
+        return result
+    return cast("ResultT", (plain(result[0]), *result[1:]))
+
+
 class PlainEnv(gym.Wrapper):
     """An environment with plain spaces.
 
@@ -182,7 +202,7 @@ class PlainEnv(gym.Wrapper):
             ConfigError: its observation is not of its space.
         """
         result = self.env.reset(seed=seed, options=options)
-        return self._first_plain(result, 2)
+        return _with_plain_obs(result, 2, lambda obs: self._plain(obs, "reset"))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
         """The environment's step.
@@ -192,23 +212,19 @@ class PlainEnv(gym.Wrapper):
         """
         sent = action if self._actions is None else self._actions.convert(action)
         result = self.env.step(sent)
-        return self._first_plain(result, 5)
+        return _with_plain_obs(result, 5, lambda obs: self._plain(obs, "step"))
 
-    def _first_plain(self, result: ResultT, length: int) -> ResultT:
-        """What the environment returned, the observation in it plain; untouched if it has not the ``length`` promised,
-        which is for whoever called to judge."""
-        if not isinstance(result, tuple) or len(result) != length:
-            return result
-        return cast("ResultT", (self._plain(result[0]), *result[1:]))
-
-    def _plain(self, obs: np.ndarray) -> np.ndarray:
-        if self._unchecked:
+    def _plain(self, obs: object, method: str) -> np.ndarray:
+        space = self.env.observation_space
+        if isinstance(space, spaces.Box):
+            obs = _held(obs, space, self.env, method)
+        elif self._unchecked:
             # Later ones are trusted. A number out of range would make a wrong one-hot, a cast hide a wrong type.
             self._unchecked -= 1
             for problem in _misfits(self.env.observation_space, obs):
                 name = type(self.env.unwrapped).__name__
                 raise ConfigError("env", f"{name} returned an observation that is not of its space: {problem}")
-        return obs if self._observations is None else self._observations.convert(obs)
+        return cast("np.ndarray", obs) if self._observations is None else self._observations.convert(obs)
 
 
 class PlainVectorEnv(VectorWrapper):
@@ -234,8 +250,7 @@ class PlainVectorEnv(VectorWrapper):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """The environment's reset."""
-        obs, infos = self.env.reset(seed=seed, options=options)
-        return self._plain(obs), infos
+        return _with_plain_obs(self.env.reset(seed=seed, options=options), 2, lambda obs: self._plain(obs, "reset"))
 
     def step(  # type: ignore[override]
         self, actions: np.ndarray
@@ -243,15 +258,15 @@ class PlainVectorEnv(VectorWrapper):
         """The environment's step."""
         if self._actions is not None:
             actions = np.stack([self._actions.convert(action) for action in actions])
-        obs, reward, terminated, truncated, infos = self.env.step(actions)
-        return self._plain(obs), reward, terminated, truncated, infos
+        return _with_plain_obs(self.env.step(actions), 5, lambda obs: self._plain(obs, "step"))
 
-    def _plain(self, obs: np.ndarray) -> np.ndarray:
+    def _plain(self, obs: object, method: str) -> np.ndarray:
         if self._observations is None:
-            return obs
+            return cast("np.ndarray", obs)
         space = self.env.single_observation_space
         if isinstance(space, spaces.Box) and space.shape:
-            return self._observations.convert(obs)  # of all environments at once
+            batched = cast("spaces.Box", self.env.observation_space)
+            return self._observations.convert(_held(obs, batched, self.env, method))  # of all environments at once
         return np.stack([self._observations.convert(one) for one in iterate(self.env.observation_space, obs)])
 
 

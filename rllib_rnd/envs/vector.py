@@ -71,7 +71,8 @@ class LeanVectorEnv(VectorEnv):
         self.single_action_space = first.action_space
         self.observation_space = batch_space(first.observation_space, self.num_envs)
         self.action_space = batch_space(first.action_space, self.num_envs)
-        self._obs_shape = (self.num_envs, *first.observation_space.shape)
+        self._one_shape = first.observation_space.shape
+        self._obs_shape = (self.num_envs, *self._one_shape)
         self._obs_dtype = np.dtype(first.observation_space.dtype)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
 
@@ -104,24 +105,25 @@ class LeanVectorEnv(VectorEnv):
     def _begin(self, result: object, env: gym.Env) -> tuple[np.ndarray, dict[str, Any]]:
         """What ``reset`` of one environment returned, as it is to be."""
         obs, info = read_reset(result, env)
-        return self._checked(obs, env, "reset"), read_info(info, env, "reset")
+        return read_obs(obs, self._one_shape, self._obs_dtype, env, "reset"), read_info(info, env, "reset")
 
     def _step_one(self, env: gym.Env, action: object) -> tuple[np.ndarray, float, float, float, dict[str, Any]]:
         """One step of one environment, each value of the type that it is to have."""
-        obs, reward, terminated, truncated, info = read_step(env.step(action), env)
+        result: Sequence[Any] = env.step(action)
+        if type(result) is not tuple or len(result) != 5:
+            result = read_step(result, env)
+        obs, reward, terminated, truncated, info = result
+        if type(obs) is not np.ndarray or obs.dtype != self._obs_dtype or obs.shape != self._one_shape:
+            obs = read_obs(obs, self._one_shape, self._obs_dtype, env, "step")
         if type(reward) is not float:
             reward = read_number(reward, env, "a reward of")
         if type(terminated) is not bool:
             terminated = read_number(terminated, env, "terminated")
         if type(truncated) is not bool:
             truncated = read_number(truncated, env, "truncated")
-        return self._checked(obs, env, "step"), reward, terminated, truncated, read_info(info, env, "step")
-
-    def _checked(self, obs: object, env: gym.Env, method: str) -> np.ndarray:
-        shape = self._obs_shape[1:]
-        if type(obs) is np.ndarray and obs.dtype == self._obs_dtype and obs.shape == shape:
-            return obs
-        return read_obs(obs, shape, self._obs_dtype, env, method)
+        if type(info) is not dict:
+            info = read_info(info, env, "step")
+        return obs, reward, terminated, truncated, info
 
     def _gather(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
         """Batches infos as gymnasium does (``key`` and mask ``_key``), with a short way for plain numbers."""

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from rllib_rnd.functional.shapes import check_shape
 
@@ -64,6 +63,10 @@ class MultiCategorical:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes, self.num_inputs = list(sizes), sum(sizes)
+        sizes_t, places = torch.tensor(self.sizes), torch.arange(max(self.sizes))
+        # [A, n]: what a smaller choice lacks, and which of the inputs each place is.
+        self._missing = places >= sizes_t[:, None]
+        self._index = ((sizes_t.cumsum(0) - sizes_t)[:, None] + places).masked_fill(self._missing, 0)
 
     def sample(self, inputs: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Draws ``[B, A]`` int64 actions."""
@@ -87,10 +90,10 @@ class MultiCategorical:
 
     def _log_probs(self, inputs: Tensor) -> Tensor:
         """``[B, A, n]``, n the largest size; what a smaller choice lacks has no probability."""
-        largest, sizes = max(self.sizes), torch.tensor(self.sizes, device=inputs.device)
-        parts = [F.pad(part, (0, largest - part.shape[1]), value=-math.inf) for part in inputs.split(self.sizes, dim=1)]
-        log_probs = torch.log_softmax(torch.stack(parts, dim=1), dim=2)
-        return log_probs.masked_fill(torch.arange(largest, device=inputs.device) >= sizes[:, None], _NEVER)
+        if self._index.device != inputs.device:
+            self._missing, self._index = self._missing.to(inputs.device), self._index.to(inputs.device)
+        logits = inputs[:, self._index].masked_fill(self._missing, -math.inf)
+        return torch.log_softmax(logits, dim=2).masked_fill(self._missing, _NEVER)
 
 
 def _of_chosen(log_probs: Tensor, action: Tensor) -> Tensor:

@@ -61,15 +61,15 @@ class E3B(TransitionReward[E3BOptions]):
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features: the encoder changes with every step of the optimizer."""
         phi = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
-        is_first = rollout.is_first
+        is_first, seen = rollout.is_first, ~rollout.broken
         self.fit_rows(rollout.num_envs, phi.device)
         starts = is_first.any(dim=1).tolist()
         r_t = torch.empty(rollout.num_steps, rollout.num_envs, device=phi.device)
         for t in range(rollout.num_steps):
             if starts[t]:
                 self.renew_rows(is_first[t])
-                self.add(phi[t], is_first[t])
-            r_t[t] = self.add(phi[t + 1], ~is_first[t + 1])
+                self.add(phi[t], is_first[t] & seen[t])
+            r_t[t] = self.add(phi[t + 1], ~is_first[t + 1] & seen[t + 1])
         return r_t, {}
 
     @torch.no_grad()

@@ -167,7 +167,7 @@ class EpisodicCounts(EnvironmentRows):
         return torch.where(active, count, 0)
 
     @torch.no_grad()
-    def count_rollout(self, keys: Tensor, is_first: Tensor) -> Tensor:
+    def count_rollout(self, keys: Tensor, is_first: Tensor, broken: Tensor | None = None) -> Tensor:
         """Counts the visits of a rollout, which follows on the previous call's.
 
         An episode's first observation counts as a visit: coming back to it is no news.
@@ -175,16 +175,18 @@ class EpisodicCounts(EnvironmentRows):
         Args:
             keys: ``[T + 1, N]`` int64 of ``obs_0 .. obs_T``.
             is_first: ``[T + 1, N]`` bool, as in `Rollout`.
+            broken: ``[T + 1, N]`` bool, as there: no visits; None: there are none such.
 
         Returns:
-            ``[T, N]`` int64, visits of ``obs_{t+1}`` in its episode, this one included; 0 on reset steps.
+            ``[T, N]`` int64, visits of ``obs_{t+1}`` in its episode, this one included; 0 where it is none.
         """
+        seen = torch.ones_like(is_first) if broken is None else ~broken
         self.fit_rows(keys.shape[1], keys.device)
         starts = is_first.any(dim=1).tolist()
         visits = torch.zeros_like(keys[1:])
         for t in range(len(visits)):
             if starts[t]:
                 self.renew_rows(is_first[t])
-                self.count(keys[t], is_first[t])
-            visits[t] = self.count(keys[t + 1], ~is_first[t + 1])
+                self.count(keys[t], is_first[t] & seen[t])
+            visits[t] = self.count(keys[t + 1], ~is_first[t + 1] & seen[t + 1])
         return visits

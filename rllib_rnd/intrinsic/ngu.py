@@ -95,7 +95,7 @@ class NGU(TransitionReward[NGUOptions]):
         """``[T, N]`` (0 on reset steps) and RND's feature ``target [T * N, D]``."""
         error, features = self.rnd.compute(rollout)
         embedding = self.encode(rollout).unflatten(0, (-1, rollout.num_envs))
-        squared = self.neighbor_distances(embedding, rollout.is_first)
+        squared = self.neighbor_distances(embedding, rollout.is_first, rollout.broken)
         known = rollout.valid[:, :, None] & squared.isfinite()
         self.distance_moments.update(squared.flatten(), known.flatten())
         self.error_moments.update(error.flatten(), rollout.valid.flatten())
@@ -103,12 +103,13 @@ class NGU(TransitionReward[NGUOptions]):
         return rollout.per_step(r_t), features
 
     @torch.no_grad()
-    def neighbor_distances(self, embedding: Tensor, is_first: Tensor) -> Tensor:
+    def neighbor_distances(self, embedding: Tensor, is_first: Tensor, broken: Tensor | None = None) -> Tensor:
         """Looks every ``obs_{t+1}`` up in the memory of its episode, and writes it there.
 
         Args:
             embedding: ``[T + 1, N, D]`` of ``obs_0 .. obs_T``.
             is_first: ``[T + 1, N]`` bool, as in `Rollout`.
+            broken: ``[T + 1, N]`` bool, as there: not written; None: there are none such.
 
         Returns:
             ``[T, N, k]`` squared distances to the k nearest, infinite where the memory holds fewer.
@@ -117,14 +118,15 @@ class NGU(TransitionReward[NGUOptions]):
         begins = is_first.clone()
         begins[0] |= self.written == 0  # something to compare with, even if the first rollout begins in mid-episode
         starts = begins.any(dim=1).tolist()
+        seen = torch.ones_like(is_first) if broken is None else ~broken
         squared = embedding.new_full((*is_first[1:].shape, self.options.num_neighbors), torch.inf)
         for t in range(len(squared)):
             if starts[t]:
                 self.renew_rows(begins[t])
-                self._write(embedding[t], begins[t])
+                self._write(embedding[t], begins[t] & seen[t])
             nearest = self._nearest(embedding[t + 1])
             squared[t, :, : nearest.shape[1]] = nearest
-            self._write(embedding[t + 1], ~is_first[t + 1])
+            self._write(embedding[t + 1], ~is_first[t + 1] & seen[t + 1])
         return squared
 
     def episodic_reward(self, squared: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class NovelD(RND):
         ``target_t`` of ``obs_t``."""
         novelty, target = self._novelty(rollout)
         keys = hash_observations(rollout.all_newest_frames()).reshape(novelty.shape)
-        visits = self.episode_counts.count_rollout(keys, rollout.is_first)
+        visits = self.episode_counts.count_rollout(keys, rollout.is_first, rollout.broken)
         gain = (novelty[1:] - self.options.alpha * novelty[:-1]).clamp(min=0.0)
         num_envs = rollout.num_envs
         features = {"target": target[num_envs:], "target_t": target[:-num_envs]}

@@ -77,7 +77,7 @@ class RIDE(TransitionReward[RIDEOptions]):
     def _visits(self, rollout: Rollout) -> Tensor:
         """``[T, N]`` visits of ``obs_{t+1}`` in its episode."""
         keys = hash_observations(rollout.all_newest_frames()).view(-1, rollout.num_envs)
-        return self.counts.count_rollout(keys, rollout.is_first)
+        return self.counts.count_rollout(keys, rollout.is_first, rollout.broken)
 
     def terms(
         self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator

@@ -93,7 +93,7 @@ class ImageInput(nn.Module):
     def forward(self, obs: torch.Tensor) -> torch.Tensor:
         """Raw ``[B, ...]`` -> ``[B, C, H, W]``."""
         image = to_channels_last_float(self.layout.to_channels_first(obs))
-        if self._largest == 1.0 or self._whole == obs.is_floating_point():
+        if self._largest == 1.0 or (self._whole and obs.is_floating_point()):
             return image
         return image.div_(self._largest) if self._whole else image / self._largest  # which may be what was given
 

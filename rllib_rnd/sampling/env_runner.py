@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -100,7 +100,6 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     metrics: MetricsLogger
     play: Play
     policy: Policy
-    _stock: StockEpisodes
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
@@ -110,8 +109,6 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._random_play: Play | None = None
         self._failed_random_plays = 0
         self._finished: list[EpisodeSummary] = []
-        self._evaluating = bool(config.in_evaluation)
-        self._training_metrics: MetricsLogger | None = None  # set aside while it evaluates
         super().__init__(config=config, worker_index=worker_index, **kwargs)
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
@@ -155,13 +152,19 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker, context)
         self.env = self.play.env
         functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
-        if self._evaluating or defines_episode_callbacks(self._callbacks, functions):
-            self._stock = self.play.watcher = StockEpisodes(self.play, self._notify)
+        if self.config.in_evaluation or defines_episode_callbacks(self._callbacks, functions):
+            self.play.watcher = StockEpisodes(self.play, self._notify)
         self._needs_initial_reset = True
         self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
 
     def _context(self) -> EnvContext:
         return EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
+
+    @property
+    def _stock(self) -> StockEpisodes:
+        """The episodes of what is played: there in evaluation, and where callbacks want them."""
+        assert isinstance(self.play.watcher, StockEpisodes)
+        return self.play.watcher
 
     def _until_it_works(self, function: Callable[[], T], make_anew: Callable[[], None]) -> T:
         """Calls a function that plays; where restarts are allowed, failures are counted and it is tried again.
@@ -181,12 +184,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
                     logger.exception("The environment failed in %s() and is made anew.", failure.where)
                 last = failure
                 make_anew()
-        more = {
-            "reset": f": {last.reason}",
-            "step": ", each time within one rollout; its errors are in the log above.",
-        }
         raise RuntimeError(
-            f"env: {last.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row{more[last.where]}"
+            f"env: {last.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row, the last time: {last.reason}"
         ) from last
 
     # --- playing -----------------------------------------------------------------------------------------------------
@@ -196,10 +195,17 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """Samples T agent steps of every environment.
 
         Returns:
-            A `Rollout`; in evaluation (or with RLlib's ``num_episodes`` / ``num_timesteps``) a list of episodes.
+            A `Rollout`; in evaluation a list of episodes.
+
+        Raises:
+            ValueError: RLlib's ``num_episodes`` or ``num_timesteps`` of a runner that trains.
         """
-        if self.config.in_evaluation or kwargs.get("num_episodes") or kwargs.get("num_timesteps"):
+        if self.config.in_evaluation:
+            if self.worker_index == 0:  # to which RLlib does not hand it
+                kwargs.setdefault("force_reset", self.config.evaluation_force_reset_envs_before_iteration)
             return super().sample(**kwargs)  # type: ignore[no-any-return]
+        if kwargs.get("num_episodes") or kwargs.get("num_timesteps"):
+            raise ValueError("A runner of training samples rollouts; evaluation has runners of its own.")
         with self.metrics.log_time(SAMPLE_TIMER):
             rollout = self._sample_rollout()
         self.metrics.log_value(WEIGHTS_SEQ_NO, self._weights_seq_no, window=1)
@@ -245,58 +251,29 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             Episodes that have ended; of a number of steps also what there is of those that go on.
         """
         self.module.eval()
-        if self.config.in_evaluation:  # training's noise is not to be touched
-            for layer in noisy_layers(self.module):
-                layer.silence()
+        for layer in noisy_layers(self.module):
+            layer.silence()
         policy = None if random_actions else replace(self.policy, deterministic=not explore)
         ended: list[SingleAgentEpisode] = []
         parts: list[SingleAgentEpisode] = []
-        with self._evaluation():
-            if num_episodes is not None:
-                self._seeds.used = 0  # each evaluation is asked the same
-                left = shares(num_episodes, self.num_envs)
-                self._until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
-                self._needs_initial_reset, num_steps = True, sum(map(len, ended))
-            else:
-                if force_reset:
-                    self._needs_initial_reset = True
-                wanted = num_timesteps or 0
-                num_steps = self._until_it_works(lambda: self._play_steps(policy, wanted, ended), self.make_env)
-                parts = self._stock.take_unfinished(self.config.episode_lookback_horizon)
-            self._log_broken()
+        if num_episodes is not None:
+            self._seeds.used = 0  # each evaluation is asked the same
+            left = shares(num_episodes, self.num_envs)
+            self._until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
+            self._needs_initial_reset, num_steps = True, sum(map(len, ended))
+        else:
+            if force_reset:
+                self._needs_initial_reset = True
+            wanted = num_timesteps or 0
+            num_steps = self._until_it_works(lambda: self._play_steps(policy, wanted, ended), self.make_env)
+            parts = self._stock.take_unfinished(self.config.episode_lookback_horizon)
+        self._log_broken()
         self._done_episodes_for_metrics.extend(ended)
         for part in parts:
             self._ongoing_episodes_for_metrics[part.id_].append(part)
         self._log_env_steps(metric=self._metrics_num_env_steps_sampled, num_steps=num_steps)
         self._increase_sampled_metrics(num_steps, len(ended))
         return [episode.to_numpy() if self.episodes_to_numpy else episode for episode in [*ended, *parts]]
-
-    @contextlib.contextmanager
-    def _evaluation(self) -> Iterator[None]:
-        """A training runner evaluates in environments of its own, that training may go on where it stands."""
-        if self.config.in_evaluation:
-            yield
-            return
-        training, seeds = self.play, self._seeds
-        if self._training_metrics is None:  # else the last ones have not been taken
-            self._training_metrics = self.metrics
-            self.metrics = MetricsLogger(stats_cls_lookup=self.config.stats_cls_lookup, root=False)
-        self._seeds, self._evaluating = ResetSeeds(runner_seed(self.config.seed, self.worker_index or 0, True)), True
-        try:
-            self._make_play(None)
-            yield
-        finally:
-            with contextlib.suppress(Exception):  # they may have failed
-                self.play.close()
-            self._evaluating, self._seeds, self.play, self.env = False, seeds, training, training.env
-
-    @override(SingleAgentEnvRunner)
-    def get_metrics(self) -> dict[str, Any]:
-        """Metrics since the last call; after an evaluation by a training runner, those of the evaluation alone."""
-        metrics: dict[str, Any] = super().get_metrics()
-        if self._training_metrics is not None:
-            self.metrics, self._training_metrics = self._training_metrics, None
-        return metrics
 
     def _play_episodes(self, policy: Policy | None, left: list[int], ended: list[SingleAgentEpisode]) -> None:
         """Plays the episodes that are ``left`` to play into ``ended``."""

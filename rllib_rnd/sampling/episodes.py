@@ -136,8 +136,8 @@ class EpisodeTracker:
         self._return += reward
         self._length += ~reset_step
         self._locate(infos, begins)
-        if GAME_GOES_ON in infos:
-            told = self._told(GAME_GOES_ON, infos, whole=True)
+        if GAME_GOES_ON in infos or self._goes_on.any():
+            told = self._told(GAME_GOES_ON, infos, whole=True) if GAME_GOES_ON in infos else None
             self._goes_on = np.where(done, told == 1, self._goes_on & ~reset_step)
         for i in np.flatnonzero(done & ~self._goes_on):
             self.end(int(i))
@@ -202,12 +202,12 @@ class EpisodeTracker:
         if known is None:
             known = np.ones(self._num_envs, dtype=bool)
         if values.shape != (self._num_envs,):
-            self._warn(name, values[0] if values.ndim else values, whole)
+            self._warn(name, values[0] if values.size and values.ndim else values, whole)
             return None
         nothing, dtype = (-1, np.int64) if whole else (np.nan, np.float64)
         if values.dtype.kind in "biu":
             return np.where(known, values, nothing).astype(dtype)
-        numbers = np.array([_number(value) for value in values])
+        numbers = values.astype(np.float64) if values.dtype.kind == "f" else np.array([_number(v) for v in values])
         usable = np.isfinite(numbers)
         if whole:
             usable &= np.floor(numbers) == numbers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from rllib_rnd.sampling.episodes import EpisodeSummary
 from rllib_rnd.sampling.play import Play
 from rllib_rnd.sampling.policy import Policy
@@ -36,7 +38,7 @@ def play_episodes(game: Play, policy: Policy | None, left: list[int], max_steps:
             game.retire(i)
         for step in game.steps(policy):
             over = step.after.done & ~game.tracker.goes_on
-            endless = ~over & (game.tracker.length >= max_steps)
+            endless = ~over & np.isin(np.arange(game.num_envs), waiting) & (game.tracker.length >= max_steps)
             if not (over | endless).any():
                 continue
             for i in waiting:

@@ -116,12 +116,12 @@ class Intake:
             return obs, broken
         unusable = ~(np.abs(obs) <= min(_LARGEST, float(np.finfo(self._dtype).max)))
         broken = np.asarray(unusable.reshape(len(obs), -1).any(axis=1))
-        self._count(broken)
+        self._count(broken, method)
         if broken.any():
             obs = np.where(unusable, 0, obs).astype(self._dtype, copy=False)
         return obs, broken
 
-    def _count(self, broken: np.ndarray) -> None:
+    def _count(self, broken: np.ndarray, method: str) -> None:
         if broken.any() and not self._warned:
             self._warned = True
             logger.warning(
@@ -134,8 +134,9 @@ class Intake:
         if self._in_a_row.max() >= MAX_BROKEN_IN_A_ROW:
             raise self._failure(
                 f"{MAX_BROKEN_IN_A_ROW} observations in a row of environment {self._in_a_row.argmax()} held NaN, "
-                "infinity or numbers beyond 1e18"
+                "infinity or numbers beyond 1e18",
+                method,
             )
 
-    def _failure(self, problem: str) -> EnvironmentFailedError:
-        return EnvironmentFailedError(self._name, "step", f"{problem}; see {source(self._env, 'step')}")
+    def _failure(self, problem: str, method: str = "step") -> EnvironmentFailedError:
+        return EnvironmentFailedError(self._name, method, f"{problem}; see {source(self._env, method)}")

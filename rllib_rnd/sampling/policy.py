@@ -119,7 +119,9 @@ class Policy:
         if self.deterministic:
             action = self.distribution.mode(dist_inputs)
             if blind is not None:
-                action[blind] = self.distribution.sample(dist_inputs, self.generator)[0][blind].to(action.dtype)
+                drawn = self.distribution.sample(dist_inputs, self.generator)[0].to(action.dtype)
+                # Not in place: the mode may be a view of the inputs.
+                action = torch.where(blind.view(-1, *[1] * (action.dim() - 1)), drawn, action)
             logp, _ = self.distribution.logp_and_entropy(dist_inputs, action)
         else:
             action, logp = self.distribution.sample(dist_inputs, self.generator)

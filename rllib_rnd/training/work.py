@@ -29,6 +29,9 @@ def forward_flops(config: AlgorithmConfig, module: IntrinsicPPOModule) -> float:
     """
     space = module.observation_space
     obs = torch.from_numpy(np.zeros((_ROWS, *space.shape), space.dtype)).to(next(module.parameters()).device)
+    training = module.training
+    module.eval()  # nothing may move: no statistics of batches, no draws of dropout
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         module.policy_and_values(obs)
+    module.train(training)
     return float(counter.get_total_flops()) * samples_per_pass(config) / module.backbone.max_seq_len / _ROWS

@@ -90,6 +90,8 @@ def test_what_loses_nothing_is_cast(name: str, at: int) -> None:
 REFUSED = {
     "floats in an image": (IMAGE, np.full((4, 4, 3), 0.5, np.float32), "float32, from 0.5 to 0.5"),
     "int64 in an image": (IMAGE, np.full((4, 4, 3), 300), "int64, from 300 to 300"),
+    "numbers that wrap": (IMAGE, np.full((4, 4, 3), 256, np.uint16), "uint16, from 256 to 256"),
+    "too large for int32": (WHOLE, np.full(2, 2**40), "int64, from 1099511627776"),
     "list out of range": (IMAGE, np.full((4, 4, 3), -1).tolist(), "int64, from -1 to -1"),
     "one channel": (IMAGE, np.zeros((4, 4, 1), np.uint8), r"shape \(4, 4, 1\)"),
     "channels first": (IMAGE, np.zeros((3, 4, 4), np.uint8), r"shape \(3, 4, 4\)"),

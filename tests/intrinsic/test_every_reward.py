@@ -125,3 +125,25 @@ def errors(reward: Any, data: Rollout, part: str | None) -> Tensor:
     reward.compute(data)
     target, predicted = (torch.cat(outputs) for outputs in said.values())
     return (predicted - target).norm(dim=1)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("byol_explore", "feature_entropy")])
+def test_what_stands_in_a_broken_observation_changes_nothing(name: str) -> None:
+    """But for the memory that goes through it and the buffer that a broken reset observation fills: docs say so."""
+    data = rollout(name)
+    broken = torch.zeros_like(data.is_first)
+    broken[3, 0] = broken[6, 1] = broken[-1, 1] = True
+    data = replace(data, broken=broken)
+    other = replace(
+        data, frames=torch.where(broken.view(*broken.shape, *[1] * (data.frames.dim() - 2)), 1, data.frames)
+    )
+    results = []
+    for one in (data, other):
+        reward = make(name)
+        r_t, features = reward.compute(one)
+        index = one.valid.flatten().nonzero()[:, 0]
+        terms = losses(reward, one, index, features)
+        reward.update_statistics(one)
+        results.append((r_t[one.valid], [total for total, _ in terms.values()], list(reward.buffers())))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

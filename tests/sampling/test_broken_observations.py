@@ -13,7 +13,7 @@ import torch
 from gymnasium import spaces
 
 from rllib_rnd.envs.vector import LeanVectorEnv
-from rllib_rnd.functional.distributions import Categorical
+from rllib_rnd.functional.distributions import Categorical, DiagonalGaussian
 from rllib_rnd.sampling.intake import MAX_BROKEN_IN_A_ROW, EnvironmentFailedError
 from rllib_rnd.sampling.play import Play, play_in
 from rllib_rnd.sampling.policy import Policy
@@ -132,3 +132,19 @@ def test_an_environment_of_nothing_else_fails_by_name_and_the_first_is_told_once
 def test_gains_around_a_broken_observation_still_count_for_the_steps_before() -> None:
     rollout = play(Sensor(np.nan)).rollout(None, 9).to_torch()
     assert extrinsic_reward(rollout, "raw")[:, 0].tolist() == [1, 1, 1, 1, 1, 1, 1, 0, 1]
+
+
+def test_a_drawn_action_beside_the_means_changes_no_inputs_of_the_distribution() -> None:
+    distribution = DiagonalGaussian(2)
+    policy = Policy(
+        lambda obs, *_: (torch.ones(len(obs), 4), obs[:, :1], None),
+        distribution,
+        torch.Generator().manual_seed(0),
+        deterministic=True,
+    )
+    decision = policy.decide(np.zeros((2, 3), np.float32), np.zeros((2, 0)), np.zeros(2, bool), np.array([True, False]))
+    np.testing.assert_array_equal(decision.dist_inputs, [[0.0] * 4, [1.0] * 4])
+    np.testing.assert_array_equal(decision.action[1], [1.0, 1.0])
+    assert (decision.action[0] != 0.0).all()
+    logp, _ = distribution.logp_and_entropy(torch.from_numpy(decision.dist_inputs), torch.from_numpy(decision.action))
+    np.testing.assert_allclose(decision.logp, logp)

@@ -14,6 +14,7 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_rnd.cli.evaluate import EvaluateOptions, play
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
+from rllib_rnd.sampling.stock_episodes import StockEpisodes
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -103,13 +104,26 @@ def test_training_calls_them_in_order_across_rollouts_and_lives() -> None:
     assert player.get_metrics()["my_return"].peek() == 4.0
 
 
-def test_functions_are_called_too_and_a_restored_game_goes_on_in_its_middle() -> None:
+def test_functions_are_called_too() -> None:
     lengths: list[int] = []
     player = runner(config().callbacks(on_episode_end=lambda *, episode, **_: lengths.append(len(episode))))
     player.sample()
-    assert player.play.watcher is not None
     player.sample()
     assert lengths == [4, 4]
+    assert player._stock.take_finished() == []  # none are kept
+
+
+def test_a_restored_game_goes_on_in_its_middle() -> None:
+    lengths: list[int] = []
+    settings = small_config("IntrinsicPPO").env_runners(num_envs_per_env_runner=2, rollout_fragment_length=3)
+    settings.callbacks(on_episode_end=lambda *, episode, **_: lengths.append(len(episode)))
+    first, second = runner(settings), runner(settings)
+    first.sample()  # 3 of the 5 steps of an episode
+    second.sample()
+    second.restore_play(first.play_state())
+    second.play.watcher = StockEpisodes(second.play, second._notify)
+    second.sample()
+    assert lengths == [2, 2]
 
 
 def test_whoever_wants_no_episodes_pays_for_none() -> None:
@@ -130,22 +144,40 @@ def test_evaluation_plays_whole_games_and_a_share_in_each_environment(num_episod
 
 
 def test_evaluation_by_steps_hands_out_episodes_in_parts() -> None:
-    player = runner(config(), in_evaluation=True)
+    settings = config().evaluation(evaluation_force_reset_envs_before_iteration=False)
+    player = runner(settings, in_evaluation=True)
     samples = [player.sample(num_timesteps=6) for _ in range(4)]
     assert [sum(map(len, parts)) for parts in samples] == [6] * 4  # steps that only reset are none
     assert len({part.id_ for parts in samples for part in parts}) == 6
     assert player.get_metrics()["episode_len_mean"].peek() == 4.0
 
 
-def test_a_training_runner_evaluates_beside_its_training() -> None:
-    player, twin = runner(config()), runner(config())
-    player.sample(), twin.sample()
-    player.get_metrics()
-    generator = player.policy.generator.get_state()
-    assert len(player.sample(num_episodes=3)) == 3 and player.get_metrics()["num_episodes"].peek() == 3
-    player.policy.generator.set_state(generator)
-    np.testing.assert_array_equal(player.sample().frames, twin.sample().frames)
-    assert "episode_len_mean" not in player.get_metrics()
+def test_evaluation_that_was_not_planned_has_environments_of_its_own() -> None:
+    """Training goes on as if it had not been; ``evaluation_config`` counts; metrics are those of the evaluation."""
+    settings = config().callbacks(Diary).evaluation(evaluation_config={"explore": False}, evaluation_duration=3)
+    algorithm, twin = settings.build_algo(), config().build_algo()
+    Diary.entries.clear()
+    frames = [one.env_runner.sample().frames for one in (algorithm, twin)]
+    result = algorithm.evaluate()["env_runners"]
+    assert (result["num_episodes"], result["my_return"], algorithm.eval_env_runner.config.explore) == (3, 4.0, False)
+    frames += [one.env_runner.sample().frames for one in (algorithm, twin)]
+    np.testing.assert_array_equal(frames[0], frames[1])
+    np.testing.assert_array_equal(frames[2], frames[3])
+    assert algorithm.evaluate()["env_runners"]["num_episodes"] == 3
+    with pytest.raises(ValueError, match="evaluation has runners of its own"):
+        algorithm.env_runner.sample(num_episodes=1)
+    for one in (algorithm, twin):
+        one.stop()
+
+
+def test_evaluation_by_steps_begins_anew_where_that_is_asked_for() -> None:
+    """Which RLlib tells remote runners only; episodes of DeepSea begin in its first cell."""
+    settings = small_config("IntrinsicPPO").env_runners(num_envs_per_env_runner=2)
+    for forced, rows in ((True, {0}), (False, {0, 3})):  # else those that go on from the third row, and new ones
+        player = runner(settings.evaluation(evaluation_force_reset_envs_before_iteration=forced), in_evaluation=True)
+        player.sample(num_timesteps=6)
+        parts = player.sample(num_timesteps=6)
+        assert {int(part.get_observations(0).argmax()) // 5 for part in parts} == rows
 
 
 def test_an_endless_episode_of_evaluation_is_cut_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:

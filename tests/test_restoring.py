@@ -193,7 +193,7 @@ def test_phases_that_are_over_may_be_left_out(trained: dict[str, Any]) -> None:
     restored(trained, configured(warmup_steps=0))
     unfinished = dataclasses.replace(trained["saved"], pretrained=False, settings={**trained["saved"].settings})
     unfinished.settings["pretraining"] = {"max_rollouts": 3}  # type: ignore[index]
-    with pytest.raises(ConfigError, match=r"^pretraining: None differs, and the checkpoint is in the midst of it"):
+    with pytest.raises(ConfigError, match=r"^pretraining: null differs, and the checkpoint is in the midst of it"):
         check_restorable(unfinished, settings_of(configured()), trained["saved"].shapes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
-from rllib_rnd.errors import ConfigError, at
+from rllib_rnd.errors import ConfigError, at, briefly
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import plugin_specs
@@ -54,30 +54,30 @@ def check_own_class(name: str, given: object, base: type) -> None:
     found = getattr(given, "module_class", given)
     if found is not None and not (isinstance(found, type) and issubclass(found, base)):
         allowed = f"a subclass of {base.__module__}.{base.__qualname__}"
-        raise ConfigError(public_name(name), f"{found!r} does not do what this algorithm asks of it", allowed)
+        raise ConfigError(public_name(name), f"{briefly(found)} does not do what this algorithm asks of it", allowed)
 
 
 def _check_rllib(config: AlgorithmConfig) -> None:
     """Settings of RLlib's that have an effect here only together with others."""
     if config._model_config and config._rl_module_spec is None:
-        problem = f"{config._model_config!r} would have no effect: networks are set by backbone and heads"
+        problem = f"{briefly(config._model_config)} would have no effect: networks are set by backbone and heads"
         raise ConfigError("model_config", problem, "{}, or settings of a module of your own in rl_module_spec")
     if config.learner_config_dict and config._learner_class is None:
-        problem = f"{config.learner_config_dict!r} would have no effect: only a learner of your own reads it"
+        problem = f"{briefly(config.learner_config_dict)} would have no effect: only a learner of your own reads it"
         raise ConfigError("learner_config_dict", problem, "{}, or a learner_class beside it")
     asked = config._train_batch_size_per_learner
     if asked is not None and not config.in_evaluation and asked != config.train_batch_size_per_learner:
         raise ConfigError(
             "train_batch_size_per_learner",
-            f"{asked!r} would have no effect: a batch is rollout_fragment_length x num_envs_per_env_runner x "
+            f"{briefly(asked)} would have no effect: a batch is rollout_fragment_length x num_envs_per_env_runner x "
             "max(1, num_env_runners) steps over max(1, num_learners)",
             f"null, or what they make, {config.train_batch_size_per_learner}",
         )
     if config.overlap_sampling and config.num_env_runners == 0 and not config.in_evaluation:
         raise ConfigError(
             "overlap_sampling",
-            "True needs runners of their own, and num_env_runners is 0",
-            "False, or num_env_runners of 1 or more",
+            "true needs runners of their own, and num_env_runners is 0",
+            "false, or num_env_runners of 1 or more",
         )
 
 

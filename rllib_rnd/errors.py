@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rllib_rnd.former_names import successor
@@ -16,15 +16,49 @@ KeyPath = tuple[str | int, ...]
 _MAX_LISTED = 40
 
 
-def in_words(value: object) -> str:
-    """A value as a user may write it, in YAML's words: ``true``, ``null``, ``'name'``, ``{type: 'rnd'}``."""
+def _in_one_line(value: object) -> str:
+    return repr(value) if isinstance(value, str) else " ".join(repr(value).split())  # arrays take several
+
+
+def in_words(value: object, scalar: Callable[[object], str] = _in_one_line) -> str:
+    """A value as a user may write it, in YAML's words: ``true``, ``null``, ``'name'``, ``{type: 'rnd'}``.
+
+    Args:
+        value: of a setting.
+        scalar: writes all that has no word of its own.
+    """
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {in_words(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {in_words(item, scalar)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(in_words, value))}]"
-    return repr(value)
+        return f"[{', '.join(in_words(item, scalar) for item in value)}]"
+    return scalar(value)
+
+
+def briefly(value: object) -> str:
+    """As `in_words`, cut after 80 characters."""
+    text = in_words(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def same(value: object, other: object) -> bool:
+    """Whether two values of a setting are equal, arrays and whatever a user's objects make of ``==`` among them."""
+    if value is other:
+        return True
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        return value.keys() == other.keys() and all(same(value[key], other[key]) for key in value)
+    if isinstance(value, (list, tuple)) and isinstance(other, (list, tuple)):
+        alike = isinstance(value, list) == isinstance(other, list) and len(value) == len(other)
+        return alike and all(map(same, value, other))
+    try:
+        if getattr(value, "shape", ()) != getattr(other, "shape", ()):  # else arrays would be broadcast
+            return False
+        equal = value == other
+        every = getattr(equal, "all", None)
+        return bool(equal if every is None else every())
+    except Exception:
+        return False
 
 
 class ConfigError(ValueError):

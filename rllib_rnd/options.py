@@ -254,14 +254,8 @@ def describe_allowed(hint: object, limits: Limits) -> str:
 
 
 def as_yaml(value: object) -> str:
-    """A value as one writes it in YAML."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(as_yaml, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """A value as one writes it in YAML: without quotes, numbers short."""
+    return in_words(value, lambda scalar: f"{scalar:g}" if isinstance(scalar, float) else str(scalar))
 
 
 def _type_name(hint: object) -> str:

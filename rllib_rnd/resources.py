@@ -24,7 +24,7 @@ def nodes() -> list[dict[str, float]]:
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
-def lacking(bundles: Iterable[Bundle], nodes: Sequence[Bundle]) -> tuple[str, float] | None:
+def lacking(bundles: Sequence[Bundle], nodes: Sequence[Bundle]) -> tuple[str, float] | None:
     """Returns the first resource (name, amount in all) that the nodes can never give to these processes; or None.
 
     Args:

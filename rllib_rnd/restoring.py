@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, in_words, same
 from rllib_rnd.options import plugin_path, plugin_specs
 from rllib_rnd.settings import PUBLIC_NAMES, SETTINGS
 
@@ -88,7 +88,7 @@ def _shapes(module: Mapping[str, Any]) -> Shapes:
 
 def plays_on(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     """Whether environments and generators go on where they were: not with another seed or other environments."""
-    return all(saved[name] == settings[name] for name in _OF_PLAY if name in saved)
+    return all(same(saved[name], settings[name]) for name in _OF_PLAY if name in saved)
 
 
 def check_restorable(saved: Saved, settings: Mapping[str, Any], shapes: Shapes) -> None:
@@ -110,10 +110,10 @@ def check_restorable(saved: Saved, settings: Mapping[str, Any], shapes: Shapes) 
         return
     paths = list(dict.fromkeys(fixed))
     was, now = _value(saved.settings, paths[0]), _value(settings, paths[0])
-    problem = f"{now!r} differs from the checkpoint, whose state would not fit"
+    problem = f"{in_words(now)} differs from the checkpoint, whose state would not fit"
     if len(paths) > 1:
         problem += f"; so do {', '.join(paths[1:])}"
-    allowed = "what it was trained with" if not saved.settings else "its default" if was is None else repr(was)
+    allowed = "what it was trained with" if not saved.settings else "its default" if was is None else in_words(was)
     raise ConfigError(paths[0], problem, f"{allowed}, or a run without the checkpoint")
 
 
@@ -125,15 +125,16 @@ def _check_phases(saved: Saved, settings: Mapping[str, Any]) -> None:
             "warmup_steps", f"{now} comes too late: the checkpoint has its warm-up behind it", f"{before}"
         )
     before, now = saved.settings.get("pretraining"), settings["pretraining"]
-    if saved.pretrained and now is not None and saved.settings and now != before:
-        allowed = f"{before!r}, or null"
-        raise ConfigError("pretraining", f"{now!r} comes too late: the checkpoint has it behind it", allowed)
-    if not saved.pretrained and saved.settings and now != before:
-        raise ConfigError("pretraining", f"{now!r} differs, and the checkpoint is in the midst of it", f"{before!r}")
+    if saved.pretrained and now is not None and saved.settings and not same(now, before):
+        allowed = f"{in_words(before)}, or null"
+        raise ConfigError("pretraining", f"{in_words(now)} comes too late: the checkpoint has it behind it", allowed)
+    if not saved.pretrained and saved.settings and not same(now, before):
+        problem = f"{in_words(now)} differs, and the checkpoint is in the midst of it"
+        raise ConfigError("pretraining", problem, in_words(before))
 
 
 def _differs(saved: Saved, settings: Mapping[str, Any], name: str) -> bool:
-    return name in saved.settings and saved.settings[name] != settings[name]
+    return name in saved.settings and not same(saved.settings[name], settings[name])
 
 
 def _other_types(saved: Saved, settings: Mapping[str, Any], key: str) -> Iterator[str]:
@@ -145,7 +146,7 @@ def _other_types(saved: Saved, settings: Mapping[str, Any], key: str) -> Iterato
         yield key
         return
     for i, ((_, old), (_, new)) in enumerate(zip(was, now, strict=True)):
-        if old.get("type") != new.get("type"):
+        if not same(old.get("type"), new.get("type")):
             yield f"{plugin_path(key, i, len(now))}.type"
 
 
@@ -181,7 +182,7 @@ def _differing_options(was: object, now: object, key: str, which: int | None) ->
         yield key
         return
     for i, ((_, a), (_, b)) in enumerate(zip(old, new, strict=True)):
-        if a != b and which in (None, i):
+        if not same(a, b) and which in (None, i):
             yield from _differing_keys(a, b, plugin_path(key, i, len(new)))
 
 
@@ -191,7 +192,7 @@ def _differing_keys(was: object, now: object, path: str) -> list[str]:
     types = was.get("type"), now.get("type")
     if types[0] != types[1] and "auto" not in types:
         return [f"{path}.type"]
-    changed = [key for key in sorted({*was, *now}) if key != "type" and was.get(key) != now.get(key)]
+    changed = [key for key in sorted({*was, *now}) if key != "type" and not same(was.get(key), now.get(key))]
     return [f"{path}.{key}" for key in changed] or [f"{path}.type" if types[0] != types[1] else path]
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.errors import ConfigError, briefly, same, unknown_name_error
 from rllib_rnd.settings import PUBLIC_NAMES, SETTINGS, attribute_name
 
 
@@ -53,7 +54,8 @@ EVALUATION = _names(
     validate_env_runners_after_construction delay_between_env_runner_restarts_s env_runner_health_probe_timeout_s
     env_runner_restore_timeout_s ignore_env_runner_failures max_num_env_runner_restarts restart_failed_env_runners
     restart_failed_sub_environments episode_lookback_horizon episodes_to_numpy metrics_num_episodes_for_smoothing
-    torch_compile_worker torch_compile_worker_dynamo_backend torch_compile_worker_dynamo_mode
+    torch_compile_worker torch_compile_worker_dynamo_backend torch_compile_worker_dynamo_mode max_evaluation_steps
+    autocast
     """
 )
 
@@ -172,16 +174,20 @@ REFUSED: dict[str, str] = {name: reason for reason, names in _REFUSED.items() fo
 
 # Names that RLlib takes besides attributes: of old files, and of checkpoints. Those of Tune are __so__.
 _SPECIAL = {"multiagent", "_enable_new_api_stack", "worker_index", "class"}
-# What RLlib itself sets in a configuration for evaluation.
-_SET_FOR_EVALUATION = {"batch_mode", "rollout_fragment_length", "num_env_runners", "evaluation_config"}
 # Settings that shape the module: evaluation gets the weights of training.
 _SHAPING = ("backbone", "heads", "intrinsic_reward", "auxiliary_loss")
-_DEPRECATED = -1  # RLlib's mark of settings that are gone
+_SET_BY_METHOD = "stats_cls_lookup"  # made of what reporting(custom_stats_cls_lookup=...) is given
 
 
 def public_name(attribute: str) -> str:
     """What users call an attribute of the configuration, in Python's methods or in files."""
     return PUBLIC_NAMES.get(attribute, attribute)
+
+
+def usable_names(config: AlgorithmConfig) -> list[str]:
+    """Returns the names of all settings that may have another value than their default, as users call them."""
+    names = (public_name(name) for name in vars(config) if name not in REFUSED and name not in STATE)
+    return sorted(name for name in names if not name.startswith("_") and name != _SET_BY_METHOD)
 
 
 def check_names(names: Iterable[str], config: AlgorithmConfig) -> None:
@@ -199,8 +205,7 @@ def check_names(names: Iterable[str], config: AlgorithmConfig) -> None:
         attribute = attribute_name(config._translate_special_keys(name, warn_deprecated=False))
         is_property = isinstance(getattr(type(config), attribute, None), property)
         if attribute not in known and name not in _SPECIAL and not name.startswith("__") and not is_property:
-            usable = [public_name(k) for k in known if k not in REFUSED and k not in STATE]
-            raise unknown_name_error("setting", name, usable, name)
+            raise unknown_name_error("setting", name, usable_names(config), name)
 
 
 def check_rllib_settings(config: AlgorithmConfig, default: AlgorithmConfig) -> None:
@@ -217,11 +222,11 @@ def check_rllib_settings(config: AlgorithmConfig, default: AlgorithmConfig) -> N
     check_names(sorted(set(vars(config)) - known), type(config)())
     for name, reason in REFUSED.items():
         value, normal = getattr(config, name, None), getattr(default, name, None)
-        if config.in_evaluation and name in _SET_FOR_EVALUATION:
+        if config.in_evaluation and name == "batch_mode":  # which RLlib sets itself there
             continue
-        if not _same(value, normal):
-            allowed = "" if normal == _DEPRECATED else _in_words(normal)
-            raise ConfigError(public_name(name), f"{_in_words(value)} would have no effect: {reason}", allowed)
+        if not same(value, normal):
+            allowed = "" if same(normal, DEPRECATED_VALUE) else briefly(normal)
+            raise ConfigError(public_name(name), f"{briefly(value)} would have no effect: {reason}", allowed)
     if config.is_multi_agent:
         raise ConfigError("policies", _MULTI_AGENT, "none")
     if not config.explore and not config.in_evaluation:
@@ -242,27 +247,16 @@ def check_evaluation_config(config: AlgorithmConfig) -> None:
     given = config.evaluation_config
     if isinstance(given, AlgorithmConfig):  # which has a value for everything: what was left alone says nothing
         normal = vars(type(given)())
-        values = {n: v for n, v in vars(given).items() if n in _SHAPING or (n in normal and not _same(v, normal[n]))}
+        values = {n: v for n, v in vars(given).items() if n in _SHAPING or (n in normal and not same(v, normal[n]))}
     else:
         check_names(given or {}, config)
         values = {attribute_name(config._translate_special_keys(n, False)): v for n, v in (given or {}).items()}
     for name, value in values.items():
         own = name in READ or name in SETTINGS or name in REFUSED
-        if own and name not in EVALUATION and not _same(value, getattr(config, name, None)):
-            problem = f"{_in_words(value)} would have no effect: evaluation does not read it"
+        if own and name not in EVALUATION and not same(value, getattr(config, name, None)):
+            reason = REFUSED.get(name, "evaluation does not read it")
+            problem = f"{briefly(value)} would have no effect: {reason}"
             if name == "num_env_runners":
                 problem += "; set evaluation_num_env_runners beside evaluation_config"
-            allowed = f"what training has, {_in_words(getattr(config, name, None))}"
+            allowed = f"what training has, {briefly(getattr(config, name, None))}"
             raise ConfigError(public_name(name), problem, allowed)
-
-
-def _same(value: object, other: object) -> bool:
-    try:
-        return value is other or bool(value == other)
-    except Exception:  # whatever a user's object makes of ==
-        return False
-
-
-def _in_words(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

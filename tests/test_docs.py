@@ -25,6 +25,7 @@ from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.envs.pixels import PixelsOptions
 from rllib_rnd.envs.point_maze import PointMazeOptions
 from rllib_rnd.envs.warehouse import WarehouseOptions
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.intrinsic.byol_explore import BYOLExploreOptions
 from rllib_rnd.intrinsic.count import CountOptions
@@ -225,6 +226,28 @@ def test_the_sweep_expressions_of_the_configuration_page_are_accepted(tmp_path: 
     assert experiment.space.grids == 2
     assert experiment.space.sampled
     assert experiment.num_samples == 8
+
+
+def error_lines() -> list[str]:
+    pages = section("configuration.md", "## What errors look like"), (ROOT / "README.md").read_text()
+    return [line for page in pages for line in re.findall(r"^rllib: (.*)$", page, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("line", error_lines())
+def test_errors_look_as_the_docs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    config = {
+        "clip_parm": "0.2",
+        "gamma": "1.5",
+        "lr": "fast",
+        "lr.args": "{tune: loguniform, args: [0, 1]}",
+    }
+    path = line.split(": ")[1].removeprefix("montezuma.config.")
+    monkeypatch.chdir(tmp_path)
+    text = "montezuma:\n  run: RND\n  env: CartPole-v1\n  stop: {agent_steps: 1}\n  config:\n"
+    Path("X.yaml").write_text(f"{text}    {path.split('.')[0]}: {config[path]}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_experiments("X.yaml")
+    assert str(caught.value) == line
 
 
 def test_the_yaml_example_of_the_rnd_page_is_accepted(tmp_path: Path) -> None:

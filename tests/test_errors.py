@@ -4,14 +4,59 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import ray
+import torch
 
-from rllib_rnd.errors import ConfigError, at, dotted, join, nearest_name, parse_dotted, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, dotted, join, nearest_name, parse_dotted, same, unknown_name_error
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.training.nonfinite import NonFiniteTrainingError
+
+
+class Unequal:
+    """Whose ``==`` fails."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+#: Values of settings, each different from all others.
+DIFFERENT: list[Any] = [
+    None,
+    True,
+    2,
+    "x",
+    [2, 2],
+    [2],
+    (2, 2),
+    np.array([2, 2]),
+    np.array([[2, 2], [2, 2]]),
+    np.array([2, 3]),
+    np.array([]),
+    torch.tensor([2, 4]),
+    {"a": np.zeros(3), "b": [1]},
+    {"a": np.ones(3), "b": [1]},
+    {"a": [np.zeros(3)]},
+    {"a": np.zeros(3)},
+    gym.spaces.Box(0, 1, (2,)),
+    gym.spaces.Discrete(2),
+    int,
+]
+
+
+def test_values_are_the_same_only_as_themselves() -> None:
+    for i, value in enumerate(DIFFERENT):
+        for j, other in enumerate(copy.deepcopy(DIFFERENT)):
+            assert same(value, other) == (i == j), (value, other)
+    assert not same(Unequal(), Unequal()) and same(value := Unequal(), value)
+    assert same(2, 2.0) and same(np.float64(2), 2)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import pytest
 
-from rllib_rnd.ray_logs import _NOISE, drop_noise
+from rllib_rnd.ray_logs import _NOISE, _ONLY_ERRORS, _TOLD_OTHERWISE, drop_noise, only_errors
 from tests.conftest import small_config
 
 
@@ -24,6 +25,20 @@ def test_noise_is_dropped_and_all_else_is_heard(name: str) -> None:
     finally:
         logger.removeHandler(handler)
     assert heard == ["something else"]
+
+
+def test_commands_hear_errors_alone() -> None:
+    loggers = [logging.getLogger(name) for name in (*_ONLY_ERRORS, *_TOLD_OTHERWISE)]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        try:
+            only_errors()
+            said = [logger.isEnabledFor(logging.WARNING) for logger in loggers]
+            failed = [logging.getLogger(name).isEnabledFor(logging.ERROR) for name in ("ray.tune", "ray.tune.tune")]
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+    assert not any(said) and failed == [True, False]
 
 
 @pytest.mark.usefixtures("ray_session")

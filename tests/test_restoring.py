@@ -193,7 +193,7 @@ def test_phases_that_are_over_may_be_left_out(trained: dict[str, Any]) -> None:
     restored(trained, configured(warmup_steps=0))
     unfinished = dataclasses.replace(trained["saved"], pretrained=False, settings={**trained["saved"].settings})
     unfinished.settings["pretraining"] = {"max_rollouts": 3}  # type: ignore[index]
-    with pytest.raises(ConfigError, match=r"^pretraining: None differs, and the checkpoint is in the midst of it"):
+    with pytest.raises(ConfigError, match=r"^pretraining: null differs, and the checkpoint is in the midst of it"):
         check_restorable(unfinished, settings_of(configured()), trained["saved"].shapes)
 
 
@@ -208,6 +208,25 @@ def test_another_seed_or_environment_does_not_play_on() -> None:
     assert plays_on(settings, settings) and plays_on({}, settings)
     for other in ({"seed": 4}, {"env": "CartPole-v1"}, {"env_config": {"size": 6}}):
         assert not plays_on(settings, settings | other)
+
+
+def test_settings_may_hold_arrays(trained: dict[str, Any]) -> None:
+    """As environments of a user's own have them in ``env_config``: compared, never asked whether they are true."""
+
+    def settings(number: float) -> dict[str, Any]:
+        options = {"type": "rnd", "goals": np.full((2, 2), number)}
+        arrays = {"env_config": {"goals": np.full((2, 2), number)}, "intrinsic_reward": options}
+        return settings_of(configured()) | arrays | {"auxiliary_loss": [options], "pretraining": options}
+
+    assert plays_on(settings(1.0), settings(1.0)) and not plays_on(settings(1.0), settings(2.0))
+    shapes = trained["saved"].shapes
+    saved = Saved(settings(1.0), shapes, pretrained=True, warmed_up=True)
+    check_restorable(saved, settings(1.0), shapes)
+    other = {name: (*shape, 1) for name, shape in shapes.items()}
+    with pytest.raises(ConfigError, match=r"^env_config\.goals: array\(\[\[2\., 2\.\], .* differs from the checkpoint"):
+        check_restorable(saved, settings(1.0) | {"env_config": settings(2.0)["env_config"]}, other)
+    with pytest.raises(ConfigError, match=r"^pretraining: .* comes too late"):
+        check_restorable(saved, settings(2.0), shapes)
 
 
 @pytest.mark.usefixtures("ray_session")

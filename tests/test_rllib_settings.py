@@ -17,10 +17,18 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 import rllib_rnd
 from rllib_rnd import IntrinsicPPOConfig, RNDConfig
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment.checks import known_keys
+from rllib_rnd.experiment.checks import known_keys, usable_keys
 from rllib_rnd.experiment.file import Overrides, load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.rllib_settings import EVALUATION, READ, REFUSED, STATE, public_name
+from rllib_rnd.rllib_settings import (
+    EVALUATION,
+    READ,
+    REFUSED,
+    STATE,
+    check_evaluation_config,
+    public_name,
+    usable_names,
+)
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.settings import SETTINGS, attribute_name
 from rllib_rnd.training.learner import IntrinsicPPOLearner
@@ -68,7 +76,8 @@ def test_what_is_not_read_is_refused_from_python_files_and_the_command_line(tmp_
     assert message.startswith(f"{key}: ") and REFUSED[name] in message
 
     config = rnd().evaluation(evaluation_config={name: value})
-    assert refused(config).startswith(f"evaluation_config.{key}: ")
+    message = refused(config)
+    assert message.startswith(f"evaluation_config.{key}: ") and REFUSED[name] in message
 
     if key in known_keys(rnd()) and not isinstance(getattr(rnd(), name), type):
         for settings, overrides in (({key: value}, []), ({}, [f"{key}={yaml.safe_dump(value, width=999)}".strip()])):
@@ -101,6 +110,37 @@ def test_evaluation_config_refuses_what_only_training_reads(name: str) -> None:
     if name != "evaluation_config":
         config.evaluation_config = {name: getattr(config, name)}
         config.validate()
+
+
+#: Settings that a runner reads of training's configuration alone.
+ONLY_IN_TRAINING = {"num_learners", "num_gpus_per_learner", "stats_cls_lookup", "in_evaluation"}
+
+
+def test_evaluation_config_takes_all_that_runners_read() -> None:
+    folder = Path(rllib_rnd.__file__).parent / "sampling"
+    text = "".join((folder / name).read_text() for name in ("env_runner.py", "play.py"))
+    read = set(re.findall(r"\bconfig\.(\w+)", text)) & set(vars(rnd()))
+    assert {"env", "explore", "autocast", "max_evaluation_steps"} <= read
+    assert read - EVALUATION == ONLY_IN_TRAINING
+    for name in read & EVALUATION & set(SETTINGS):
+        config = rnd().evaluation(evaluation_config={name: "bfloat16" if name == "autocast" else other_value(name)})
+        check_evaluation_config(config)
+
+
+def test_an_evaluation_may_have_a_shorter_limit_than_training() -> None:
+    config = rnd().evaluation(evaluation_config={"max_evaluation_steps": 5, "autocast": "bfloat16"})
+    config.validate()
+    evaluation = config.get_evaluation_config_object()
+    assert (evaluation.max_evaluation_steps, evaluation.autocast) == (5, "bfloat16")
+
+
+def test_names_are_listed_alike_from_python_and_from_files() -> None:
+    config = rnd()
+    assert usable_keys(config) == usable_names(config)
+    assert {attribute_name(name) for name in usable_names(config)} <= set(vars(config)) - set(REFUSED) - set(STATE)
+    with pytest.raises(ConfigError) as caught:
+        config.update_from_dict({"gama": 2})
+    assert caught.value.allowed == usable_names(config)
 
 
 def test_a_setting_that_does_not_exist_is_refused_wherever_it_is_written() -> None:
@@ -158,7 +198,6 @@ def test_a_configuration_may_be_changed_after_it_was_checked() -> None:
 #: Where the code that this package's algorithms run in RLlib reads its configuration.
 _RLLIB = (
     "algorithms/algorithm.py",
-    "algorithms/algorithm_config.py",
     "algorithms/utils.py",
     "core/learner/learner.py",
     "core/learner/learner_group.py",
@@ -171,12 +210,16 @@ _RLLIB = (
 )
 
 
+#: What RLlib's configuration itself reads. It names all settings, so its file is no witness for the others.
+_READ_BY_THE_CONFIGURATION = {"_validate_config"}
+
+
 def test_every_setting_that_is_said_to_act_is_read_somewhere() -> None:
     sources = [(Path(ray.rllib.__file__).parent / name).read_text() for name in _RLLIB]
     sources += [path.read_text() for path in Path(rllib_rnd.__file__).parent.rglob("*.py")]
     text = re.sub(r"self\.\w+ = ", "", "\n".join(sources))
     read = set(re.findall(r"\.(\w+)", text)) | set(re.findall(r"""get\(["'](\w+)""", text))
-    for name in READ:
+    for name in READ - _READ_BY_THE_CONFIGURATION:
         by_name = name.startswith("callbacks_on_") and 'f"callbacks_{name}"' in text  # getattr, in the runner
         assert by_name or {name, name.lstrip("_")} & read, name
 

@@ -1,4 +1,5 @@
-"""Finding checkpoints on disk: the newest complete one of a run, and what the run had reached there."""
+"""Checkpoints on disk: which is the newest complete one of a run, and what the run had reached there; how a new trial
+starts from one; which of them are kept."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
+from rllib_rnd.cli.surroundings import cannot_write
 from rllib_rnd.envs.info import ROOM
 from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import ConfigError
@@ -237,5 +238,5 @@ def write_json(result: Evaluation, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"--json {path}", f"cannot be written ({error})") from error
+        raise cannot_write(f"--json {path}", error) from error
     say(f"written to {path}")

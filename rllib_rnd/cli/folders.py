@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow.fs
 
+from rllib_rnd.cli.surroundings import advice
 from rllib_rnd.errors import ConfigError, nearest_name
 
 RECORD = "run.json"
@@ -69,8 +70,8 @@ def claim(storage: str, base: str, record: RunRecord) -> str:
             name = f"{base}_{number}"
         _write(storage, name, _text(record))
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(f"--storage {storage}", f"folder {name!r} cannot be made there ({reason})") from error
+        reason = advice(error, place=False) or error.strerror or str(error)
+        raise ConfigError(f"--storage {storage}", f"folder {name!r} cannot be made there: {reason}") from error
     return name
 
 
@@ -163,7 +164,7 @@ def _named(storage: str, experiments: Sequence[str], name: str, runs: Mapping[st
     folders = [name] if len(experiments) == 1 else [name, *(f"{name}_{experiment}" for experiment in experiments)]
     chosen = next((folder for folder in folders if folder in runs), None)
     if chosen is None and (Path(storage) / name).is_dir():
-        problem = f"that folder has no {RECORD}, so it is no run to resume; --checkpoint starts a new run from it"
+        problem = f"that folder has no {RECORD} that can be read, so --checkpoint alone can start a new run from it"
         raise ConfigError(f"--name {name}", problem)
     if chosen is None:
         raise _no_run(repr(name), storage, runs, nearest_name(name, runs))

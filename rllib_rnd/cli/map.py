@@ -13,6 +13,7 @@ from rich.table import Table
 from rllib_rnd.analysis.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
+from rllib_rnd.cli.surroundings import cannot_write
 from rllib_rnd.envs.info import PLACES, POSITION, POSITION_SHAPE, POSITION_WALLS
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.episodes import PlaceHistory
@@ -63,7 +64,7 @@ def draw_map(paths: Sequence[str], out: str | None = None, csv_file: str | None 
         picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture, dpi=120)
     except OSError as error:
-        raise ConfigError(f"--out {picture}", f"cannot be written ({error})") from error
+        raise cannot_write(f"--out {picture}", error) from error
     say(f"written to {picture}")
     return picture
 
@@ -217,5 +218,5 @@ def write_csv(runs: Sequence[RunPlaces], path: Path) -> None:
                         row = [kind, place, steps, history.first_visit[place]]
                         writer.writerow([run.name, *row] if several else row)
     except OSError as error:
-        raise ConfigError(f"--csv {path}", f"cannot be written ({error})") from error
+        raise cannot_write(f"--csv {path}", error) from error
     say(f"written to {path}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from rllib_rnd.analysis.video import Recording, encode_picture, import_ffmpeg, w
 from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
 from rllib_rnd.cli.evaluate import load_module
 from rllib_rnd.cli.runtime import be_quiet, say
+from rllib_rnd.cli.surroundings import cannot_write
 from rllib_rnd.envs import make_env
 from rllib_rnd.envs.info import GAME_GOES_ON, ROOM
 from rllib_rnd.envs.makers import env_name
@@ -87,10 +89,12 @@ def output_path(out: str | None, checkpoint: str) -> Path:
         raise ConfigError(f"--out {path}", f"suffix {path.suffix!r}", "a file name that ends in .mp4")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise ConfigError(f"--out {path}", f"cannot be written ({error})") from error
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"--out {path}", "cannot be written")
+        raise cannot_write(f"--out {path}", error) from error
     return path
 
 

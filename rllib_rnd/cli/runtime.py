@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import logging
 import os
 import socket
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,6 +17,7 @@ from rich.console import Console
 
 from rllib_rnd.cli.surroundings import advice, prepare_token, ray_folder
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.ray_logs import only_errors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -87,16 +86,8 @@ def be_quiet(verbose: bool) -> None:
     """Sets Ray's environment and silences its loggers; call before Ray is started."""
     for name, value in _RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if verbose:
-        return
-    warnings.filterwarnings("ignore", category=DeprecationWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"ray|gymnasium|torch")
-    for name in ("ray", "ray.rllib", "ray.tune", "ray.air", "ray.train", "gymnasium", "tensorboardX"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    for name in ("tune_controller", "experiment_state"):
-        # Failed trials, and a full disk, are reported in the summary.
-        logging.getLogger(f"ray.tune.execution.{name}").setLevel(logging.CRITICAL)
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)
+    if not verbose:
+        only_errors()
 
 
 @contextlib.contextmanager
@@ -161,7 +152,6 @@ def _take_token() -> None:
     """Has this process show the user's token to a cluster, which Ray does for its own start but not for joining."""
     from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
 
-    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 

@@ -49,6 +49,16 @@ def advice(error: BaseException, place: bool = True) -> str | None:
     return f"{where}{os.strerror(error.errno)}; {_ADVICE[error.errno]}"
 
 
+def cannot_write(option: str, error: OSError) -> ConfigError:
+    """Returns the error for a file that a command was to write, with what to do about it.
+
+    Args:
+        option: and its value, as given: ``--out a.mp4``.
+        error: of the operating system.
+    """
+    return ConfigError(option, f"cannot be written: {advice(error, place=False) or error}")
+
+
 def _short(path: str) -> str:
     return path if len(path) <= 100 else f"{path[:50]}...{path[-40:]}"
 

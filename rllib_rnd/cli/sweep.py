@@ -12,7 +12,7 @@ from ray import tune
 from ray.tune import ResumeConfig, TuneConfig
 from ray.tune.search.sample import Domain
 
-from rllib_rnd.errors import ConfigError, KeyPath, dotted
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, in_words
 from rllib_rnd.experiment.conduct import Plan, build_scheduler, build_search, ends_early
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.experiment.search import SectionOptions, is_expression
@@ -176,7 +176,7 @@ def _value_at(config: Mapping[str, Any], where: KeyPath) -> object:
 
 
 def _cannot_change(experiment: Experiment, where: KeyPath, old: object, new: object) -> ConfigError:
-    before, after = ("absent" if value is _ABSENT else repr(value) for value in (old, new))
+    before, after = ("absent" if value is _ABSENT else in_words(value) for value in (old, new))
     problem = (
         f"cannot change when a sweep goes on: it was begun with {before}, not {after}. Its trials keep what they draw, "
         "their seeds and how they are run; start a new sweep for another"

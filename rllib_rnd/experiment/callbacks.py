@@ -7,7 +7,7 @@ from typing import Any
 
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_rnd.errors import ConfigError, at
+from rllib_rnd.errors import ConfigError, at, in_words
 from rllib_rnd.experiment.search import is_expression
 from rllib_rnd.own_code import import_path, name_of
 from rllib_rnd.rllib_settings import REFUSED
@@ -51,14 +51,16 @@ def _callback_class(value: object, where: str) -> object:
     found = import_path(value, where) if isinstance(value, str) else value
     # RLlib takes any maker of callbacks from Python; a file can name classes only.
     if isinstance(value, str) and not (isinstance(found, type) and issubclass(found, RLlibCallback)):
-        raise ConfigError(where, f"{value!r} is no class of callbacks", f"a subclass of {name_of(RLlibCallback)}")
+        raise ConfigError(
+            where, f"{in_words(value)} is no class of callbacks", f"a subclass of {name_of(RLlibCallback)}"
+        )
     if not callable(found):
-        raise ConfigError(where, f"{value!r} names no class", "module:Class, or a list of such")
+        raise ConfigError(where, f"{in_words(value)} names no class", "module:Class, or a list of such")
     return found
 
 
 def _callback_function(value: object, where: str) -> object:
     found = import_path(value, where) if isinstance(value, str) else value
     if not callable(found):
-        raise ConfigError(where, f"{value!r} is no function", "module:function, or a list of such")
+        raise ConfigError(where, f"{in_words(value)} is no function", "module:function, or a list of such")
     return found

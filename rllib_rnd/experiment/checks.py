@@ -12,21 +12,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, unknown_name_error
+from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, same, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.options import check_value
-from rllib_rnd.rllib_settings import REFUSED
+from rllib_rnd.rllib_settings import usable_names
 from rllib_rnd.settings import ALIASES, RLLIBS_OWN, SETTINGS, attribute_name
 
 # Attributes that are state or belong to parts of RLlib that cannot be set from a file.
 _HIDDEN = {"algo_class", "in_evaluation", "policies", "policy_mapping_fn", "stats_cls_lookup"}
 # What RLlib itself calls otherwise than its users do.
 _INTERNAL = {"callbacks_class", "framework_str", "input_"}
-_RLLIB_DEPRECATED = -1  # ray.rllib.utils.deprecation.DEPRECATED_VALUE
 
 
 def known_keys(default: AlgorithmConfig) -> list[str]:
@@ -37,7 +37,7 @@ def known_keys(default: AlgorithmConfig) -> list[str]:
     """
     names = [alias for alias, attribute in ALIASES.items() if hasattr(default, attribute)]
     for name, value in vars(default).items():
-        deprecated = isinstance(value, int) and not isinstance(value, bool) and value == _RLLIB_DEPRECATED
+        deprecated = same(value, DEPRECATED_VALUE)
         if not (name.startswith("_") or name in _HIDDEN or name in _INTERNAL or deprecated):
             names.append(name)
     return names
@@ -47,8 +47,7 @@ def usable_keys(default: AlgorithmConfig) -> list[str]:
     """Returns those of `known_keys` that have an effect: this package's algorithms refuse what they do not read."""
     from rllib_rnd.algorithm import IntrinsicPPOConfig
 
-    known, own = known_keys(default), isinstance(default, IntrinsicPPOConfig)
-    return [key for key in known if not own or attribute_name(key) not in REFUSED]
+    return usable_names(default) if isinstance(default, IntrinsicPPOConfig) else known_keys(default)
 
 
 def with_attribute_names(
@@ -205,7 +204,7 @@ def check_environment(config: AlgorithmConfig) -> None:
         return
     spaces = _spaces_of(config)
     evaluation = config.get_evaluation_config_object()
-    if (evaluation.env, evaluation.env_config) != (config.env, config.env_config):
+    if not same((evaluation.env, evaluation.env_config), (config.env, config.env_config)):
         with at("evaluation_config"):
             if (other := _spaces_of(evaluation)) != spaces:
                 raise ConfigError("env", f"{evaluation.env!r} has {other}", f"what training has, {spaces}")

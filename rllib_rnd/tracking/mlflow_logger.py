@@ -12,7 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
-from rllib_rnd.options import as_yaml
+from rllib_rnd.errors import in_words
 from rllib_rnd.settings import SETTINGS
 from rllib_rnd.tracking.metrics import curated, read
 from rllib_rnd.tracking.mlflow_store import alone, database_path, valid_keys, valid_text
@@ -42,14 +42,7 @@ def _flatten(name: str, value: object, flat: dict[str, str]) -> None:
         for index, child in enumerate(value):
             _flatten(f"{name}.{index}", child, flat)
     else:
-        flat[name] = _text(value)
-
-
-def _text(value: object) -> str:
-    """The words of YAML, and numbers with all their digits."""
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_text, value))}]"
-    return as_yaml(value) if value is None or isinstance(value, bool) else str(value)
+        flat[name] = in_words(value, str)  # numbers with all their digits
 
 
 def is_refusal(error: Exception) -> bool:

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from rllib_rnd.cli.checkpoints import find_checkpoint
-from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, inference_policy, load_module, play
+from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, inference_policy, load_module, play, write_json
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.layers import noisy_layers
 from tests.conftest import small_config
 
@@ -149,3 +150,9 @@ def test_noisy_layers_are_silent_in_evaluation_and_drawn_anew_in_training(tmp_pa
     algorithm.stop()
     (layer,) = noisy_layers(load_module(find_checkpoint(path)))
     assert not layer.eps_in.any() and not layer.eps_out.any() and layer.weight_sigma.any()
+
+
+def test_a_report_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
+    result = Evaluation("run", "CartPole-v1", True, [Episode(0, 1.0, 1, None)])
+    with pytest.raises(ConfigError, match="cannot be written: Is a directory; that is a folder, not a file"):
+        write_json(result, tmp_path)

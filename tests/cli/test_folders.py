@@ -111,10 +111,13 @@ def test_what_cannot_be_resumed_says_why(tmp_path: Path) -> None:
         runs_to_resume(str(tmp_path), ["cart_pole"], "cart_pol")
     with pytest.raises(ConfigError, match=r"--name cart_pole: is a run of experiment 'cart_pole'\. Allowed: other"):
         runs_to_resume(str(tmp_path), ["other"], "cart_pole")
-    with pytest.raises(ConfigError, match=f"that folder has no {RECORD}"):
-        runs_to_resume(str(tmp_path), ["cart_pole"], "strange")
+    for content in (None, "{", '{"a newer version": 1}'):
+        if content is not None:
+            (tmp_path / "strange" / RECORD).write_text(content, encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"that folder has no {RECORD} that can be read"):
+            runs_to_resume(str(tmp_path), ["cart_pole"], "strange")
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"--storage .*file: folder 'x' cannot be made there"):
+    with pytest.raises(ConfigError, match=r"--storage .*file: folder 'x' cannot be made there: .*; write elsewhere"):
         claim(str(tmp_path / "file"), "x", RunRecord("x", "c", "1"))
 
 

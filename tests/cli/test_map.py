@@ -112,8 +112,14 @@ def test_several_runs(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["sea", "maze"], "run maze: its environment is rllib_rnd/PointMaze-v0, that of sea is rllib_rnd/DeepSea-v0"),
         (["sea", "wide"], "run wide: its grid of cells is not that of sea"),
         (["sea", "longer", f"sea/{TRIAL}"], "is asked for twice"),
-        (["sea", "--out", "result.json/x.png"], "--out result.json/x.png: cannot be written"),
-        (["sea", "--csv", "result.json/x.csv"], "--csv result.json/x.csv: cannot be written"),
+        (
+            ["sea", "--out", "result.json/x.png"],
+            "--out result.json/x.png: cannot be written: File exists; that is a file, not a folder",
+        ),
+        (
+            ["sea", "--csv", "result.json/x.csv"],
+            "--csv result.json/x.csv: cannot be written: File exists; that is a file, not a folder",
+        ),
     ],
 )
 def test_errors_exit_2(

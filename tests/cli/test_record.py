@@ -155,7 +155,7 @@ def test_the_name_is_that_of_the_checkpoint(deep_sea: Path, tmp_path: Path, monk
     ("options", "message"),
     [
         (["--out", "x.avi"], "allowed is a file name that ends in .mp4"),
-        (["--out", "/proc/x/y.mp4"], "cannot be written"),
+        (["--out", "/proc/x/y.mp4"], "cannot be written: No such file or directory; there is no such folder"),
         (["--episodes", 0], "--episodes"),
         (["--max-steps", 0], "--max-steps"),
         (["--fps", 0], "--fps"),
@@ -188,7 +188,9 @@ def test_other_algorithms_modules_are_refused(deep_sea: Path, monkeypatch: pytes
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").mkdir()
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(
+        ConfigError, match="cannot be written: Is a directory; that is a folder, not a file; name a file"
+    ):
         output_path(str(tmp_path / "x.mp4"), "run")
     assert output_path(None, str(tmp_path)) == Path(f"{tmp_path.name}.mp4")
 

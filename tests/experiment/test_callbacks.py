@@ -67,7 +67,7 @@ def test_functions_in_sweeps_and_in_evaluation(tmp_path: Path) -> None:
         ({"callbacks": "own_callbacks:Stranger"}, "x.config.callbacks: 'own_callbacks:Stranger' is no class of callb"),
         ({"callbacks": 3}, "x.config.callbacks: 3 names no class; allowed is module:Class, or a list of such."),
         ({"callbacks_on_episode_end": "own_callbacks:nothing"}, "x.config.callbacks_on_episode_end: cannot import"),
-        ({"callbacks_on_episode_end": True}, "x.config.callbacks_on_episode_end: True is no function; allowed is mod"),
+        ({"callbacks_on_episode_end": True}, "x.config.callbacks_on_episode_end: true is no function; allowed is mod"),
         ({"evaluation_config": {"callbacks": "nowhere.X"}}, ":6: x.config.evaluation_config.callbacks: cannot import"),
         ({"callbacks": {"grid_search": ["nowhere.X"]}}, "x.config.callbacks.grid_search[0]: cannot import 'nowhere.X'"),
     ],

@@ -1,13 +1,18 @@
 """Experiment files: a mistake is one line with place, key, value, what is allowed and the nearest name."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import pytest
 
+from rllib_rnd import RNDConfig
 from rllib_rnd.cli.examples import example_files
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.checks import check_environment
 from rllib_rnd.experiment.file import Overrides, load_experiments
 from rllib_rnd.experiment.metric_names import MetricNames, read_stop
 from rllib_rnd.experiment.yaml_file import Places
@@ -227,6 +232,23 @@ def test_an_override_starts_from_the_presets_own_value(tmp_path: Path) -> None:
     text = "a:\n  run: RND\n  env: rllib_rnd/DeepSea-v0\n"
     (experiment,) = load(tmp_path, text, settings=["intrinsic_reward.coeff=0.5"])
     assert experiment.sample_config().intrinsic_reward == {"type": "rnd", "coeff": 0.5}
+
+
+def test_options_of_an_environment_may_be_arrays() -> None:
+    """Evaluation's and training's are compared, whatever they hold."""
+    made: list[np.ndarray] = []
+
+    def make(options: Mapping[str, Any]) -> gym.Env:
+        made.append(options["goals"])
+        return gym.make("CartPole-v1")
+
+    config = RNDConfig().environment(make, env_config={"goals": np.zeros((2, 2))})
+    for goals, times in ((np.zeros((2, 2)), 1), (np.ones((2, 2)), 2)):
+        made.clear()
+        config.evaluation(evaluation_config={"env_config": {"goals": goals}})
+        config.validate()
+        check_environment(config)
+        assert len({array.tobytes() for array in made}) == times
 
 
 def test_a_mistake_in_evaluation_has_its_place(tmp_path: Path) -> None:

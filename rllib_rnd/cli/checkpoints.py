@@ -139,10 +139,16 @@ def results_of(trial_folder: Path) -> list[dict[str, Any]]:
     return results
 
 
+def iteration_of(checkpoint: Path) -> int | None:
+    """Returns the training iteration that a checkpoint was written after."""
+    with (checkpoint / "algorithm_state.pkl").open("rb") as file:
+        iteration: int | None = pickle.load(file).get("training_iteration")
+    return iteration
+
+
 def result_at(checkpoint: Path) -> dict[str, Any]:
     """Returns the result logged when a checkpoint was written, or {} if there is none."""
-    with (checkpoint / "algorithm_state.pkl").open("rb") as file:
-        iteration = pickle.load(file).get("training_iteration")
+    iteration = iteration_of(checkpoint)
     matching = [r for r in results_of(checkpoint.parent) if r.get("training_iteration") == iteration]
     return matching[-1] if matching else {}
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import ray
 
-from rllib_rnd.cli.checkpoints import checkpoints_in
+from rllib_rnd.cli.checkpoints import checkpoints_in, iteration_of
 from rllib_rnd.cli.summary import relative, typed
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
@@ -53,8 +52,7 @@ def stopped_now(folder: Path, resume: str) -> str:
     kept = checkpoints_in(folder) if folder.is_dir() else []
     if not kept:
         return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
-    with (kept[-1] / "algorithm_state.pkl").open("rb") as file:  # its result may not have been logged any more
-        iteration = pickle.load(file).get("training_iteration")
+    iteration = iteration_of(kept[-1])  # its result may not have been logged any more
     lines = [
         "\nStopped now; nothing more was saved.",
         f"kept         {relative(str(kept[-1]))} (iteration {iteration})",

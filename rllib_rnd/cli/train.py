@@ -26,6 +26,7 @@ from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.own_code import refusal_in
+from rllib_rnd.settings import attribute_name
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
@@ -189,8 +190,9 @@ def _resumed(experiment: Experiment, name: str, options: TrainOptions, start_id:
         changes_since(experiment, record.description)  # refused before anything starts
         if (folder / TUNER_FILE).is_file():
             job.begun = record.description
-    elif checkpoints:
-        job.start = start_from(find_checkpoint(folder), with_counters=True)
+    elif checkpoints:  # each resume has a trial folder of its own; the newest goes on, not the best
+        check_checkpoint(checkpoints[-1])
+        job.start = start_from(checkpoints[-1], with_counters=True)
     if job.begun is None and job.start is None:
         say(f"{name}: nothing was saved of it yet; it begins anew.")
     return job
@@ -282,8 +284,9 @@ def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | N
         return None
     path, _, problem = text.partition(": ")
     parts = parse_dotted(path)
-    if parts and dotted(parts) == path and hasattr(experiment.sample_config(), str(parts[0])):
-        return experiment.places.error((experiment.name, "config", *parts), problem)
+    name = attribute_name(str(parts[0])) if parts and dotted(parts) == path else ""
+    if name and hasattr(experiment.sample_config(), name):
+        return experiment.places.error((experiment.name, "config", name, *parts[1:]), problem)
     return experiment.places.error((experiment.name,), text)
 
 

@@ -11,8 +11,9 @@ import pytest
 from ray.tune import Checkpoint
 
 from rllib_rnd.cli.checkpoints import KeepBest, checkpoints_in, find_checkpoint, is_complete, result_at, start_from
+from rllib_rnd.cli.train import TrainOptions, _resumed
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment.file import CheckpointOptions
+from rllib_rnd.experiment.file import CheckpointOptions, load_experiments
 
 TRIAL = "RND_x_00000_0_2026-01-02_03-04-05"
 
@@ -92,6 +93,16 @@ def test_a_sweep_means_its_best_trial(
     assert capsys.readouterr().out == f"trial lr=1e-0{best}, seed=0, {best + 1} of 4, return_mean 0.93\n"
     trial = find_checkpoint(next(tmp_path.glob("*_00000_*"))).parent  # named itself, it is meant itself
     assert "_lr=1e-00,seed=0_" in trial.name and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("value", ["0.0001", "{grid_search: [0.0001]}"])
+def test_a_lone_run_goes_on_from_its_newest_checkpoint(tmp_path: Path, value: str) -> None:
+    """Also where its trials have labels: each resume has a trial folder of its own."""
+    file, storage = tmp_path / "x.yaml", tmp_path / "results"
+    file.write_text(f"x: {{run: PPO, env: CartPole-v1, config: {{lr: {value}}}}}", encoding="utf-8")
+    write_sweep(storage / "x", {"lr=0.0001": 0.9, "lr=0.0001,": 0.1})
+    job = _resumed(load_experiments(file)[0], "x", TrainOptions(storage=str(storage)), "start")
+    assert job.start is not None and "_00001_" in job.start.checkpoint and job.begun is None
 
 
 def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

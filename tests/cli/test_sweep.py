@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,6 +105,10 @@ def test_a_mistake_that_only_building_finds_has_its_place(tmp_path: Path) -> Non
     text = f'Traceback:\n  File "x.py"\nrllib_rnd.errors.ConfigError: gamma: {sentence}'
     found = refusal(experiment, [failed(text), failed(text)])
     assert str(found) == f"{tmp_path}/x.yaml:10: x.config.gamma: {sentence}"
+    for written, told in itertools.product(("lambda", "lambda_"), repeat=2):  # whichever of its names is where
+        named = sweep(tmp_path, SWEEP.replace("gamma: 0.9\n", f"{written}: 0.9\n", 1))
+        found = refusal(named, [failed(f"rllib_rnd.errors.ConfigError: {told}: is wrong")])
+        assert str(found) == f"{tmp_path}/x.yaml:10: x.config.{written}: is wrong."
     assert "x.yaml:1: x: no such" in str(refusal(experiment, [failed("rllib_rnd.errors.ConfigError: no such: thing")]))
     assert refusal(experiment, [failed("RuntimeError: gamma: broken")]) is None
     assert refusal(experiment, [failed(text), failed(text, {"training_iteration": 1})]) is None  # it had been trained

@@ -109,7 +109,7 @@ def trials_of(wanted: Experiment) -> list[Trial]:
 @pytest.mark.parametrize("draws", ["", "lr: {grid_search: [1.0e-4, 1.0e-3]}", "lr: {tune: choice, args: [1.0e-4]}"])
 @pytest.mark.parametrize("samples", [1, 2, 3])
 @pytest.mark.parametrize("seed", [None, 0, 7])
-@pytest.mark.parametrize("seeds", [(), (0, 1, 5)])
+@pytest.mark.parametrize("seeds", [(), (5,), (0, 1, 5)])
 def test_no_trial_runs_twice(
     tmp_path: Path, draws: str, samples: int, seed: int | None, seeds: tuple[int, ...]
 ) -> None:
@@ -127,7 +127,7 @@ def test_no_trial_runs_twice(
         assert {found for _, found in settings} == {seed + sample for sample in range(samples)}
     if seeds:
         assert {found for _, found in settings} == set(seeds)
-    if len(trials) > 1 and (seeds or seed is not None):
+    if len(trials) > 1 and (len(seeds) > 1 or seed is not None):
         labels = [trial.custom_trial_name for trial in trials]
         assert None not in labels
         assert len(set(labels)) == len(set(settings))

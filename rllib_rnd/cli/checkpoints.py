@@ -20,7 +20,7 @@ from rllib_rnd.cli.runtime import say
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import CheckpointOptions
 from rllib_rnd.tracking.labels import label_of_folder
-from rllib_rnd.tracking.metrics import lookup, read, show
+from rllib_rnd.tracking.metrics import find, read, show
 
 # Parts without which a checkpoint cannot be restored.
 _NEEDED = ("rllib_checkpoint.json", "algorithm_state.pkl", "class_and_ctor_args.pkl", "learner_group")
@@ -236,7 +236,7 @@ class KeepBest(Callback):
         return 1.0 if self.options.checkpoint_score_order == "max" else -1.0
 
     def _score(self, result: Mapping[str, Any]) -> float:
-        value = lookup(result, str(self.options.checkpoint_score_attribute))
+        value = find(result, str(self.options.checkpoint_score_attribute))
         return float("-inf") if value is None else value * self._sign
 
     def _found(self, folder: Path) -> dict[str, float]:

@@ -32,7 +32,7 @@ from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
-from rllib_rnd.tracking.stopping import NOTICE, Interrupt, RunStopper, SaveOnInterrupt, reached
+from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
 @dataclass
@@ -219,7 +219,7 @@ def _already_done(job: Job) -> bool:
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
     experiment = job.experiment
     sweep = not experiment.single
-    stopper = RunStopper(experiment.stop, interrupt, sweep, experiment.promised)
+    conditions = Conditions(experiment.stop, experiment.promised)
     display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
@@ -229,7 +229,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     keep = None if score is None else KeepBest(experiment.checkpoint)
     if keep is not None:
         callbacks.append(keep)
-    tuner = _tuner(job, options, stopper, callbacks)
+    tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
         native = steps_in_threads(config.env, dict(config.env_config))
@@ -264,9 +264,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         score=score or "",
     )
     summary.print_report(report, results, crash)
-    if stopper.problem:
-        say(f"rllib: {experiment.name}.{stopper.problem}")
-    failed = crash is not None or results is None or results.num_errors > 0 or bool(stopper.problem)
+    if conditions.problem:
+        say(f"rllib: {experiment.name}.{conditions.problem}")
+    failed = crash is not None or results is None or results.num_errors > 0 or bool(conditions.problem)
     return RUN_ERROR if failed else 0
 
 
@@ -314,17 +314,19 @@ def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogg
     return logger
 
 
-def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback]) -> tune.Tuner:
+def _tuner(
+    job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback], conditions: Conditions
+) -> tune.Tuner:
     experiment = job.experiment
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
-        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks)
+        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks, conditions)
     checkpoint = experiment.checkpoint
     keeps_best = checkpoint.checkpoint_score_attribute is not None  # then `KeepBest` does it
     return tune.Tuner(
         experiment.algorithm_class,
         param_space=_param_space(job),
-        tune_config=tune_config(experiment),
+        tune_config=tune_config(experiment, conditions),
         run_config=tune.RunConfig(
             name=job.folder,
             storage_path=options.storage_path,

@@ -113,11 +113,11 @@ def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("order", ["max", "min"])
 @pytest.mark.parametrize("keep", [1, 2, None])
+@pytest.mark.parametrize("metric", ["env_runners/episode_return_mean", "episode_return_mean"])  # both as in ``stop``
 @pytest.mark.parametrize("returns", list(itertools.permutations([1.0, 2.0, 3.0, None])))
 def test_the_best_checkpoints_are_kept_and_the_newest(
-    tmp_path: Path, order: str, keep: int | None, returns: tuple[float | None, ...]
+    tmp_path: Path, order: str, keep: int | None, metric: str, returns: tuple[float | None, ...]
 ) -> None:
-    metric = "env_runners/episode_return_mean"
     options = CheckpointOptions(num_to_keep=keep, checkpoint_score_attribute=metric, checkpoint_score_order=order)
     keeper, trial_folder = KeepBest(options), tmp_path / TRIAL
     trial_folder.mkdir()

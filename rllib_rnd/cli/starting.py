@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.cli.checkpoints import checkpoints_in, iteration_of
 from rllib_rnd.cli.summary import relative, typed
+from rllib_rnd.errors import KeyPath
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
+
+Request = tuple[AlgorithmConfig, list[dict[str, float]]]  # a trial's configuration, what each of its processes asks for
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -20,23 +25,56 @@ def cluster_address(address: str | None) -> str | None:
     return None if found in (None, "", "local") else found
 
 
+def requests(experiment: Experiment) -> list[Request]:
+    """Returns what trials ask of Ray: the first one, one for each other value drawn, and the one that asks for most."""
+    space, most = experiment.space, dict[KeyPath, Any]()  # place in the configuration -> value that asks for most
+    found = [_request(experiment, space.sample)]
+    largest = _size(found[0])
+    for _ in range(2):  # what a value asks for depends on others, CPUs for each runner on how many runners there are
+        before = largest
+        for where, value in space.tried:
+            try:
+                found.append(_request(experiment, space.with_values({**most, where: value}.items())))
+            except ValueError:  # values that do not go together; their trial says so
+                continue
+            if _size(found[-1]) > largest:
+                largest, most[where] = _size(found[-1]), value
+        if largest == before:
+            break
+    return found
+
+
+def _request(experiment: Experiment, values: Mapping[str, Any]) -> Request:
+    config = experiment.trial_config(values)
+    return config, experiment.algorithm_class.default_resource_request(config).bundles
+
+
+def _size(request: Request) -> float:
+    return sum(sum(bundle.values()) for bundle in request[1])
+
+
+def cpus_needed(experiment: Experiment) -> float:
+    """Returns how many CPUs the largest trial asks for."""
+    return float(max(sum(bundle.get("CPU", 0) for bundle in bundles) for _, bundles in requests(experiment)))
+
+
 def check_resources(experiment: Experiment) -> None:
-    """Refuses an experiment whose first trial asks for more than this machine has.
+    """Refuses an experiment of which a trial asks for more than this machine has.
 
     Raises:
         ConfigError: which setting asks for it, and what there is.
     """
-    config = experiment.sample_config()
-    bundles = experiment.algorithm_class.default_resource_request(config).bundles
-    error = shortage(config, bundles, nodes())
-    if error is not None:
-        with experiment.placing_errors():
-            raise error
+    here = nodes()
+    for config, bundles in requests(experiment):
+        error = shortage(config, bundles, here)
+        if error is not None:
+            with experiment.placing_errors():
+                raise error
 
 
 def needs(experiment: Experiment) -> Callable[[], str]:
     """Returns what tells what a trial needs and Ray has, while Ray has no room for one; "" else."""
-    bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
+    _, bundles = _request(experiment, experiment.space.sample)
 
     def tell() -> str:
         if not trials_wait():

@@ -19,7 +19,7 @@ from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
-from rllib_rnd.cli.starting import check_resources, cluster_address, needs, stopped_now
+from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, stopped_now
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.envs import steps_in_threads
@@ -106,7 +106,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
     address = cluster_address(options.address)
-    cpus = max(_cpus(job.experiment) for job in jobs)
+    cpus = max(cpus_needed(job.experiment) for job in jobs)
     files, code = [str(p) for p in paths], 0
     # Ray first: until there is something to save, Ctrl-C just stops.
     with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
@@ -149,12 +149,6 @@ def _release(jobs: list[Job], options: TrainOptions) -> None:
     for job in jobs:
         if job.new:
             release(options.storage_path, job.folder)
-
-
-def _cpus(experiment: Experiment) -> float:
-    """CPUs of the first trial, as RLlib asks Tune for them."""
-    request = experiment.algorithm_class.default_resource_request(experiment.sample_config())
-    return float(sum(bundle.get("CPU", 0) for bundle in request.bundles))
 
 
 def _jobs(experiments: list[Experiment], options: TrainOptions) -> list[Job]:

@@ -8,7 +8,8 @@ Two expressions may stand wherever ``config`` takes a value, at any depth::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +121,21 @@ class SearchSpace:
     def varies(self) -> bool:
         """Whether trials differ from each other."""
         return self.sampled or self.grids > 1
+
+    @property
+    def tried(self) -> list[tuple[KeyPath, Any]]:
+        """Those of ``alternatives`` that checks try; of a very long grid the first values stand for the rest."""
+        return self.alternatives[:50]
+
+    def with_values(self, choices: Iterable[tuple[KeyPath, Any]]) -> dict[str, Any]:
+        """Returns the member of the space that is ``sample`` but for these values."""
+        result = copy.deepcopy(self.sample)
+        for where, value in choices:
+            target: Any = result
+            for part in where[:-1]:
+                target = target[part]
+            target[where[-1]] = value
+        return result
 
     def draws(self, name: str) -> bool:
         """Whether a setting at the top is an expression."""

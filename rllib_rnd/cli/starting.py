@@ -1,20 +1,24 @@
-"""Around a run: what is refused before it starts, what it waits for, and what is left when it was cut off."""
+"""Around a run: what is refused as it starts, what it waits for, and what is left when it was cut off."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune import Result
 
 from rllib_rnd.cli.checkpoints import checkpoints_in, iteration_of
 from rllib_rnd.cli.summary import relative, typed
-from rllib_rnd.errors import KeyPath
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
+from rllib_rnd.own_code import refusal_in
 from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
+from rllib_rnd.settings import attribute_name
+from rllib_rnd.tracking.metrics import read
 
 Request = tuple[AlgorithmConfig, list[dict[str, float]]]  # a trial's configuration, what each of its processes asks for
 
@@ -83,6 +87,26 @@ def needs(experiment: Experiment) -> Callable[[], str]:
         return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
 
     return tell
+
+
+def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | None:
+    """Returns the mistake in the configuration that kept every trial from being built, with its place; else None.
+
+    Of an error in the start of its process Ray keeps the text alone.
+    """
+    errors = [trial.error for trial in trials if trial.error is not None]
+    if not errors or len(errors) < len(trials) or any(read(t.metrics or {}, "iteration") is not None for t in trials):
+        return None
+    texts = {refusal_in(str(error)) for error in errors}
+    text = texts.pop()
+    if texts or text is None:
+        return None
+    path, _, problem = text.partition(": ")
+    parts = parse_dotted(path)
+    name = attribute_name(str(parts[0])) if parts and dotted(parts) == path else ""
+    if name and hasattr(experiment.sample_config(), name):
+        return experiment.places.error((experiment.name, "config", name, *parts[1:]), problem)
+    return experiment.places.error((experiment.name,), text)
 
 
 def stopped_now(folder: Path, resume: str) -> str:

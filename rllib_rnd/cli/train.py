@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.tune import Result
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
@@ -19,50 +17,19 @@ from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
-from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, stopped_now
+from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, refusal, stopped_now
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
+from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.envs import steps_in_threads
-from rllib_rnd.errors import ConfigError, dotted, parse_dotted
-from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
-from rllib_rnd.own_code import refusal_in
-from rllib_rnd.settings import attribute_name
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
 from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
-
-
-@dataclass
-class TrainOptions:
-    """The options of ``rllib train file``.
-
-    Attributes:
-        overrides: changes to every experiment.
-        address: Ray cluster, or None.
-        storage: folder or URI of results.
-        name: folder of the experiment in the storage; None takes the name in the file.
-        resume: continue the newest run of that name.
-        checkpoint: start a new run from this checkpoint.
-        quiet: no display, only the summary.
-        verbose: Ray's own output.
-    """
-
-    overrides: Overrides = field(default_factory=Overrides)
-    address: str | None = None
-    storage: str = "results"
-    name: str | None = None
-    resume: bool = False
-    checkpoint: str | None = None
-    quiet: bool = False
-    verbose: bool = False
-
-    @property
-    def storage_path(self) -> str:
-        """The storage as Tune wants it: a URI or an absolute path."""
-        return self.storage if "://" in self.storage else str(Path(self.storage).expanduser().resolve())
 
 
 @dataclass
@@ -264,26 +231,6 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     return RUN_ERROR if failed else 0
 
 
-def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | None:
-    """Returns the mistake in the configuration that kept every trial from being built, with its place; else None.
-
-    Of an error in the start of its process Ray keeps the text alone.
-    """
-    errors = [trial.error for trial in trials if trial.error is not None]
-    if not errors or len(errors) < len(trials) or any(read(t.metrics or {}, "iteration") is not None for t in trials):
-        return None
-    texts = {refusal_in(str(error)) for error in errors}
-    text = texts.pop()
-    if texts or text is None:
-        return None
-    path, _, problem = text.partition(": ")
-    parts = parse_dotted(path)
-    name = attribute_name(str(parts[0])) if parts and dotted(parts) == path else ""
-    if name and hasattr(experiment.sample_config(), name):
-        return experiment.places.error((experiment.name, "config", name, *parts[1:]), problem)
-    return experiment.places.error((experiment.name,), text)
-
-
 def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogger | None:
     uri = store_uri(options.storage_path)
     if uri is None:
@@ -351,35 +298,3 @@ def _param_space(job: Job) -> dict[str, Any]:
         job.start.before = getattr(experiment.base, "callbacks_on_algorithm_init", None)
         extra["callbacks_on_algorithm_init"] = job.start
     return experiment.param_space(**extra)
-
-
-def start_command(files: list[str], options: TrainOptions) -> str:
-    """Returns the command that starts these experiments."""
-    name = ["--name", options.name] if options.name else []
-    checkpoint = ["--checkpoint", options.checkpoint] if options.checkpoint else []
-    return shlex.join([*_words(files, options), *name, *checkpoint])
-
-
-def resume_command(files: list[str], options: TrainOptions, folder: str) -> str:
-    """Returns the exact command that continues the run in this folder, whatever others there are.
-
-    Of several experiments, finished ones are skipped then and those that had not started are started.
-    """
-    return shlex.join([*_words(files, options), "--name", folder, "--resume"])
-
-
-def _words(files: list[str], options: TrainOptions) -> list[str]:
-    words = ["rllib", "train", "file", *files]
-    for setting in options.overrides.settings:
-        words += ["--set", setting]
-    for stop in options.overrides.stop:
-        words += ["--stop", stop]
-    if options.overrides.seed is not None:
-        words += ["--seed", str(options.overrides.seed)]
-    if options.overrides.seeds:
-        words += ["--seeds", ",".join(map(str, options.overrides.seeds))]
-    if options.address:
-        words += ["--address", options.address]
-    if options.storage != "results":
-        words += ["--storage", options.storage]
-    return words

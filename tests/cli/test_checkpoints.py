@@ -11,7 +11,8 @@ import pytest
 from ray.tune import Checkpoint
 
 from rllib_rnd.cli.checkpoints import KeepBest, checkpoints_in, find_checkpoint, is_complete, result_at, start_from
-from rllib_rnd.cli.train import TrainOptions, _resumed
+from rllib_rnd.cli.train import _resumed
+from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import CheckpointOptions, load_experiments
 

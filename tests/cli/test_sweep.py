@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from rllib_rnd.cli.starting import refusal
 from rllib_rnd.cli.sweep import changes_since, describe, is_sweep
-from rllib_rnd.cli.train import refusal
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.yaml_file import ExperimentError
 

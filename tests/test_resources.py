@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.search.variant_generator import generate_variants
 from typer.testing import CliRunner
 
 from rllib_rnd.cli import app
+from rllib_rnd.cli.starting import check_resources, cpus_needed
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.resources import describe, describe_nodes, lacking
 from tests.conftest import small_config
 
@@ -64,6 +67,48 @@ def test_training_on_this_machine_refuses_what_it_lacks(
     assert result.exit_code == 2, result.output
     said = " ".join(result.output.split())
     assert f"{path}:6: a.config.{key}: the processes need" in said and "and no GPU, so they would never start" in said
+
+
+RND = "a: {run: RND, env: rllib_rnd/DeepSea-v0, config: {%s}}"
+
+
+@pytest.mark.parametrize(
+    ("config", "cpus"),
+    [
+        ("num_env_runners: 3", 4),
+        ("num_env_runners: {grid_search: [1, 16]}", 17),
+        ("num_env_runners: {grid_search: [16, 1, 2]}", 17),
+        ("num_env_runners: {tune: randint, args: [1, 5]}", 5),
+        ("num_env_runners: {grid_search: [1, 4]}, num_cpus_per_env_runner: {tune: choice, args: [1, 2]}", 9),
+        ("num_env_runners: {grid_search: [0, 4]}, num_cpus_per_env_runner: {tune: choice, args: [1, 2]}", 9),
+        ("num_cpus_per_env_runner: {tune: choice, args: [1, 2]}, num_env_runners: {grid_search: [0, 4]}", 9),
+        ("num_env_runners: {grid_search: [4, 0]}, num_minibatches: {tune: choice, args: [4, 2]}", 5),
+        ("num_env_runners: {grid_search: [0, 4]}, lr: {grid_search: [1.0e-4, 1.0e-3]}", 5),
+    ],
+)
+def test_ray_gets_room_for_every_trial(tmp_path: Path, config: str, cpus: float) -> None:
+    """Whatever the trials draw, none of them waits for CPUs that the session was not started with."""
+    (tmp_path / "x.yaml").write_text(RND % config, encoding="utf-8")
+    experiment = load_experiments(tmp_path / "x.yaml")[0]
+    assert cpus_needed(experiment) == cpus
+    if experiment.space.sampled:
+        return
+    for _, values in generate_variants(experiment.space.space):
+        trial = experiment.algorithm_class.default_resource_request(experiment.trial_config(values))
+        assert lacking(trial.bundles, [{"CPU": cpus}]) is None
+
+
+@pytest.mark.parametrize("order", ["[0, 1]", "[1, 0]"])
+@pytest.mark.parametrize("key", ["num_gpus_per_learner", "num_gpus_per_env_runner"])
+def test_what_a_later_trial_asks_for_is_refused_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, order: str
+) -> None:
+    monkeypatch.setattr("rllib_rnd.cli.starting.nodes", lambda: [{"CPU": 8.0}])
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    path = tmp_path / "x.yaml"
+    path.write_text(RND % f"num_env_runners: 1, {key}: {{grid_search: {order}}}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"x.yaml:1: a.config.{key}: the processes need .*no GPU, so they would"):
+        check_resources(load_experiments(path)[0])
 
 
 @pytest.mark.usefixtures("ray_session")

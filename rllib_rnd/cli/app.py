@@ -55,7 +55,8 @@ def train_file(
 ) -> None:
     """Train every experiment of the files, one after the other."""
     from rllib_rnd.cli.examples import experiment_paths
-    from rllib_rnd.cli.train import TrainOptions, train_files
+    from rllib_rnd.cli.train import train_files
+    from rllib_rnd.cli.train_options import TrainOptions
 
     if seed is not None and seeds is not None:
         raise ConfigError("--seeds", "stands in place of --seed; give one of them")

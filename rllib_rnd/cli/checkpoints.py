@@ -21,7 +21,7 @@ from rllib_rnd.cli.runtime import say
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import CheckpointOptions
 from rllib_rnd.tracking.labels import label_of_folder
-from rllib_rnd.tracking.metrics import lookup, read, show
+from rllib_rnd.tracking.metrics import find, read, show
 
 # Parts without which a checkpoint cannot be restored.
 _NEEDED = ("rllib_checkpoint.json", "algorithm_state.pkl", "class_and_ctor_args.pkl", "learner_group")
@@ -140,10 +140,16 @@ def results_of(trial_folder: Path) -> list[dict[str, Any]]:
     return results
 
 
+def iteration_of(checkpoint: Path) -> int | None:
+    """Returns the training iteration that a checkpoint was written after."""
+    with (checkpoint / "algorithm_state.pkl").open("rb") as file:
+        iteration: int | None = pickle.load(file).get("training_iteration")
+    return iteration
+
+
 def result_at(checkpoint: Path) -> dict[str, Any]:
     """Returns the result logged when a checkpoint was written, or {} if there is none."""
-    with (checkpoint / "algorithm_state.pkl").open("rb") as file:
-        iteration = pickle.load(file).get("training_iteration")
+    iteration = iteration_of(checkpoint)
     matching = [r for r in results_of(checkpoint.parent) if r.get("training_iteration") == iteration]
     return matching[-1] if matching else {}
 
@@ -231,7 +237,7 @@ class KeepBest(Callback):
         return 1.0 if self.options.checkpoint_score_order == "max" else -1.0
 
     def _score(self, result: Mapping[str, Any]) -> float:
-        value = lookup(result, str(self.options.checkpoint_score_attribute))
+        value = find(result, str(self.options.checkpoint_score_attribute))
         return float("-inf") if value is None else value * self._sign
 
     def _found(self, folder: Path) -> dict[str, float]:

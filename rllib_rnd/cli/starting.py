@@ -1,18 +1,26 @@
-"""Around a run: what is refused before it starts, what it waits for, and what is left when it was cut off."""
+"""Around a run: what is refused as it starts, what it waits for, and what is left when it was cut off."""
 
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.tune import Result
 
-from rllib_rnd.cli.checkpoints import checkpoints_in
+from rllib_rnd.cli.checkpoints import checkpoints_in, iteration_of
 from rllib_rnd.cli.summary import relative, typed
+from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
+from rllib_rnd.own_code import refusal_in
 from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
+from rllib_rnd.settings import attribute_name
+from rllib_rnd.tracking.metrics import read
+
+Request = tuple[AlgorithmConfig, list[dict[str, float]]]  # a trial's configuration, what each of its processes asks for
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -21,23 +29,56 @@ def cluster_address(address: str | None) -> str | None:
     return None if found in (None, "", "local") else found
 
 
+def requests(experiment: Experiment) -> list[Request]:
+    """Returns what trials ask of Ray: the first one, one for each other value drawn, and the one that asks for most."""
+    space, most = experiment.space, dict[KeyPath, Any]()  # place in the configuration -> value that asks for most
+    found = [_request(experiment, space.sample)]
+    largest = _size(found[0])
+    for _ in range(2):  # what a value asks for depends on others, CPUs for each runner on how many runners there are
+        before = largest
+        for where, value in space.tried:
+            try:
+                found.append(_request(experiment, space.with_values({**most, where: value}.items())))
+            except ValueError:  # values that do not go together; their trial says so
+                continue
+            if _size(found[-1]) > largest:
+                largest, most[where] = _size(found[-1]), value
+        if largest == before:
+            break
+    return found
+
+
+def _request(experiment: Experiment, values: Mapping[str, Any]) -> Request:
+    config = experiment.trial_config(values)
+    return config, experiment.algorithm_class.default_resource_request(config).bundles
+
+
+def _size(request: Request) -> float:
+    return sum(sum(bundle.values()) for bundle in request[1])
+
+
+def cpus_needed(experiment: Experiment) -> float:
+    """Returns how many CPUs the largest trial asks for."""
+    return float(max(sum(bundle.get("CPU", 0) for bundle in bundles) for _, bundles in requests(experiment)))
+
+
 def check_resources(experiment: Experiment) -> None:
-    """Refuses an experiment whose first trial asks for more than this machine has.
+    """Refuses an experiment of which a trial asks for more than this machine has.
 
     Raises:
         ConfigError: which setting asks for it, and what there is.
     """
-    config = experiment.sample_config()
-    bundles = experiment.algorithm_class.default_resource_request(config).bundles
-    error = shortage(config, bundles, nodes())
-    if error is not None:
-        with experiment.placing_errors():
-            raise error
+    here = nodes()
+    for config, bundles in requests(experiment):
+        error = shortage(config, bundles, here)
+        if error is not None:
+            with experiment.placing_errors():
+                raise error
 
 
 def needs(experiment: Experiment) -> Callable[[], str]:
     """Returns what tells what a trial needs and Ray has, while Ray has no room for one; "" else."""
-    bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
+    _, bundles = _request(experiment, experiment.space.sample)
 
     def tell() -> str:
         if not trials_wait():
@@ -48,13 +89,32 @@ def needs(experiment: Experiment) -> Callable[[], str]:
     return tell
 
 
+def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | None:
+    """Returns the mistake in the configuration that kept every trial from being built, with its place; else None.
+
+    Of an error in the start of its process Ray keeps the text alone.
+    """
+    errors = [trial.error for trial in trials if trial.error is not None]
+    if not errors or len(errors) < len(trials) or any(read(t.metrics or {}, "iteration") is not None for t in trials):
+        return None
+    texts = {refusal_in(str(error)) for error in errors}
+    text = texts.pop()
+    if texts or text is None:
+        return None
+    path, _, problem = text.partition(": ")
+    parts = parse_dotted(path)
+    name = attribute_name(str(parts[0])) if parts and dotted(parts) == path else ""
+    if name and hasattr(experiment.sample_config(), name):
+        return experiment.places.error((experiment.name, "config", name, *parts[1:]), problem)
+    return experiment.places.error((experiment.name,), text)
+
+
 def stopped_now(folder: Path, resume: str) -> str:
     """Returns what is left of a run that a second Ctrl-C ended, and the command that continues it."""
     kept = checkpoints_in(folder) if folder.is_dir() else []
     if not kept:
         return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
-    with (kept[-1] / "algorithm_state.pkl").open("rb") as file:  # its result may not have been logged any more
-        iteration = pickle.load(file).get("training_iteration")
+    iteration = iteration_of(kept[-1])  # its result may not have been logged any more
     lines = [
         "\nStopped now; nothing more was saved.",
         f"kept         {relative(str(kept[-1]))} (iteration {iteration})",

@@ -16,6 +16,7 @@ from rllib_rnd.errors import ConfigError, KeyPath, dotted, in_words
 from rllib_rnd.experiment.conduct import Plan, build_scheduler, build_search, ends_early
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.experiment.search import SectionOptions, is_expression
+from rllib_rnd.tracking.stopping import Conditions
 
 # What a sweep keeps as it was begun with, because Tune brings it back with the trials.
 _KEPT = ("run", "num_samples", "search", "checkpoint_config", "tune_config", "max_failures")
@@ -68,33 +69,38 @@ def is_sweep(description: Mapping[str, Any]) -> bool:
     return description.get("single") is False
 
 
-def plan_of(experiment: Experiment) -> Plan:
+def plan_of(experiment: Experiment, conditions: Conditions) -> Plan:
     """Returns what is done to every trial of an experiment."""
-    return Plan(experiment.stop, experiment.first_seed, experiment.space.grids)
+    return Plan(conditions, experiment.first_seed, experiment.space.grids)
 
 
-def tune_config(experiment: Experiment) -> TuneConfig:
-    """Returns Tune's settings of a sweep."""
+def tune_config(experiment: Experiment, conditions: Conditions) -> TuneConfig:
+    """Returns Tune's settings of a sweep, whose trials end by these conditions."""
     return TuneConfig(
         num_samples=experiment.num_samples,
-        scheduler=build_scheduler(experiment.scheduler, plan_of(experiment)),
+        scheduler=build_scheduler(experiment.scheduler, plan_of(experiment, conditions)),
         search_alg=build_search(experiment.search, experiment.tune.max_concurrent_trials),
         time_budget_s=experiment.tune.time_budget_s,
     )
 
 
 def restore(
-    experiment: Experiment, folder: Path, changes: list[tuple[KeyPath, Any]], callbacks: list[tune.Callback]
+    experiment: Experiment,
+    folder: Path,
+    changes: list[tuple[KeyPath, Any]],
+    callbacks: list[tune.Callback],
+    conditions: Conditions,
 ) -> tune.Tuner:
     """Returns a tuner that goes on with the sweep in a folder, wherever the folder is now.
 
     Tune brings back its own snapshot of all trials and may repeat the iterations since then.
 
     Args:
-        experiment: as it is now; its stop conditions and its scheduler count.
+        experiment: as it is now; its scheduler counts.
         folder: of the sweep.
         changes: to the configuration of every trial that goes on, as `changes_since` gives them.
         callbacks: in place of those of the first start, which the snapshot holds too.
+        conditions: what ends its trials now.
     """
     resume = ResumeConfig.ResumeType.RESUME
     # A trial that a scheduler has ended is not begun again. Others ended by their stop conditions, and go on if those
@@ -106,7 +112,7 @@ def restore(
         _resume_config=ResumeConfig(finished=finished, unfinished=resume, errored=resume),
     )
     local = tuner._local_tuner
-    plan = dataclasses.replace(plan_of(experiment), changes=changes, home=folder)
+    plan = dataclasses.replace(plan_of(experiment, conditions), changes=changes, home=folder)
     local._tune_config.scheduler = build_scheduler(experiment.scheduler, plan)
     run_config = local.get_run_config()
     run_config.callbacks, run_config.stop = callbacks, None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.tune import Result
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
@@ -19,49 +17,19 @@ from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
-from rllib_rnd.cli.starting import check_resources, cluster_address, needs, stopped_now
+from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, refusal, stopped_now
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
+from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.envs import steps_in_threads
-from rllib_rnd.errors import ConfigError, dotted, parse_dotted
-from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
-from rllib_rnd.own_code import refusal_in
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
-from rllib_rnd.tracking.stopping import NOTICE, Interrupt, RunStopper, SaveOnInterrupt, reached
-
-
-@dataclass
-class TrainOptions:
-    """The options of ``rllib train file``.
-
-    Attributes:
-        overrides: changes to every experiment.
-        address: Ray cluster, or None.
-        storage: folder or URI of results.
-        name: folder of the experiment in the storage; None takes the name in the file.
-        resume: continue the newest run of that name.
-        checkpoint: start a new run from this checkpoint.
-        quiet: no display, only the summary.
-        verbose: Ray's own output.
-    """
-
-    overrides: Overrides = field(default_factory=Overrides)
-    address: str | None = None
-    storage: str = "results"
-    name: str | None = None
-    resume: bool = False
-    checkpoint: str | None = None
-    quiet: bool = False
-    verbose: bool = False
-
-    @property
-    def storage_path(self) -> str:
-        """The storage as Tune wants it: a URI or an absolute path."""
-        return self.storage if "://" in self.storage else str(Path(self.storage).expanduser().resolve())
+from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
 @dataclass
@@ -105,7 +73,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
     address = cluster_address(options.address)
-    cpus = max(_cpus(job.experiment) for job in jobs)
+    cpus = max(cpus_needed(job.experiment) for job in jobs)
     files, code = [str(p) for p in paths], 0
     # Ray first: until there is something to save, Ctrl-C just stops.
     with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
@@ -150,12 +118,6 @@ def _release(jobs: list[Job], options: TrainOptions) -> None:
             release(options.storage_path, job.folder)
 
 
-def _cpus(experiment: Experiment) -> float:
-    """CPUs of the first trial, as RLlib asks Tune for them."""
-    request = experiment.algorithm_class.default_resource_request(experiment.sample_config())
-    return float(sum(bundle.get("CPU", 0) for bundle in request.bundles))
-
-
 def _jobs(experiments: list[Experiment], options: TrainOptions) -> list[Job]:
     names = [experiment.name for experiment in experiments]
     if options.resume and "://" in options.storage:
@@ -189,8 +151,9 @@ def _resumed(experiment: Experiment, name: str, options: TrainOptions, start_id:
         changes_since(experiment, record.description)  # refused before anything starts
         if (folder / TUNER_FILE).is_file():
             job.begun = record.description
-    elif checkpoints:
-        job.start = start_from(find_checkpoint(folder), with_counters=True)
+    elif checkpoints:  # each resume has a trial folder of its own; the newest goes on, not the best
+        check_checkpoint(checkpoints[-1])
+        job.start = start_from(checkpoints[-1], with_counters=True)
     if job.begun is None and job.start is None:
         say(f"{name}: nothing was saved of it yet; it begins anew.")
     return job
@@ -217,7 +180,7 @@ def _already_done(job: Job) -> bool:
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
     experiment = job.experiment
     sweep = not experiment.single
-    stopper = RunStopper(experiment.stop, interrupt, sweep, experiment.promised)
+    conditions = Conditions(experiment.stop, experiment.promised)
     display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
@@ -227,7 +190,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     keep = None if score is None else KeepBest(experiment.checkpoint)
     if keep is not None:
         callbacks.append(keep)
-    tuner = _tuner(job, options, stopper, callbacks)
+    tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
         native = steps_in_threads(config.env, dict(config.env_config))
@@ -262,29 +225,10 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         score=score or "",
     )
     summary.print_report(report, results, crash)
-    if stopper.problem:
-        say(f"rllib: {experiment.name}.{stopper.problem}")
-    failed = crash is not None or results is None or results.num_errors > 0 or bool(stopper.problem)
+    if conditions.problem:
+        say(f"rllib: {experiment.name}.{conditions.problem}")
+    failed = crash is not None or results is None or results.num_errors > 0 or bool(conditions.problem)
     return RUN_ERROR if failed else 0
-
-
-def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | None:
-    """Returns the mistake in the configuration that kept every trial from being built, with its place; else None.
-
-    Of an error in the start of its process Ray keeps the text alone.
-    """
-    errors = [trial.error for trial in trials if trial.error is not None]
-    if not errors or len(errors) < len(trials) or any(read(t.metrics or {}, "iteration") is not None for t in trials):
-        return None
-    texts = {refusal_in(str(error)) for error in errors}
-    text = texts.pop()
-    if texts or text is None:
-        return None
-    path, _, problem = text.partition(": ")
-    parts = parse_dotted(path)
-    if parts and dotted(parts) == path and hasattr(experiment.sample_config(), str(parts[0])):
-        return experiment.places.error((experiment.name, "config", *parts), problem)
-    return experiment.places.error((experiment.name,), text)
 
 
 def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogger | None:
@@ -311,17 +255,19 @@ def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogg
     return logger
 
 
-def _tuner(job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback]) -> tune.Tuner:
+def _tuner(
+    job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback], conditions: Conditions
+) -> tune.Tuner:
     experiment = job.experiment
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
-        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks)
+        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks, conditions)
     checkpoint = experiment.checkpoint
     keeps_best = checkpoint.checkpoint_score_attribute is not None  # then `KeepBest` does it
     return tune.Tuner(
         experiment.algorithm_class,
         param_space=_param_space(job),
-        tune_config=tune_config(experiment),
+        tune_config=tune_config(experiment, conditions),
         run_config=tune.RunConfig(
             name=job.folder,
             storage_path=options.storage_path,
@@ -352,35 +298,3 @@ def _param_space(job: Job) -> dict[str, Any]:
         job.start.before = getattr(experiment.base, "callbacks_on_algorithm_init", None)
         extra["callbacks_on_algorithm_init"] = job.start
     return experiment.param_space(**extra)
-
-
-def start_command(files: list[str], options: TrainOptions) -> str:
-    """Returns the command that starts these experiments."""
-    name = ["--name", options.name] if options.name else []
-    checkpoint = ["--checkpoint", options.checkpoint] if options.checkpoint else []
-    return shlex.join([*_words(files, options), *name, *checkpoint])
-
-
-def resume_command(files: list[str], options: TrainOptions, folder: str) -> str:
-    """Returns the exact command that continues the run in this folder, whatever others there are.
-
-    Of several experiments, finished ones are skipped then and those that had not started are started.
-    """
-    return shlex.join([*_words(files, options), "--name", folder, "--resume"])
-
-
-def _words(files: list[str], options: TrainOptions) -> list[str]:
-    words = ["rllib", "train", "file", *files]
-    for setting in options.overrides.settings:
-        words += ["--set", setting]
-    for stop in options.overrides.stop:
-        words += ["--stop", stop]
-    if options.overrides.seed is not None:
-        words += ["--seed", str(options.overrides.seed)]
-    if options.overrides.seeds:
-        words += ["--seeds", ",".join(map(str, options.overrides.seeds))]
-    if options.address:
-        words += ["--address", options.address]
-    if options.storage != "results":
-        words += ["--storage", options.storage]
-    return words

@@ -155,20 +155,8 @@ def validate_trials(
     Raises:
         ExperimentError: what the algorithm refused, in one line, at the line of the key it names.
     """
-    _validate(algorithm_class, base, space.sample, path, places)
-    # A range needs no more than its two ends; of a very long grid the first values stand for the rest.
-    for where, value in space.alternatives[:50]:
-        _validate(algorithm_class, base, replaced(space.sample, where, value), path, places)
-
-
-def replaced(config: Mapping[str, Any], where: KeyPath, value: object) -> dict[str, Any]:
-    """Returns a copy of ``config`` with the value at ``where`` replaced."""
-    result = copy.deepcopy(dict(config))
-    target: Any = result
-    for part in where[:-1]:
-        target = target[part]
-    target[where[-1]] = value
-    return result
+    for values in [space.sample, *(space.with_values([choice]) for choice in space.tried)]:
+        _validate(algorithm_class, base, values, path, places)
 
 
 def _validate(

@@ -26,8 +26,8 @@ from ray.tune.search.optuna import OptunaSearch
 from rllib_rnd.errors import ConfigError, KeyPath
 from rllib_rnd.experiment.search import AshaOptions, MedianOptions, OptunaOptions, RandomOptions, SectionOptions
 from rllib_rnd.tracking.labels import folder_label, trial_label
-from rllib_rnd.tracking.metrics import lookup
-from rllib_rnd.tracking.stopping import reached
+from rllib_rnd.tracking.metrics import find
+from rllib_rnd.tracking.stopping import Conditions, reached
 
 if TYPE_CHECKING:
     from ray.tune.execution.tune_controller import TuneController
@@ -38,14 +38,14 @@ class Plan:
     """What is done to each trial of a sweep.
 
     Attributes:
-        stop: conditions that end a trial, by result path.
+        conditions: what ends a trial.
         first_seed: sample i of the draws trains with this seed + i; None: the seed is drawn itself, or there is none.
         grids: trials of each sample.
         changes: (place in the configuration, value) that replace what the sweep was begun with.
         home: folder of a sweep that goes on; None: where Tune puts it.
     """
 
-    stop: Mapping[str, float] = field(default_factory=dict)
+    conditions: Conditions = field(default_factory=Conditions)
     first_seed: int | None = None
     grids: int = 1
     changes: Sequence[tuple[KeyPath, Any]] = ()
@@ -64,7 +64,8 @@ class Plan:
             trial.config["seed"] = trial.evaluated_params["seed"] = self.first_seed + number // self.grids
         if trial.custom_trial_name is None and trial.evaluated_params:
             name_trial(trial)
-        if trial.status == Trial.PENDING and trial.last_result and reached(trial.last_result, self.stop) is not None:
+        last, stop = trial.last_result, self.conditions.stop
+        if trial.status == Trial.PENDING and last and reached(last, stop) is not None:
             trial.set_status(Trial.TERMINATED)  # restored, and already where it should go
         if trial.status == Trial.PENDING and self.changes:
             for where, value in self.changes:
@@ -89,6 +90,12 @@ def _assign(config: dict[str, Any], where: KeyPath, value: object) -> None:
     target[where[-1]] = value
 
 
+def with_metrics(result: Mapping[str, Any], *names: str) -> dict[str, Any] | None:
+    """Returns a result that holds these metrics under these very names, wherever it has them; None if it lacks one."""
+    values = {name: find(result, name) for name in names}
+    return None if None in values.values() else {**result, **values}
+
+
 class _Conducted(TrialScheduler):
     """A scheduler with a plan, which passes over results without its metric."""
 
@@ -96,8 +103,8 @@ class _Conducted(TrialScheduler):
     _time_attr: str = "training_iteration"
     _max_t: float = float("inf")
 
-    def _measured(self, result: Mapping[str, Any]) -> bool:
-        return self._metric is None or lookup(result, self._metric) is not None
+    def _measured(self, result: Mapping[str, Any]) -> dict[str, Any] | None:
+        return dict(result) if self._metric is None else with_metrics(result, self._metric, self._time_attr)
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Prepares a trial, new or restored, before it starts."""
@@ -106,17 +113,19 @@ class _Conducted(TrialScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Decides whether a trial goes on."""
-        if reached(result, self.plan.stop) is not None:
+        if self.plan.conditions.end(trial.trial_id, result):
             return str(TrialScheduler.STOP)
-        if self._measured(result):
-            return str(super().on_trial_result(tune_controller, trial, result))
-        ended = (lookup(result, self._time_attr) or 0) >= self._max_t
+        measured = self._measured(result)
+        if measured is not None:
+            return str(super().on_trial_result(tune_controller, trial, measured))
+        ended = (find(result, self._time_attr) or 0) >= self._max_t
         return str(TrialScheduler.STOP if ended else TrialScheduler.CONTINUE)
 
     def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         """Counts the last result of a trial that has ended."""
-        if self._measured(result):
-            super().on_trial_complete(tune_controller, trial, result)
+        measured = self._measured(result)
+        if measured is not None:
+            super().on_trial_complete(tune_controller, trial, measured)
 
 
 class Fifo(_Conducted, FIFOScheduler):
@@ -136,14 +145,14 @@ class Optuna(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Reports a result that has the metric."""
-        if trial_id not in self._completed_trials and lookup(result, self.metric) is not None:
-            super().on_trial_result(trial_id, result)
+        measured = with_metrics(result, self.metric)
+        if trial_id not in self._completed_trials and measured is not None:
+            super().on_trial_result(trial_id, measured)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Ends a trial, as pruned if its last result lacks the metric."""
         if trial_id not in self._completed_trials:
-            measured = result is not None and lookup(result, self.metric) is not None
-            super().on_trial_complete(trial_id, result if measured else None, error)
+            super().on_trial_complete(trial_id, None if result is None else with_metrics(result, self.metric), error)
 
 
 def build_scheduler(options: SectionOptions | None, plan: Plan) -> TrialScheduler:

@@ -362,8 +362,7 @@ def _apply_overrides(
         config["seed"] = overrides.seed
         places.set((*path, "seed"), f"--seed {overrides.seed}")
     if overrides.seeds:
-        several = len(overrides.seeds) > 1
-        config["seed"] = {"grid_search": list(overrides.seeds)} if several else overrides.seeds[0]
+        config["seed"] = {"grid_search": list(overrides.seeds)}
         places.set((*path, "seed"), f"--seeds {','.join(map(str, overrides.seeds))}")
 
 

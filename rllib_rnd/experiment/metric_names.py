@@ -21,7 +21,7 @@ _OWN_MODULES = ("rllib_rnd.algorithm", "rllib_rnd.presets")
 # Setting without which metrics are not reported -> how their paths begin, and what to say. The value loss of no
 # intrinsic streams is reported, as 0.
 REPORTED_WITH: dict[str, tuple[tuple[str, ...], str]] = {
-    "evaluation_interval": (("evaluation/",), "evaluation_interval is null"),
+    "evaluation_interval": (("evaluation/", "evaluation_"), "evaluation_interval is null"),
     "intrinsic_reward": (
         ("learners/default_policy/intrinsic_", "learners/default_policy/explained_variance_intrinsic"),
         "there is no intrinsic_reward",
@@ -56,7 +56,7 @@ class MetricNames:
             raise unknown_name_error("metric", name, [*known_stop_keys(self.own), *self.declared])
         path = full_path(name)
         reason = next((reason for start, reason in self.absent.items() if path.startswith(start)), "")
-        if reason:
+        if reason and name not in self.declared:
             raise ConfigError("", f"{name!r} is not reported: {reason}")
         return path
 

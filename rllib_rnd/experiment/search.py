@@ -8,15 +8,16 @@ Two expressions may stand wherever ``config`` takes a value, at any depth::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ray.tune.search.sample import Domain
 
 from rllib_rnd.errors import ConfigError, KeyPath, unknown_name_error
 from rllib_rnd.experiment.yaml_file import Places, walk
-from rllib_rnd.options import option, parse_options
+from rllib_rnd.options import as_yaml, option, parse_options
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class SearchSpace:
         alternatives: the other values each expression can take (all of a grid, the upper end of a range).
         grids: how many trials the grids make together.
         sampled: at least one value is drawn at random.
+        fixed: places of grids of one value, which all trials have.
     """
 
     space: dict[str, Any]
@@ -113,16 +115,34 @@ class SearchSpace:
     alternatives: list[tuple[KeyPath, Any]]
     grids: int = 1
     sampled: bool = False
+    fixed: list[KeyPath] = field(default_factory=list)
 
     @property
     def varies(self) -> bool:
         """Whether trials differ from each other."""
         return self.sampled or self.grids > 1
 
+    @property
+    def tried(self) -> list[tuple[KeyPath, Any]]:
+        """Those of ``alternatives`` that checks try; of a very long grid the first values stand for the rest."""
+        return self.alternatives[:50]
+
+    def with_values(self, choices: Iterable[tuple[KeyPath, Any]]) -> dict[str, Any]:
+        """Returns the member of the space that is ``sample`` but for these values."""
+        result = copy.deepcopy(self.sample)
+        for where, value in choices:
+            target: Any = result
+            for part in where[:-1]:
+                target = target[part]
+            target[where[-1]] = value
+        return result
+
     def draws(self, name: str) -> bool:
         """Whether a setting at the top is an expression."""
         value = self.space.get(name)
-        return isinstance(value, Domain) or (isinstance(value, Mapping) and is_expression(value))
+        return (
+            (name,) in self.fixed or isinstance(value, Domain) or (isinstance(value, Mapping) and is_expression(value))
+        )
 
 
 def read_space(config: Mapping[str, Any], path: KeyPath, places: Places) -> SearchSpace:
@@ -172,6 +192,12 @@ def _read_grid(
     if not isinstance(values, list) or not values:
         raise places.error((*path, "grid_search"), f"{values!r} is not a list of at least one value.")
     _refuse_nested(values, (*path, "grid_search"), places)
+    twice = next((v for i, v in enumerate(values) if any(_equal(v, other) for other in values[:i])), None)
+    if twice is not None:
+        raise places.error((*path, "grid_search"), f"{as_yaml(twice)} stands twice; its trials would be alike.")
+    if len(values) == 1:  # for Tune a plain value: no trial is told apart by it, and Optuna takes no grid
+        result.fixed.append(key)
+        return values[0], values[0]
     result.grids *= len(values)
     result.alternatives += [(key, v) for v in values[1:]]
     return {"grid_search": list(values)}, values[0]
@@ -220,6 +246,15 @@ def _refuse_nested(values: list[Any], path: KeyPath, places: Places) -> None:
     for inner, value in walk(values, path):
         if isinstance(value, Mapping) and is_expression(value):
             raise places.error(inner, "sampling expressions cannot stand inside each other.")
+
+
+def _equal(value: object, other: object) -> bool:
+    if isinstance(value, bool) is not isinstance(other, bool):  # for Python 1 is True
+        return False
+    try:
+        return bool(value == other)
+    except ValueError:  # arrays in a Python file
+        return value is other
 
 
 def _is_number(value: object) -> bool:

@@ -19,7 +19,7 @@ _FOLDER = re.compile(
 def trial_label(values: Mapping[str, object]) -> str:
     """Names a trial by the values that it draws: ``lr=0.001, seed=2``; "" without any.
 
-    A setting is called by the end of its path that no other shares; the seed comes last.
+    A setting is called by the end of its path that no other shares; the seed of the training comes last.
 
     Args:
         values: by path in the configuration, its parts separated by ``/``.
@@ -34,6 +34,8 @@ def _shortest(path: str, others: list[str]) -> str:
         if parts[-count].isdigit():  # a place in a list says nothing by itself
             continue
         name = "/".join(parts[-count:])
+        if name == "seed":  # which would read as that of the training
+            continue
         if sum(other == name or other.endswith("/" + name) for other in others) == 1:
             return name.replace("/", ".")
     return ".".join(parts)

@@ -129,6 +129,12 @@ METRICS: tuple[Metric, ...] = (
         ("evaluation/env_runners/episode_return_mean",),
         "mean raw return of the evaluation episodes",
     ),
+    Metric(
+        "evaluation_episodes_cut",
+        ("evaluation/env_runners/episodes_cut",),
+        "evaluation episodes that had not ended after max_evaluation_steps, in this evaluation",
+        "count",
+    ),
 )
 BY_NAME: dict[str, Metric] = {m.name: m for m in METRICS}
 
@@ -179,7 +185,7 @@ _KNOWN_OF_RUNNERS = _names(
     episode_len_mean episode_len_min episode_len_max episode_duration_sec_mean agent_episode_return_mean
     module_episode_return_mean env_to_module_sum_episodes_length_in env_to_module_sum_episodes_length_out
     env_to_module_connector module_to_env_connector
-    rooms_visited positions_visited hanging_env_runners broken_observations rooms_per_episode_mean
+    rooms_visited positions_visited hanging_env_runners broken_observations episodes_cut rooms_per_episode_mean
     positions_per_episode_mean
     progress_mean progress_min progress_max
     num_env_step_failures_lifetime time_between_sampling connector_pipeline_timer
@@ -236,9 +242,13 @@ def lookup(result: Mapping[str, Any], path: str) -> float | None:
 def find(result: Mapping[str, Any], path: str) -> float | None:
     """Reads what a stop condition is about: a path of the table, wherever the algorithm keeps it, or a user's metric.
 
-    A metric that a callback logs while environments are played may be named without ``env_runners/``.
+    A user's metric may be named as `user_metrics` names it: without ``env_runners/``, and with ``evaluation_`` where
+    it is of evaluation.
     """
     places = next((metric.paths for metric in METRICS if path in metric.paths), (path, _RUNNERS + path))
+    if path.startswith("evaluation_"):
+        inner = path.removeprefix("evaluation_")
+        places += ("evaluation/" + _RUNNERS + inner, "evaluation/" + inner)
     return next((value for place in places if (value := lookup(result, place)) is not None), None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -103,45 +103,33 @@ def progress(result: Mapping[str, Any], stop: Mapping[str, float]) -> Progress |
     return best
 
 
-class RunStopper(Stopper):
-    """Ends a trial at its stop conditions, and after Ctrl-C.
-
-    Ctrl-C ends a lone trial at its next result, so that it is saved and reported like one that has finished.
-    The trials of a sweep are left to `SaveOnInterrupt`: Tune never resumes a trial that its stopper ended.
+@dataclass
+class Conditions:
+    """What ends the trials of an experiment.
 
     A condition on a metric that only a user's code can report is a promise. If the first results do not keep it the
     trial ends too, for it would never stop.
 
-    Args:
-        stop: stop conditions by result path.
-        interrupt: the Ctrl-C flag.
-        sweep: the experiment has several trials.
-        promised: those of ``stop`` that no table says are reported.
-
     Attributes:
+        stop: conditions by result path; the first that is reached counts.
+        promised: those of ``stop`` that no table says are reported.
         problem: why trials ended that have not reached a condition; "" if none did.
     """
 
-    def __init__(
-        self, stop: Mapping[str, float], interrupt: Interrupt, sweep: bool, promised: Collection[str] = ()
-    ) -> None:
-        self._stop = dict(stop)
-        self._interrupt: Interrupt | None = interrupt
-        self._sweep = sweep
-        self._promised = sorted(promised)
-        self._results: dict[str, int] = {}
-        self.problem = ""
+    stop: Mapping[str, float] = field(default_factory=dict)
+    promised: Collection[str] = ()
+    problem: str = ""
+    _results: dict[str, int] = field(default_factory=dict)
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this trial ends with this result."""
-        ended = self._interrupt is not None and self._interrupt.requested and not self._sweep
-        return ended or reached(result, self._stop) is not None or self._breaks_promise(trial_id, result)
+    def end(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Whether a trial ends with this result."""
+        return reached(result, self.stop) is not None or self._breaks_promise(trial_id, result)
 
     def _breaks_promise(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-        if not self._promised or not read(result, "agent_steps"):  # pre-training reports less
+        if not self.promised or not read(result, "agent_steps"):  # pre-training reports less
             return False
         seen = self._results[trial_id] = self._results.get(trial_id, 0) + 1
-        missing = [path for path in self._promised if find(result, path) is None]
+        missing = [path for path in sorted(self.promised) if find(result, path) is None]
         if seen != _FIRST_RESULTS or not missing:
             return False
         reported = curated(result)
@@ -150,6 +138,27 @@ class RunStopper(Stopper):
         self.problem += f"; nearest is {nearest!r}" if nearest else ""
         self.problem += ". If it comes later, declare it: metrics: [" + missing[0] + "]"
         return True
+
+
+class RunStopper(Stopper):
+    """Ends a lone trial at its stop conditions, and after Ctrl-C at its next result.
+
+    It is saved and reported then like one that has finished. The trials of a sweep are ended by its plan and, after
+    Ctrl-C, by `SaveOnInterrupt`: Tune never resumes a trial that its stopper ended.
+
+    Args:
+        conditions: what ends the trial.
+        interrupt: the Ctrl-C flag.
+    """
+
+    def __init__(self, conditions: Conditions, interrupt: Interrupt) -> None:
+        self._conditions = conditions
+        self._interrupt: Interrupt | None = interrupt
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether this trial ends with this result."""
+        interrupted = self._interrupt is not None and self._interrupt.requested
+        return interrupted or self._conditions.end(trial_id, result)
 
     def stop_all(self) -> bool:
         """Never: trials that Tune stops on its own are not saved."""

@@ -11,8 +11,10 @@ import pytest
 from ray.tune import Checkpoint
 
 from rllib_rnd.cli.checkpoints import KeepBest, checkpoints_in, find_checkpoint, is_complete, result_at, start_from
+from rllib_rnd.cli.train import _resumed
+from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment.file import CheckpointOptions
+from rllib_rnd.experiment.file import CheckpointOptions, load_experiments
 
 TRIAL = "RND_x_00000_0_2026-01-02_03-04-05"
 
@@ -94,6 +96,16 @@ def test_a_sweep_means_its_best_trial(
     assert "_lr=1e-00,seed=0_" in trial.name and capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("value", ["0.0001", "{grid_search: [0.0001]}"])
+def test_a_lone_run_goes_on_from_its_newest_checkpoint(tmp_path: Path, value: str) -> None:
+    """Also where its trials have labels: each resume has a trial folder of its own."""
+    file, storage = tmp_path / "x.yaml", tmp_path / "results"
+    file.write_text(f"x: {{run: PPO, env: CartPole-v1, config: {{lr: {value}}}}}", encoding="utf-8")
+    write_sweep(storage / "x", {"lr=0.0001": 0.9, "lr=0.0001,": 0.1})
+    job = _resumed(load_experiments(file)[0], "x", TrainOptions(storage=str(storage)), "start")
+    assert job.start is not None and "_00001_" in job.start.checkpoint and job.begun is None
+
+
 def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(tmp_path, {"lr=1": None, "lr=2": None})
     assert "_lr=2_" in find_checkpoint(tmp_path).parent.name
@@ -102,11 +114,11 @@ def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest
 
 @pytest.mark.parametrize("order", ["max", "min"])
 @pytest.mark.parametrize("keep", [1, 2, None])
+@pytest.mark.parametrize("metric", ["env_runners/episode_return_mean", "episode_return_mean"])  # both as in ``stop``
 @pytest.mark.parametrize("returns", list(itertools.permutations([1.0, 2.0, 3.0, None])))
 def test_the_best_checkpoints_are_kept_and_the_newest(
-    tmp_path: Path, order: str, keep: int | None, returns: tuple[float | None, ...]
+    tmp_path: Path, order: str, keep: int | None, metric: str, returns: tuple[float | None, ...]
 ) -> None:
-    metric = "env_runners/episode_return_mean"
     options = CheckpointOptions(num_to_keep=keep, checkpoint_score_attribute=metric, checkpoint_score_order=order)
     keeper, trial_folder = KeepBest(options), tmp_path / TRIAL
     trial_folder.mkdir()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from rllib_rnd.cli.starting import refusal
 from rllib_rnd.cli.sweep import changes_since, describe, is_sweep
-from rllib_rnd.cli.train import refusal
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.yaml_file import ExperimentError
 
@@ -104,6 +105,10 @@ def test_a_mistake_that_only_building_finds_has_its_place(tmp_path: Path) -> Non
     text = f'Traceback:\n  File "x.py"\nrllib_rnd.errors.ConfigError: gamma: {sentence}'
     found = refusal(experiment, [failed(text), failed(text)])
     assert str(found) == f"{tmp_path}/x.yaml:10: x.config.gamma: {sentence}"
+    for written, told in itertools.product(("lambda", "lambda_"), repeat=2):  # whichever of its names is where
+        named = sweep(tmp_path, SWEEP.replace("gamma: 0.9\n", f"{written}: 0.9\n", 1))
+        found = refusal(named, [failed(f"rllib_rnd.errors.ConfigError: {told}: is wrong")])
+        assert str(found) == f"{tmp_path}/x.yaml:10: x.config.{written}: is wrong."
     assert "x.yaml:1: x: no such" in str(refusal(experiment, [failed("rllib_rnd.errors.ConfigError: no such: thing")]))
     assert refusal(experiment, [failed("RuntimeError: gamma: broken")]) is None
     assert refusal(experiment, [failed(text), failed(text, {"training_iteration": 1})]) is None  # it had been trained

@@ -13,12 +13,13 @@ from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.sample import Float
 from ray.tune.search.variant_generator import generate_variants
 
-from rllib_rnd.experiment.conduct import Plan, build_scheduler, build_search, ends_early
+from rllib_rnd.experiment.conduct import Optuna, Plan, build_scheduler, build_search, ends_early
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import SCHEDULERS, SEARCHES, read_section
 from rllib_rnd.experiment.yaml_file import ExperimentError
+from rllib_rnd.tracking.stopping import Conditions
 
-RETURN = "env_runners/episode_return_mean"
+RETURN, STEPS = "env_runners/episode_return_mean", "env_runners/num_env_steps_sampled_lifetime"
 
 
 class FakeTrial(Trial):
@@ -38,7 +39,7 @@ class Controller:
 @pytest.mark.parametrize("kind", SCHEDULERS)
 @pytest.mark.parametrize("returns", list(itertools.product([None, float("nan"), 1.0], repeat=3)))
 def test_every_scheduler_bears_results_without_its_metric(kind: str, returns: tuple[float | None, ...]) -> None:
-    scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(stop={"training_iteration": 30.0}))
+    scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(Conditions({"training_iteration": 30.0})))
     controller: Any = Controller()
     trials = [FakeTrial({}, {"lr": number}) for number in range(5)]
     for trial in trials:
@@ -62,6 +63,48 @@ def test_asha_ends_a_trial_that_never_has_a_return() -> None:
     scheduler.on_trial_add(controller, trial)  # type: ignore[arg-type]
     decisions = [scheduler.on_trial_result(controller, trial, {"training_iteration": i}) for i in (4, 5)]  # type: ignore[arg-type]
     assert decisions == [TrialScheduler.CONTINUE, TrialScheduler.STOP]
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_promised_metric_that_never_comes_ends_every_trial(kind: str) -> None:
+    conditions = Conditions({"mine": 2.0}, promised=["mine"])
+    scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(conditions))
+    controller: Any = Controller()
+    for trial in [FakeTrial({}, {"lr": number}) for number in range(3)]:
+        scheduler.on_trial_add(controller, trial)
+        results = [{"training_iteration": i, STEPS: i * 10, RETURN: 1.0} for i in (1, 2, 3)]
+        decisions = [scheduler.on_trial_result(controller, trial, result) for result in results]
+        assert decisions == [TrialScheduler.CONTINUE] * 2 + [TrialScheduler.STOP]
+    assert conditions.problem.startswith("stop.mine: the first 3 results do not hold it")
+
+
+@pytest.mark.parametrize("place", ["mine", "env_runners/mine"])
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_metric_has_one_name_for_stop_scheduler_search_and_score(place: str, mode: str) -> None:
+    """A callback's metric is found by its own name wherever results hold it; the better trial is better for all."""
+    good, bad = (1.0, -1.0) if mode == "max" else (-1.0, 1.0)
+    results = {value: {"training_iteration": 20, place: value} for value in (good, bad)}
+    for kind in ("asha", "median"):
+        section = {"type": kind, "metric": "mine", "mode": mode, "grace_period": 1}
+        scheduler = build_scheduler(read_section(section, SCHEDULERS), Plan())
+        controller: Any = Controller()
+        for value in [good] * 8:
+            trial = FakeTrial({}, {})
+            scheduler.on_trial_add(controller, trial)
+            assert scheduler.on_trial_result(controller, trial, results[value]) == TrialScheduler.CONTINUE
+            scheduler.on_trial_complete(controller, trial, results[value])
+        late = FakeTrial({}, {})
+        scheduler.on_trial_add(controller, late)
+        assert scheduler.on_trial_result(controller, late, results[bad]) == TrialScheduler.STOP, kind
+    search = build_search(read_section({"type": "optuna", "metric": "mine", "mode": mode}, SEARCHES))
+    assert isinstance(search, Optuna)
+    search.set_search_properties(None, None, {"lr": Float(1e-5, 1e-3).loguniform()})
+    for name, value in (("a", bad), ("b", good)):
+        search.suggest(name)
+        search.on_trial_result(name, results[value])
+        search.on_trial_complete(name, results[value])
+    assert search._ot_study.best_value == good
+    assert Conditions({"mine": max(good, bad)}).end("a", results[max(good, bad)])
 
 
 @pytest.mark.parametrize("kind", SEARCHES)
@@ -109,7 +152,7 @@ def trials_of(wanted: Experiment) -> list[Trial]:
 @pytest.mark.parametrize("draws", ["", "lr: {grid_search: [1.0e-4, 1.0e-3]}", "lr: {tune: choice, args: [1.0e-4]}"])
 @pytest.mark.parametrize("samples", [1, 2, 3])
 @pytest.mark.parametrize("seed", [None, 0, 7])
-@pytest.mark.parametrize("seeds", [(), (0, 1, 5)])
+@pytest.mark.parametrize("seeds", [(), (5,), (0, 1, 5)])
 def test_no_trial_runs_twice(
     tmp_path: Path, draws: str, samples: int, seed: int | None, seeds: tuple[int, ...]
 ) -> None:
@@ -127,7 +170,7 @@ def test_no_trial_runs_twice(
         assert {found for _, found in settings} == {seed + sample for sample in range(samples)}
     if seeds:
         assert {found for _, found in settings} == set(seeds)
-    if len(trials) > 1 and (seeds or seed is not None):
+    if len(trials) > 1 and (len(seeds) > 1 or seed is not None):
         labels = [trial.custom_trial_name for trial in trials]
         assert None not in labels
         assert len(set(labels)) == len(set(settings))
@@ -152,7 +195,7 @@ def test_the_score_of_checkpoints_is_a_metric(tmp_path: Path, name: str) -> None
 
 
 def test_a_plan_ends_what_is_done_and_changes_what_goes_on() -> None:
-    plan = Plan(stop={RETURN: 1.0}, changes=[(("intrinsic_reward", "coeff"), 2.0), (("gamma",), 0.9)])
+    plan = Plan(Conditions({RETURN: 1.0}), changes=[(("intrinsic_reward", "coeff"), 2.0), (("gamma",), 0.9)])
     done, going = (FakeTrial({"gamma": 0.5, "intrinsic_reward": {"coeff": 1.0}}, {"lr": lr}) for lr in (1, 2))
     done.run_metadata.last_result = {"env_runners": {"episode_return_mean": 1.5}}
     going.run_metadata.last_result = {"env_runners": {"episode_return_mean": 0.5}}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.tune.search.sample import Categorical, Float, Integer
 from ray.tune.search.variant_generator import generate_variants
@@ -42,6 +43,14 @@ def test_grids_multiply_and_resolve_at_any_depth() -> None:
     assert found == {(lr, gamma) for lr in (1, 2, 3) for gamma in (0.9, 0.99)}
 
 
+def test_a_grid_of_one_value_is_that_value() -> None:
+    result = space({"lr": {"grid_search": [3]}, "seed": {"grid_search": [0, False]}})
+    assert result.space == {"lr": 3, "seed": {"grid_search": [0, False]}}
+    assert (result.grids, result.draws("lr"), result.draws("gamma")) == (2, True, False)
+    arrays = space({"lr": {"grid_search": [np.zeros(2), np.ones(2)]}})
+    assert arrays.grids == 2
+
+
 def test_samplers_become_tunes_own() -> None:
     result = space(
         {
@@ -64,6 +73,10 @@ def test_samplers_become_tunes_own() -> None:
         ({"grid_search": []}, "not a list of at least one value"),
         ({"grid_search": 3}, "not a list of at least one value"),
         ({"grid_search": [1], "lr": 2}, "stands alone"),
+        ({"grid_search": [1, 2, 1]}, "1 stands twice; its trials would be alike"),
+        ({"grid_search": [1e-4, 1.0e-04]}, "0.0001 stands twice"),
+        ({"grid_search": [1, 1.0]}, "1 stands twice"),
+        ({"grid_search": [[1, {"a": None}], [1, {"a": None}]]}, r"\[1, {a: null}\] stands twice"),
         ({"tune": "logunifrom", "args": [1, 2]}, "unknown sampler 'logunifrom'. Did you mean 'loguniform'"),
         ({"tune": "uniform", "args": [1]}, r"takes: numbers \[lower, upper\]"),
         ({"tune": "uniform", "args": [2, 1]}, "needs lower < upper"),

@@ -19,6 +19,9 @@ from rllib_rnd.tracking.labels import folder_label, label_of_folder, short_value
             "intrinsic_reward.0.coeff=0.5, auxiliary_loss.coeff=1",
         ),
         ({"gamma": 0.9, "intrinsic_reward/gamma": 0.99}, "gamma=0.9, intrinsic_reward.gamma=0.99"),
+        ({"env_config/seed": 3}, "env_config.seed=3"),
+        ({"env_config/seed": 3, "seed": 2}, "env_config.seed=3, seed=2"),
+        ({"env_config/0/map/seed": 3}, "map.seed=3"),
         ({"backbone": {"type": "mlp", "hidden_sizes": [64, 64]}}, "backbone=mlp(hidden_sizes=[64, 6…"),
         ({"backbone": "my_package.my_nets:MyNet"}, "backbone=MyNet"),
         ({}, ""),
@@ -48,6 +51,7 @@ def test_a_trial_without_draws_is_called_by_its_folder() -> None:
 def test_seeds_are_taken_out() -> None:
     assert without_seed("lr=0.001, seed=2") == "lr=0.001"
     assert without_seed("seed=2") == ""
+    assert without_seed(trial_label({"env_config/seed": 2, "seed": 3})) == "env_config.seed=2"
     assert without_seed("mapping_seed=2") == "mapping_seed=2"
 
 

@@ -74,6 +74,7 @@ def configured(algorithm: str, environment: str) -> IntrinsicPPOConfig:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_every_metric_that_may_stop_a_run_is_reported(environment: str, algorithm: str) -> None:
     config = configured(algorithm, environment)
+    config.training(max_evaluation_steps=3)  # a step less than an episode takes
     run = config.build_algo()
     run.runners.replaced = 1  # as after an environment that hung
     results = [run.train() for _ in range(4)]
@@ -104,5 +105,5 @@ def test_metrics_of_callbacks_are_reported_by_their_names() -> None:
     expected = {"logged": 3.0, "nested/deep": 4.0, "put": 1.0, "put_below": 2.0, "sampled": 5.0}
     assert user_metrics(result) == expected | {"evaluation_sampled": 5.0}
     assert expected.items() <= curated(result).items()  # which MLflow keeps
-    assert all(find(result, name) == value for name, value in expected.items())  # which stop looks at
+    assert all(find(result, name) == value for name, value in user_metrics(result).items())  # which stop looks at
     assert lookup(result, "env_runners/sampled") == 5.0

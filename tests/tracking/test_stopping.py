@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rllib_rnd.tracking.stopping import NOTICE, Interrupt, RunStopper, SaveOnInterrupt, progress, reached
+from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, progress, reached
 
 STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
@@ -57,7 +57,7 @@ def test_handlers_are_put_back() -> None:
 
 
 def test_a_lone_trial_ends_at_its_next_result(interrupt: Interrupt) -> None:
-    stopper = RunStopper({STEPS: 100.0}, interrupt, sweep=False)
+    stopper = RunStopper(Conditions({STEPS: 100.0}), interrupt)
     assert not stopper("a", result(50))
     assert stopper("a", result(100))
     interrupt.requested = True
@@ -65,33 +65,27 @@ def test_a_lone_trial_ends_at_its_next_result(interrupt: Interrupt) -> None:
     assert not stopper.stop_all()
 
 
-def test_a_sweeps_trials_are_not_ended_by_the_stopper(interrupt: Interrupt) -> None:
-    stopper = RunStopper({STEPS: 100.0}, interrupt, sweep=True)
-    interrupt.requested = True
-    assert not stopper("a", result(50))
-
-
-def test_a_promised_metric_must_be_in_the_first_results(interrupt: Interrupt) -> None:
-    stopper = RunStopper({STEPS: 100.0, "mine": 2.0}, interrupt, sweep=False, promised=["mine"])
-    assert not any(stopper("pre-training", result(0)) for _ in range(9))  # which reports little
-    assert not any(stopper("a", result(i) | {"mine": 1.0}) for i in range(1, 9)) and stopper.problem == ""
-    assert stopper("a", result(9) | {"mine": 2.0})
-    assert not stopper("b", result(1) | {"mien": 1.0}) and not stopper("b", result(2) | {"mien": 1.0})
-    assert stopper("b", result(3) | {"mien": 1.0})
-    assert stopper.problem == (
+def test_a_promised_metric_must_be_in_the_first_results() -> None:
+    conditions = Conditions({STEPS: 100.0, "mine": 2.0}, promised=["mine"])
+    assert not any(conditions.end("pre-training", result(0)) for _ in range(9))  # which reports little
+    assert not any(conditions.end("a", result(i) | {"mine": 1.0}) for i in range(1, 9)) and conditions.problem == ""
+    assert conditions.end("a", result(9) | {"mine": 2.0})
+    assert not conditions.end("b", result(1) | {"mien": 1.0}) and not conditions.end("b", result(2) | {"mien": 1.0})
+    assert conditions.end("b", result(3) | {"mien": 1.0})
+    assert conditions.problem == (
         "stop.mine: the first 3 results do not hold it; nearest is 'mien'. If it comes later, declare it: "
         "metrics: [mine]"
     )
 
 
-def test_a_metric_of_runners_is_found_by_its_own_name(interrupt: Interrupt) -> None:
-    stopper = RunStopper({"mine": 2.0}, interrupt, sweep=False, promised=["mine"])
-    assert stopper("a", {"env_runners": {"mine": 2.0}})
+def test_a_metric_of_runners_is_found_by_its_own_name() -> None:
+    conditions = Conditions({"mine": 2.0}, promised=["mine"])
+    assert conditions.end("a", {"env_runners": {"mine": 2.0}})
 
 
 def test_pickling_forgets_the_interrupt(interrupt: Interrupt) -> None:
     interrupt.requested = True
-    stopper = pickle.loads(pickle.dumps(RunStopper({STEPS: 100.0}, interrupt, sweep=False)))
+    stopper = pickle.loads(pickle.dumps(RunStopper(Conditions({STEPS: 100.0}), interrupt)))
     assert not stopper("a", result(50)) and stopper("a", result(100))
     saver = pickle.loads(pickle.dumps(SaveOnInterrupt(interrupt, sweep=True)))
     assert not saver.interrupted

@@ -1,0 +1,71 @@
+"""The options of ``rllib train file``, and the commands that say them again."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rllib_rnd.experiment.file import Overrides
+
+
+@dataclass
+class TrainOptions:
+    """The options of ``rllib train file``.
+
+    Attributes:
+        overrides: changes to every experiment.
+        address: Ray cluster, or None.
+        storage: folder or URI of results.
+        name: folder of the experiment in the storage; None takes the name in the file.
+        resume: continue the newest run of that name.
+        checkpoint: start a new run from this checkpoint.
+        quiet: no display, only the summary.
+        verbose: Ray's own output.
+    """
+
+    overrides: Overrides = field(default_factory=Overrides)
+    address: str | None = None
+    storage: str = "results"
+    name: str | None = None
+    resume: bool = False
+    checkpoint: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def storage_path(self) -> str:
+        """The storage as Tune wants it: a URI or an absolute path."""
+        return self.storage if "://" in self.storage else str(Path(self.storage).expanduser().resolve())
+
+
+def start_command(files: list[str], options: TrainOptions) -> str:
+    """Returns the command that starts these experiments."""
+    name = ["--name", options.name] if options.name else []
+    checkpoint = ["--checkpoint", options.checkpoint] if options.checkpoint else []
+    return shlex.join([*_words(files, options), *name, *checkpoint])
+
+
+def resume_command(files: list[str], options: TrainOptions, folder: str) -> str:
+    """Returns the exact command that continues the run in this folder, whatever others there are.
+
+    Of several experiments, finished ones are skipped then and those that had not started are started.
+    """
+    return shlex.join([*_words(files, options), "--name", folder, "--resume"])
+
+
+def _words(files: list[str], options: TrainOptions) -> list[str]:
+    words = ["rllib", "train", "file", *files]
+    for setting in options.overrides.settings:
+        words += ["--set", setting]
+    for stop in options.overrides.stop:
+        words += ["--stop", stop]
+    if options.overrides.seed is not None:
+        words += ["--seed", str(options.overrides.seed)]
+    if options.overrides.seeds:
+        words += ["--seeds", ",".join(map(str, options.overrides.seeds))]
+    if options.address:
+        words += ["--address", options.address]
+    if options.storage != "results":
+        words += ["--storage", options.storage]
+    return words

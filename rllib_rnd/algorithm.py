@@ -33,7 +33,7 @@ from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
 from rllib_rnd.resources import check_actors
 from rllib_rnd.restoring import Saved, check_restorable, plays_on, saved_in_folder, saved_in_state, settings_of
-from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings
+from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners, start_failure
@@ -70,6 +70,7 @@ class IntrinsicPPOConfig(PPOConfig):
         for name in given:
             if name not in known:
                 raise unknown_name_error("training setting", name, known, name)
+        check_written(name for name, value in given.items() if value is not NotProvided)
         super().training(**{name: value for name, value in given.items() if name not in OWN})
         for name, value in given.items():
             if name in OWN and value is not NotProvided:

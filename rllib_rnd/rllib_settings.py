@@ -172,6 +172,9 @@ _REFUSED: Mapping[str, str] = {
 #: Attribute -> why it is refused where it differs from its default, and what does its work here.
 REFUSED: dict[str, str] = {name: reason for reason, names in _REFUSED.items() for name in names.split()}
 
+#: Refused also where they are written with RLlib's default, which is not what happens here.
+UNTRUE = ("train_batch_size", "kl_coeff", "kl_target")
+
 # Names that RLlib takes besides attributes: of old files, and of checkpoints. Those of Tune are __so__.
 _SPECIAL = {"multiagent", "_enable_new_api_stack", "worker_index", "class"}
 # Settings that shape the module: evaluation gets the weights of training.
@@ -208,6 +211,20 @@ def check_names(names: Iterable[str], config: AlgorithmConfig) -> None:
             raise unknown_name_error("setting", name, usable_names(config), name)
 
 
+def check_written(names: Iterable[str]) -> None:
+    """Refuses names whose mere mention would claim what is not so.
+
+    Args:
+        names: of settings that a user has written, with whatever value.
+
+    Raises:
+        ConfigError: naming the setting, and what does its work here.
+    """
+    for name in names:
+        if name in UNTRUE:
+            raise ConfigError(name, f"would have no effect: {REFUSED[name]}")
+
+
 def check_rllib_settings(config: AlgorithmConfig, default: AlgorithmConfig) -> None:
     """Refuses settings of RLlib that would have no effect, and attributes that are no settings at all.
 
@@ -225,7 +242,7 @@ def check_rllib_settings(config: AlgorithmConfig, default: AlgorithmConfig) -> N
         if config.in_evaluation and name == "batch_mode":  # which RLlib sets itself there
             continue
         if not same(value, normal):
-            allowed = "" if same(normal, DEPRECATED_VALUE) else briefly(normal)
+            allowed = "" if same(normal, DEPRECATED_VALUE) or name in UNTRUE else briefly(normal)
             raise ConfigError(public_name(name), f"{briefly(value)} would have no effect: {reason}", allowed)
     if config.is_multi_agent:
         raise ConfigError("policies", _MULTI_AGENT, "none")

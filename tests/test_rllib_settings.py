@@ -25,6 +25,7 @@ from rllib_rnd.rllib_settings import (
     READ,
     REFUSED,
     STATE,
+    UNTRUE,
     check_evaluation_config,
     public_name,
     usable_names,
@@ -102,6 +103,17 @@ def test_defaults_may_be_spelled_out() -> None:
     config.validate()
 
 
+@pytest.mark.parametrize("name", UNTRUE)
+def test_defaults_that_are_not_what_happens_may_not(tmp_path: Path, name: str) -> None:
+    value = vars(PPOConfig())[name]
+    with pytest.raises(ConfigError, match=f"{name}: would have no effect: "):
+        rnd().training(**{name: value})
+    path = tmp_path / "x.yaml"
+    path.write_text(yaml.safe_dump({"a": {"run": "RND", "env": ENV, "config": {name: value}}}))
+    with pytest.raises(ConfigError, match=rf"x\.yaml:3: a\.config\.{name}: would have no effect: "):
+        load_experiments(path)
+
+
 @pytest.mark.parametrize("name", sorted(set(SETTINGS) - EVALUATION))
 def test_evaluation_config_refuses_what_only_training_reads(name: str) -> None:
     config = rnd()
@@ -113,7 +125,12 @@ def test_evaluation_config_refuses_what_only_training_reads(name: str) -> None:
 
 
 #: Settings that a runner reads of training's configuration alone.
-ONLY_IN_TRAINING = {"num_learners", "num_gpus_per_learner", "stats_cls_lookup", "in_evaluation"}
+ONLY_IN_TRAINING = {
+    "num_learners",
+    "num_gpus_per_learner",
+    "in_evaluation",
+    "evaluation_force_reset_envs_before_iteration",
+}
 
 
 def test_evaluation_config_takes_all_that_runners_read() -> None:

@@ -16,11 +16,12 @@ from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
+from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, same, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.options import check_value
-from rllib_rnd.rllib_settings import usable_names
+from rllib_rnd.rllib_settings import check_written, usable_names
 from rllib_rnd.settings import ALIASES, RLLIBS_OWN, SETTINGS, attribute_name
 
 # Attributes that are state or belong to parts of RLlib that cannot be set from a file.
@@ -98,6 +99,8 @@ def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, pl
             named = with_attribute_names(value, default, (*path, *evaluation), places)
             _check_evaluation(named, default, path, places)
     with places.at(*path):
+        if isinstance(default, IntrinsicPPOConfig):
+            check_written(space.sample)
         for name, value in space.sample.items():
             checked = check_setting(name, value, default)
             if space.space[name] is value:  # no sampling expression

@@ -15,8 +15,11 @@ from gymnasium.vector import VectorEnv
 
 from rllib_rnd.errors import ConfigError
 
-_STEP = "(obs, reward, terminated, truncated, info), as gymnasium's environments return since 0.26"
-_RESET = "(obs, info), as gymnasium's environments return since 0.26"
+# Of each method, how many values and which.
+_RETURNED = {
+    "step": (5, "(obs, reward, terminated, truncated, info), as gymnasium's environments return since 0.26"),
+    "reset": (2, "(obs, info), as gymnasium's environments return since 0.26"),
+}
 _NUMBER = "one number"
 
 
@@ -31,26 +34,16 @@ def source(env: gym.Env | VectorEnv, method: str) -> str:
         return name
 
 
-def read_step(result: object, env: gym.Env | VectorEnv) -> Sequence[Any]:
-    """The five values of ``step``.
+def read_result(result: object, env: gym.Env | VectorEnv, method: str) -> Sequence[Any]:
+    """The five values of ``step``, or the two of ``reset``.
 
     Raises:
-        ConfigError: there are not five.
+        ConfigError: there are not so many.
     """
-    if isinstance(result, tuple | list) and len(result) == 5:
+    length, promised = _RETURNED[method]
+    if isinstance(result, tuple | list) and len(result) == length:
         return result
-    raise ConfigError("env", f"{source(env, 'step')} returned {_count(result)}", _STEP)
-
-
-def read_reset(result: object, env: gym.Env | VectorEnv) -> Sequence[Any]:
-    """The two values of ``reset``.
-
-    Raises:
-        ConfigError: there are not two.
-    """
-    if isinstance(result, tuple | list) and len(result) == 2:
-        return result
-    raise ConfigError("env", f"{source(env, 'reset')} returned {_count(result)}", _RESET)
+    raise ConfigError("env", f"{source(env, method)} returned {_count(result)}", promised)
 
 
 def read_obs(

@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rllib_rnd.envs.contract import batch_info, read_info, read_number, read_obs, read_reset, read_step
+from rllib_rnd.envs.contract import batch_info, read_info, read_number, read_obs, read_result
 from rllib_rnd.errors import ConfigError
 
 #: What ``reset`` takes: one seed for all, one for each environment, or None to go on with the random streams.
@@ -104,14 +104,14 @@ class LeanVectorEnv(VectorEnv):
 
     def _begin(self, result: object, env: gym.Env) -> tuple[np.ndarray, dict[str, Any]]:
         """What ``reset`` of one environment returned, as it is to be."""
-        obs, info = read_reset(result, env)
+        obs, info = read_result(result, env, "reset")
         return read_obs(obs, self._one_shape, self._obs_dtype, env, "reset"), read_info(info, env, "reset")
 
     def _step_one(self, env: gym.Env, action: object) -> tuple[np.ndarray, float, float, float, dict[str, Any]]:
         """One step of one environment, each value of the type that it is to have."""
         result: Sequence[Any] = env.step(action)
         if type(result) is not tuple or len(result) != 5:
-            result = read_step(result, env)
+            result = read_result(result, env, "step")
         obs, reward, terminated, truncated, info = result
         if type(obs) is not np.ndarray or obs.dtype != self._obs_dtype or obs.shape != self._one_shape:
             obs = read_obs(obs, self._one_shape, self._obs_dtype, env, "step")

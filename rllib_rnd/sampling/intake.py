@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from rllib_rnd.envs.contract import read_column, read_info, read_obs, read_reset, read_step, source
+from rllib_rnd.envs.contract import read_column, read_info, read_obs, read_result, source
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.own_code import cause_of
 
@@ -78,7 +78,7 @@ class Intake:
             ConfigError: it is not as promised.
             EnvironmentFailedError: too many broken observations in a row.
         """
-        obs, infos = read_reset(result, self._env)
+        obs, infos = read_result(result, self._env, "reset")
         return *self._usable(obs, "reset"), read_info(infos, self._env, "reset")
 
     def step(self, result: object) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -88,7 +88,7 @@ class Intake:
             ConfigError: it is not as promised.
             EnvironmentFailedError: too many broken observations in a row, or a reward that is not finite.
         """
-        obs, reward, terminated, truncated, infos = read_step(result, self._env)
+        obs, reward, terminated, truncated, infos = read_result(result, self._env, "step")
         reward = self._column(reward, "rewards")
         if not abs(float(reward.sum())) < _LARGEST_REWARD:
             worst = int(np.argmin(np.abs(reward) < _LARGEST_REWARD))

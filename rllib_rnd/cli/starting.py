@@ -12,7 +12,7 @@ import ray
 from rllib_rnd.cli.checkpoints import checkpoints_in
 from rllib_rnd.cli.summary import relative, typed
 from rllib_rnd.experiment.file import Experiment
-from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
+from rllib_rnd.resources import describe_free, describe_nodes, describe_sum, nodes, shortage, trials_wait
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -40,10 +40,11 @@ def needs(experiment: Experiment) -> Callable[[], str]:
     bundles = experiment.algorithm_class.default_resource_request(experiment.sample_config()).bundles
 
     def tell() -> str:
-        if not trials_wait():
+        if not trials_wait(bundles):
             return ""
-        free = describe(ray.available_resources().items())
-        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
+        there = nodes()
+        free = describe_free(ray.available_resources(), there)
+        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(there)}, free: {free}"
 
     return tell
 

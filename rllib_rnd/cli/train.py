@@ -25,6 +25,7 @@ from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, r
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
+from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.own_code import refusal_in
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
@@ -96,6 +97,8 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     """
     if options.resume and options.checkpoint:
         raise ConfigError("", "--resume and --checkpoint exclude each other: one continues a run, one starts a new one")
+    if options.name is not None:
+        check_folder_name(options.name, "--name")
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     if options.checkpoint:

@@ -221,7 +221,8 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     experiment = job.experiment
     sweep = not experiment.single
     stopper = RunStopper(experiment.stop, interrupt, sweep, experiment.promised)
-    display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
+    trials = experiment.num_samples * experiment.space.grids
+    display = RunDisplay(job.folder, experiment.stop, console(), options.quiet, needs(experiment), trials=trials)
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
     mlflow = _mlflow(job, options, interrupt)

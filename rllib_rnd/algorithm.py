@@ -31,6 +31,7 @@ from rllib_rnd.errors import at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
+from rllib_rnd.own_code import check_functions
 from rllib_rnd.resources import check_actors
 from rllib_rnd.restoring import Saved, check_restorable, plays_on, saved_in_folder, saved_in_state, settings_of
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
@@ -226,6 +227,7 @@ class IntrinsicPPOConfig(PPOConfig):
             self.env = portable(self.env)
         self.env_runner_cls = self.env_runner_cls or RolloutEnvRunner  # None is RLlib's default
         check_rllib_settings(self, IntrinsicPPOConfig())
+        check_functions(vars(self))
         for name, base in _REPLACEABLE.items():
             check_own_class(name, getattr(self, name), base)
         check_together(self)

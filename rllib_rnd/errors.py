@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from rllib_rnd.former_names import successor
+from rllib_rnd.former_names import successor, successors
 
 #: A place in a configuration, part by part: ``("intrinsic_reward", 1, "gamma")``.
 KeyPath = tuple[str | int, ...]
 
+# Share of letters in common from which a name may have been meant.
+_SIMILAR = 0.6
 # More names than this are counted instead of listed.
 _MAX_LISTED = 40
 
@@ -134,7 +136,9 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """
     by_case = {str(k).lower(): str(k) for k in known}
     same = successor(str(name), set(by_case.values()))
-    matches = difflib.get_close_matches(str(name).lower(), by_case, n=1, cutoff=0.5)
+    if successors(str(name)) == ():  # known, and nothing here does its work
+        return None
+    matches = difflib.get_close_matches(str(name).lower(), by_case, n=1, cutoff=_SIMILAR)
     return same or (by_case[matches[0]] if matches else None)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-#: Name elsewhere -> the names here that mean the same, the first that is allowed where it was written counts.
+#: Name elsewhere -> the names here that mean the same, the first that is allowed where it was written counts. None:
+#: nothing here does its work, and what is only spelt like it would mislead.
 SUCCESSORS: dict[str, tuple[str, ...]] = {
     # RLlib's own former names
     "num_workers": ("num_env_runners",),
@@ -38,7 +39,22 @@ SUCCESSORS: dict[str, tuple[str, ...]] = {
     "framework_str": ("framework",),
     "callbacks_class": ("callbacks",),
     "custom_model": ("backbone",),
-    "horizon": ("env_config",),
+    "use_lstm": ("backbone",),
+    "use_attention": ("backbone",),
+    "lstm_cell_size": ("backbone",),
+    "max_seq_len": ("backbone",),
+    "conv_filters": ("backbone",),
+    "fcnet_hiddens": ("backbone",),
+    "fcnet_activation": ("backbone",),
+    "model": ("backbone",),
+    "vf_share_layers": ("heads",),
+    "timesteps_per_iteration": ("min_sample_timesteps_per_iteration",),
+    "num_aggregation_workers": (),
+    "simple_optimizer": (),
+    "horizon": (),  # a TimeLimit wrapper around the environment
+    "soft_horizon": (),
+    "no_done_at_end": (),
+    "info/learner": (),
     "timesteps_total": ("agent_steps",),
     "num_env_steps_sampled": ("agent_steps",),
     "num_agent_steps_sampled": ("agent_steps",),
@@ -88,7 +104,15 @@ SUCCESSORS: dict[str, tuple[str, ...]] = {
 }
 
 
+def successors(name: str) -> tuple[str, ...] | None:
+    """What a name from elsewhere may be called here; None for a name that is from nowhere known.
+
+    Case and hyphens do not matter, nor in which group a metric stands.
+    """
+    plain = name.lower().replace("-", "_")
+    return SUCCESSORS.get(plain, SUCCESSORS.get(plain.rpartition("/")[2]))
+
+
 def successor(name: str, known: Collection[str]) -> str | None:
-    """What a name from elsewhere is called here, if that is among the ``known``; case and hyphens do not matter."""
-    plain = name.rpartition("/")[2].lower().replace("-", "_")
-    return next((here for here in SUCCESSORS.get(plain, ()) if here in known), None)
+    """What a name from elsewhere is called here, if that is among the ``known``."""
+    return next((here for here in successors(name) or () if here in known), None)

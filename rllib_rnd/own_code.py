@@ -10,9 +10,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from rllib_rnd.errors import ConfigError, nearest_name, unknown_name_error
+from rllib_rnd.errors import ConfigError, in_words, nearest_name, unknown_name_error
 
 _PACKAGE = Path(__file__).parent
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -41,12 +42,23 @@ def import_path(path: str, where: str = "") -> Any:
     try:
         return functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
-        nearest = nearest_name(attribute, [name for name in vars(module) if not name.startswith("_")])
+        nearest = nearest_name(attribute, _offered(module, True)) or nearest_name(attribute, _offered(module, False))
         raise ConfigError(
             where,
             f"cannot import {path!r} (there is no {attribute!r} in {module_name!r})",
             nearest=f"{module_name}{colon or '.'}{nearest}" if nearest else None,
         ) from error
+
+
+def _offered(module: ModuleType, own: bool) -> list[str]:
+    """Names of a module's classes and functions, of those that it defines or of those that it imports."""
+    return [
+        name
+        for name, found in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(found) or inspect.isroutine(found))
+        and (getattr(found, "__module__", None) == module.__name__) is own
+    ]
 
 
 def import_name(found: object) -> str | None:
@@ -73,6 +85,48 @@ def name_of(found: object) -> str:
     """What a class, function or other object is called in messages: ``module:Name`` where it has a name."""
     name = getattr(found, "__qualname__", None)
     return repr(found) if name is None else f"{getattr(found, '__module__', '?')}:{name}"
+
+
+#: How the settings of RLlib begin that take a function or several, and the one that takes one.
+CALLBACK_FUNCTIONS, EVALUATION_FUNCTION = "callbacks_on_", "custom_evaluation_function"
+
+
+def takes_functions(setting: str) -> bool:
+    """Whether a setting, by attribute, takes functions of the user's."""
+    return setting.startswith(CALLBACK_FUNCTIONS) or setting == EVALUATION_FUNCTION
+
+
+def check_function(found: object, where: str, written: object = None) -> None:
+    """Refuses what RLlib cannot call as a function.
+
+    Args:
+        found: what a setting was given.
+        where: the setting.
+        written: its import path, if it was given by that.
+
+    Raises:
+        ConfigError: it is a class, which a call would only make an object of, or nothing to call.
+    """
+    shown_as = in_words(written or (name_of(found) if isinstance(found, type) else found))
+    if isinstance(found, type):
+        callback = where.startswith(CALLBACK_FUNCTIONS)
+        raise ConfigError(where, f"{shown_as} is a class", "a function" + "; callbacks: takes classes" * callback)
+    if not callable(found):
+        allowed = "module:function" if where == EVALUATION_FUNCTION else "module:function, or a list of such"
+        raise ConfigError(where, f"{shown_as} is no function", allowed)
+
+
+def check_functions(settings: Mapping[str, Any]) -> None:
+    """Refuses what is no function in any of the settings, by attribute, that take functions.
+
+    Raises:
+        ConfigError: as of `check_function`.
+    """
+    for name in filter(takes_functions, settings):
+        given = settings[name]
+        for found in given if isinstance(given, list | tuple) else [given]:
+            if found is not None:
+                check_function(found, name)
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------

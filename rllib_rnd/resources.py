@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,6 +15,8 @@ from rllib_rnd.errors import ConfigError
 
 Bundle = Mapping[str, float]
 
+# A reserved placement group's share, as Ray names it: bundle_group_0_<id>, CPU_group_<id>.
+_OF_A_GROUP = re.compile(r".+_group_(\d+_)?[0-9a-f]{16,}")
 _GPUS = ("num_gpus_per_learner", "num_gpus_per_env_runner")
 _CPUS = ("num_env_runners", "num_learners", "num_cpus_per_env_runner", "num_cpus_per_learner")
 _CUSTOM = ("custom_resources_per_env_runner", "custom_resources_for_main_process", "custom_resources_per_learner")
@@ -64,8 +67,20 @@ def describe_nodes(nodes: Sequence[Bundle]) -> str:
     return f"{len(nodes)} node{'' if len(nodes) == 1 else 's'} with {describe(total.items())}"
 
 
+def describe_free(free: Bundle, nodes: Sequence[Bundle]) -> str:
+    """Returns ``2 CPUs and no GPU``: what is free of each kind that the nodes have; CPUs are always named.
+
+    Args:
+        free: as Ray gives it, without what is all in use.
+        nodes: what each node has in all.
+    """
+    amounts = {"CPU": 0.0} | {name: 0.0 for node in nodes for name, amount in node.items() if amount} | dict(free)
+    return describe(amounts.items())
+
+
 def _is_bookkeeping(name: str) -> bool:
-    return name in ("memory", "object_store_memory") or name.startswith(("node:", "accelerator_type:"))
+    kept = name in ("memory", "object_store_memory") or name.startswith(("node:", "accelerator_type:"))
+    return kept or _OF_A_GROUP.fullmatch(name) is not None
 
 
 def _amount(name: str, amount: float) -> str:
@@ -124,9 +139,25 @@ def check_actors(config: AlgorithmConfig) -> None:
         raise error
 
 
-def trials_wait() -> bool:
-    """Whether a trial waits for resources that Tune has asked Ray for."""
-    return any(group["state"] == "PENDING" for group in placement_group_table().values())
+def trials_wait(bundles: Sequence[Bundle]) -> bool:
+    """Whether no trial of this program has been placed and Ray has no room for one.
+
+    A trial that is placed has its process started, while the groups of the next ones wait their turn; with room, Ray
+    only needs a moment.
+
+    Args:
+        bundles: what each process of a trial asks for.
+    """
+    job = ray.get_runtime_context().get_job_id()  # with which the ids of its groups end
+    states = {group["state"] for id_, group in placement_group_table().items() if id_.endswith(job)}
+    return "PENDING" in states and "CREATED" not in states and lacking(bundles, free_nodes()) is not None
+
+
+def free_nodes() -> list[dict[str, float]]:
+    """Returns what each living node of the cluster has free."""
+    from ray._private.state import available_resources_per_node
+
+    return [dict(free) for free in available_resources_per_node().values()]
 
 
 def can_grow() -> bool:

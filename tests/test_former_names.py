@@ -16,7 +16,13 @@ from rllib_rnd.tracking.metrics import BY_NAME, known_stop_keys
 KEYS, STOP = set(known_keys(IntrinsicPPOConfig())), set(known_stop_keys())
 
 
-@pytest.mark.parametrize("name", SUCCESSORS)
+@pytest.mark.parametrize("name", [name for name, here in SUCCESSORS.items() if not here])
+def test_no_name_is_better_than_a_wrong_one(name: str) -> None:
+    for allowed in (KEYS - {name}, STOP):
+        assert nearest_name(name, allowed) is None and nearest_name(name.upper(), allowed) is None
+
+
+@pytest.mark.parametrize("name", [name for name, here in SUCCESSORS.items() if here])
 def test_every_one_leads_to_a_name_that_exists(name: str) -> None:
     for here in SUCCESSORS[name]:
         assert here in KEYS | STOP, f"{here} is neither a setting nor a metric"
@@ -52,6 +58,9 @@ def write(folder: Path, config: str = "{}", stop: str = "{}") -> Path:
             (),
             "unknown key 'num_workers'. Did you mean 'num_env_runners'?",
         ),
+        ("{use_lstm: true}", "{}", (), "Did you mean 'backbone'?"),
+        ("{soft_horizon: true}", "{}", (), "unknown key 'soft_horizon'. Allowed: "),
+        ("{}", "{info/learner: 3}", (), "under metrics: [info/learner]). Allowed: "),
         ("{ent_coef: 0.1}", "{}", (), "Did you mean 'entropy_coeff'?"),
         ("{evaluation_config: {gae_lambda: 1}}", "{}", (), "Did you mean 'lambda'?"),
         ("{}", "{episode_reward_mean: 3}", (), "stop.episode_reward_mean: unknown metric"),

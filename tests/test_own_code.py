@@ -25,6 +25,9 @@ def silent(): assert False
 def chained():
     try: {}["first"]
     except KeyError as error: raise RuntimeError from error
+import numpy as np
+from collections import OrderedDict
+OUTERS = [1]
 """
 
 
@@ -69,6 +72,10 @@ def test_what_ray_pickles_by_value_has_no_path() -> None:
     [
         ("own_module:Outr", "there is no 'Outr' in 'own_module'). Nearest: 'own_module:Outer'."),
         ("own_module.Outr", "Nearest: 'own_module.Outer'."),
+        ("own_module:OUTERS_", "Nearest: 'own_module:Outer'."),  # classes and functions only
+        ("own_module:chainmp", "Nearest: 'own_module:chained'."),  # what is defined there before what is imported
+        ("own_module:OrderdDict", "Nearest: 'own_module:OrderedDict'."),
+        ("own_module:n_p", "there is no 'n_p' in 'own_module')."),
         ("no_such_module:X", "(ModuleNotFoundError: No module named 'no_such_module')"),
         ("broken_module:X", "(NameError: name 'undefined_name' is not defined (broken_module.py:2, in <module>))"),
         ("unreadable_module:X", "SyntaxError: "),

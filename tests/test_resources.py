@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.tune.search.variant_generator import generate_variants
+from ray.util import placement_group, remove_placement_group
 from typer.testing import CliRunner
 
 from rllib_rnd.cli import app
 from rllib_rnd.cli.starting import check_resources, cpus_needed
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import load_experiments
-from rllib_rnd.resources import describe, describe_nodes, lacking
+from rllib_rnd.resources import describe, describe_free, describe_nodes, lacking, nodes, trials_wait
 from tests.conftest import small_config
 
 TWO_NODES = [{"CPU": 4.0, "memory": 9e9, "node:a": 1.0}, {"CPU": 2.0, "GPU": 1.0}]
@@ -40,6 +42,41 @@ def test_words() -> None:
     assert describe_nodes(TWO_NODES) == "2 nodes with 6 CPUs and 1 GPU"
     assert describe_nodes([{"CPU": 1.0}]) == "1 node with 1 CPU and no GPU"
     assert describe([("CPU", 2), ("GPU", 0.5), ("tpu", 1)]) == "2 CPUs, 0.5 GPU and 1 tpu"
+
+
+GROUP = "718e5b0c2f3a4d5e6f7081920a0b01000000"
+
+
+def test_rays_own_names_are_no_resources() -> None:
+    own = ["memory", "node:10.0.0.1", "node:__internal_head__", "accelerator_type:H100", "object_store_memory"]
+    own += [f"{name}_group_{n}{GROUP}" for name in ("bundle", "CPU", "GPU", "my_tpu") for n in ("", "0_", "12_")]
+    free = dict.fromkeys(own, 999.999)
+    assert describe_free(free, [{"CPU": 2.0, **free}]) == "no CPU"
+    assert describe_free(free | {"GPU": 1.0}, [{"CPU": 2.0, "GPU": 1.0, "tpu": 1.0}]) == "no CPU, 1 GPU and no tpu"
+    assert describe_free({"CPU": 2.0, "user_group_a": 1.0}, []) == "2 CPUs and 1 user_group_a"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_trial_waits_only_where_there_is_no_room_and_none_is_placed() -> None:
+    placed = placement_group([{"CPU": 8}])
+    assert placed.wait(30)
+    following = placement_group([{"CPU": 8}])
+    try:
+        assert not trials_wait([{"CPU": 8}])  # the first is placed; this one's turn comes
+        foreign = {f"a{GROUP[:-8]}ffffffff": {"state": "CREATED"}}
+        mine = {f"b{GROUP[:-8]}{ray.get_runtime_context().get_job_id()}": {"state": "PENDING"}}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("rllib_rnd.resources.placement_group_table", lambda: foreign | mine)
+            assert trials_wait([{"CPU": 1}])
+            patch.setattr("rllib_rnd.resources.free_nodes", lambda: [{"CPU": 8.0}])
+            assert not trials_wait([{"CPU": 8}])  # it is only being placed
+            patch.setattr("rllib_rnd.resources.placement_group_table", lambda: foreign)
+            patch.setattr("rllib_rnd.resources.free_nodes", lambda: [])
+            assert not trials_wait([{"CPU": 1}])
+        assert describe_free(ray.available_resources(), nodes()) == "no CPU"
+    finally:
+        remove_placement_group(following)
+        remove_placement_group(placed)
 
 
 # Every setting that asks Ray for something, at a value that no machine has.

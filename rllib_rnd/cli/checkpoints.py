@@ -91,10 +91,11 @@ def _of_best_trial(run: Path) -> Path | None:
     ranked = [(value, trial) for trial, value in returns.items() if value is not None]
     if ranked:
         value, trial = max(ranked, key=lambda pair: pair[0])
-        reason = f"return_mean {show('return_mean', value)}"
+        said, score = f"best of {len(trials)} trials by return_mean", f" ({show('return_mean', value)})"
     else:
-        trial, reason = max(found, key=lambda trial: _order(found[trial])), "no trial has a return, this is the newest"
-    say(f"trial {label_of_folder(trial)}, {trials.index(trial) + 1} of {len(trials)}, {reason}")
+        trial, score = max(found, key=lambda trial: _order(found[trial])), ""
+        said = f"newest of {len(trials)} trials, as none has a return"
+    say(f"{said}: {label_of_folder(trial)}{score}")
     return found[trial]
 
 

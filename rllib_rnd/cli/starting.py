@@ -16,7 +16,7 @@ from rllib_rnd.cli.summary import relative, typed
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.own_code import refusal_in
-from rllib_rnd.resources import describe, describe_nodes, describe_sum, nodes, shortage, trials_wait
+from rllib_rnd.resources import describe_free, describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.settings import attribute_name
 from rllib_rnd.tracking.metrics import read
 
@@ -81,10 +81,11 @@ def needs(experiment: Experiment) -> Callable[[], str]:
     _, bundles = _request(experiment, experiment.space.sample)
 
     def tell() -> str:
-        if not trials_wait():
+        if not trials_wait(bundles):
             return ""
-        free = describe(ray.available_resources().items())
-        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(nodes())}, free: {free}"
+        there = nodes()
+        free = describe_free(ray.available_resources(), there)
+        return f"a trial needs {describe_sum(bundles)}; Ray has {describe_nodes(there)}, free: {free}"
 
     return tell
 

@@ -24,6 +24,7 @@ from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_comm
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments
+from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
@@ -64,6 +65,8 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     """
     if options.resume and options.checkpoint:
         raise ConfigError("", "--resume and --checkpoint exclude each other: one continues a run, one starts a new one")
+    if options.name is not None:
+        check_folder_name(options.name, "--name")
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     if options.checkpoint:
@@ -181,7 +184,8 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     experiment = job.experiment
     sweep = not experiment.single
     conditions = Conditions(experiment.stop, experiment.promised)
-    display = RunDisplay(job.folder, experiment.stop, console(), quiet=options.quiet, needs=needs(experiment))
+    trials = experiment.num_samples * experiment.space.grids
+    display = RunDisplay(job.folder, experiment.stop, console(), options.quiet, needs(experiment), trials=trials)
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
     mlflow = _mlflow(job, options, interrupt)

@@ -9,14 +9,14 @@ from ray.rllib.callbacks.callbacks import RLlibCallback
 
 from rllib_rnd.errors import ConfigError, at, in_words
 from rllib_rnd.experiment.search import is_expression
-from rllib_rnd.own_code import import_path, name_of
+from rllib_rnd.own_code import check_function, import_path, name_of, takes_functions
 from rllib_rnd.rllib_settings import REFUSED
 
-_CLASSES, _FUNCTIONS = "callbacks_class", "callbacks_on_"
+_CLASSES = "callbacks_class"
 
 
 def import_callbacks(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns ``config`` with what ``callbacks`` and ``callbacks_on_*`` name in place of the names.
+    """Returns ``config`` with what ``callbacks`` and the settings that take functions name in place of the names.
 
     Args:
         config: by attribute; a name, a list of names or a sampling expression of them; also in ``evaluation_config``.
@@ -28,8 +28,8 @@ def import_callbacks(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in config.items():
         if key == _CLASSES:
             imported[key] = _each(value, key, _callback_class)
-        elif key.startswith(_FUNCTIONS) and key not in REFUSED:
-            imported[key] = _each(value, key, _callback_function)
+        elif takes_functions(key) and key not in REFUSED:
+            imported[key] = _each(value, key, _function)
         elif key == "evaluation_config" and isinstance(value, Mapping) and not is_expression(value):
             with at(key):
                 imported[key] = import_callbacks(value)
@@ -59,8 +59,7 @@ def _callback_class(value: object, where: str) -> object:
     return found
 
 
-def _callback_function(value: object, where: str) -> object:
+def _function(value: object, where: str) -> object:
     found = import_path(value, where) if isinstance(value, str) else value
-    if not callable(found):
-        raise ConfigError(where, f"{in_words(value)} is no function", "module:function, or a list of such")
+    check_function(found, where, value if isinstance(value, str) else None)
     return found

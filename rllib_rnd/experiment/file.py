@@ -28,6 +28,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from rllib_rnd.errors import ConfigError, KeyPath, at, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.callbacks import import_callbacks
 from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
+from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.metric_names import MetricNames, metric_names, read_stop, with_full_metrics
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
@@ -202,6 +203,8 @@ def load_experiments(path: str | Path, overrides: Overrides | None = None) -> li
 
 def _read_block(name: str, block: object, source: Path, places: Places, overrides: Overrides) -> Experiment:
     top: KeyPath = (name,)
+    with places.at(name):
+        check_folder_name(name, "")
     if not isinstance(block, Mapping):
         raise places.error(top, f"{block!r} is not an experiment; expected `{{run: ..., env: ..., ...}}`.")
     base = block.get("_base")

@@ -53,7 +53,9 @@ class MetricNames:
             ConfigError: nothing of that name can be reported; with the nearest name.
         """
         if not is_known(name, self.own) and name not in self.declared and not self.open:
-            raise unknown_name_error("metric", name, [*known_stop_keys(self.own), *self.declared])
+            error = unknown_name_error("metric", name, [*known_stop_keys(self.own), *self.declared])
+            error.problem += f" (what your callbacks report is declared under metrics: [{name}])"
+            raise error
         path = full_path(name)
         reason = next((reason for start, reason in self.absent.items() if path.startswith(start)), "")
         if reason and name not in self.declared:

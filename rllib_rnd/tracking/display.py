@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune import Callback
@@ -28,7 +28,7 @@ from rllib_rnd.tracking.metrics import (
     time_split,
     user_metrics,
 )
-from rllib_rnd.tracking.stopping import Progress, progress
+from rllib_rnd.tracking.stopping import Progress, progress, reached
 from rllib_rnd.tracking.trial_view import TrialView, remaining_seconds, time_left
 
 # (label, short metric name, rank) in the order shown; a metric that the run does not have is left out, and those of the
@@ -65,7 +65,9 @@ _TRIAL_RANKS = {
     "intrinsic": 6,
     "KL": 9,
     "entropy": 8,
+    "iteration": 10,
 }
+_RUNNING = ("starting", "training")
 _NARROW = 100  # columns
 _PATIENCE_S, _REMIND_S = 5.0, 60.0  # before a display says what it waits for, and says it again
 _LINE = (
@@ -100,6 +102,7 @@ class RunDisplay(Callback):
         quiet: show nothing.
         needs: tells what a trial needs and what Ray has, for while none runs.
         line_interval_s: least seconds between two plain lines of one trial.
+        trials: how many the experiment has in all.
         clock: source of seconds, replaced in tests.
     """
 
@@ -111,12 +114,14 @@ class RunDisplay(Callback):
         quiet: bool = False,
         needs: Callable[[], str] | None = None,
         line_interval_s: float = 5.0,
+        trials: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.title = title
         self.stop = dict(stop)
         self.quiet = quiet
         self.line_interval_s = line_interval_s
+        self.trials = trials
         self.views: dict[str, TrialView] = {}
         self.notice: Callable[[], str] = str  # what is to be said at once, as after Ctrl-C
         self._clock = clock
@@ -126,6 +131,7 @@ class RunDisplay(Callback):
         self._console: Console | None = console
         self._live: Live | None = None
         self._last_line: dict[str, float] = {}
+        self._ended_before = 0  # trials of a sweep that goes on, which had ended when it was begun again
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks; terminals and locks cannot be pickled.
@@ -146,6 +152,10 @@ class RunDisplay(Callback):
     def close(self) -> None:
         """Takes the live display off the screen; may be called twice."""
         if self._live is not None:
+            if self.notice():
+                for view in self._running():
+                    view.status = "stopped"
+            self.notice = str  # nothing is waited for any more
             live, self._live = self._live, None
             live.stop()
 
@@ -153,9 +163,10 @@ class RunDisplay(Callback):
         """Whether the display is on a screen, where it shows `notice`."""
         return self._live is not None
 
-    def on_step_begin(self, **_: object) -> None:
+    def on_step_begin(self, trials: Sequence[Trial] = (), **_: object) -> None:
         """Says what is waited for while no trial has what it needs."""
         now = self._clock()
+        self._ended_before = sum(trial.trial_id not in self.views and trial.is_finished() for trial in trials)
         due = now - self._began >= _PATIENCE_S and now - self._told_waiting >= _PATIENCE_S
         if self.views or self._needs is None or self.quiet or not due:
             return
@@ -195,10 +206,19 @@ class RunDisplay(Callback):
 
     def _end(self, trial: Trial, status: str) -> None:
         view = self.views.setdefault(trial.trial_id, TrialView(str(trial)))
-        view.status = status
+        interrupted = status == "done" and self.notice() and reached(view.result, self.stop) is None
+        view.status = "stopped" if interrupted else status
+        if self.trials == 1:
+            self.notice = str
         self._refresh()
-        if not self.quiet and self._console is not None and self._live is None and len(self.views) > 1:
-            self._console.print(f"{self.title} ({view.label}): {status}", highlight=False, soft_wrap=True)
+        if not self.quiet and self._console is not None and self._live is None and self._is_sweep():
+            self._console.print(f"{self.title} ({view.label}): {view.status}", highlight=False, soft_wrap=True)
+
+    def _is_sweep(self) -> bool:
+        return max(self.trials, len(self.views)) > 1
+
+    def _running(self) -> list[TrialView]:
+        return [view for view in self.views.values() if view.status in _RUNNING]
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -217,9 +237,10 @@ class RunDisplay(Callback):
             waiting = f"waiting for Ray: {self._waiting_for}" if self._waiting_for else "starting environments"
             head.append(Text(f"{waiting} ({duration(math.floor(self._clock() - self._began))})"))
             return Panel(Group(*head), title=self.title)
-        if len(views) == 1:
+        if not self._is_sweep():
             return Panel(Group(*head, self._render_trial(views[0], inner)), title=f"{self.title}  {views[0].status}")
-        return Panel(Group(*head, self._render_trials(views, inner, max(3, height - 8))), title=self.title)
+        head.append(Text(fit_line(self._sweep_parts(), inner)))
+        return Panel(Group(*head, self._render_trials(views, inner, max(3, height - 9))), title=self.title)
 
     def _render_trial(self, view: TrialView, width: int) -> RenderableType:
         now = self._clock()
@@ -255,12 +276,25 @@ class RunDisplay(Callback):
             doing = f"building networks and environments, first iteration ({waited})"
         else:
             doing = f"iteration {(read(view.result, 'iteration') or 0) + 1:.0f} runs ({waited})"
-        running = view.status in ("starting", "training")
+        running = view.status in _RUNNING
         left = remaining_seconds(view, now, progress(view.result, self.stop)) if running else None
         return [
             Part(0, time_left(left)),
             Part(1, f"{duration(math.floor(now - self._began))} elapsed"),
             Part(2, doing if running else ""),
+        ]
+
+    def _sweep_parts(self) -> list[Part]:
+        """How long a sweep has taken, and how many of its trials run, wait and have ended."""
+        statuses = [view.status for view in self.views.values()] + ["done"] * self._ended_before
+        total, running = max(self.trials, len(statuses)), len(self._running())
+        waiting = total - len(statuses)
+        ended = {name: statuses.count(name) for name in ("done", "failed", "stopped")}
+        return [
+            Part(1, f"{duration(math.floor(self._clock() - self._began))} elapsed"),
+            Part(0, f"{running} of {total} trials {'runs' if running == 1 else 'run'}"),
+            Part(2, f"{waiting} {'waits' if waiting == 1 else 'wait'}" if waiting else ""),
+            *(Part(3, f"{count} {name}" if count else "") for name, count in ended.items()),
         ]
 
     @staticmethod
@@ -278,7 +312,7 @@ class RunDisplay(Callback):
         for view in views:
             state = progress(view.result, self.stop)
             left = remaining_seconds(view, self._clock(), state) if view.status == "training" else None
-            names = ("agent_steps_per_s", "return_mean", "intrinsic_reward_mean", "approx_kl", "entropy")
+            names = ("agent_steps_per_s", "return_mean", "intrinsic_reward_mean", "approx_kl", "entropy", "iteration")
             lines.append(
                 [
                     view.label,
@@ -289,7 +323,7 @@ class RunDisplay(Callback):
                 ]
             )
         # Running trials are what one looks for; the others are counted.
-        order = sorted(range(len(views)), key=lambda i: views[i].status not in ("starting", "training"))
+        order = sorted(range(len(views)), key=lambda i: views[i].status not in _RUNNING)
         shown = sorted(order[:rows])
         headings = list(_TRIAL_RANKS)
         widths = [max(cell_len(text) for text in column) for column in zip(headings, *lines, strict=True)]

@@ -21,7 +21,7 @@ class TrialView:
         first_share: see ``started``.
         result: its newest result.
         since: clock at that result, or when the trial began.
-        status: ``starting``, ``training``, ``done`` or ``failed``.
+        status: ``starting``, ``training``, ``done``, ``stopped`` or ``failed``.
         values: the values it draws from the search space.
     """
 

@@ -91,7 +91,7 @@ def test_a_sweep_means_its_best_trial(
     write_sweep(tmp_path, {f"lr=1e-0{i},seed=0": value for i, value in enumerate(order)})
     best = order.index(0.93)
     assert f"_lr=1e-0{best},seed=0_" in find_checkpoint(tmp_path).parent.name
-    assert capsys.readouterr().out == f"trial lr=1e-0{best}, seed=0, {best + 1} of 4, return_mean 0.93\n"
+    assert capsys.readouterr().out == f"best of 4 trials by return_mean: lr=1e-0{best}, seed=0 (0.93)\n"
     trial = find_checkpoint(next(tmp_path.glob("*_00000_*"))).parent  # named itself, it is meant itself
     assert "_lr=1e-00,seed=0_" in trial.name and capsys.readouterr().out == ""
 
@@ -109,7 +109,7 @@ def test_a_lone_run_goes_on_from_its_newest_checkpoint(tmp_path: Path, value: st
 def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sweep(tmp_path, {"lr=1": None, "lr=2": None})
     assert "_lr=2_" in find_checkpoint(tmp_path).parent.name
-    assert "trial lr=2, 2 of 2, no trial has a return" in capsys.readouterr().out
+    assert capsys.readouterr().out == "newest of 2 trials, as none has a return: lr=2\n"
 
 
 @pytest.mark.parametrize("order", ["max", "min"])

@@ -50,6 +50,23 @@ def test_a_name_that_no_file_system_takes_is_refused(tmp_path: Path) -> None:
     assert "at most 255" in refused([*TRAIN, "--storage", str(tmp_path), "--name", "n" * 300])
 
 
+@pytest.mark.parametrize("name", ["../x", "..", ".", "", " ", "a/b", "/tmp/a", "a\\b", ".hidden", "a\nb"])
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(tmp_path: Path, name: str, more: list[str]) -> None:
+    storage = tmp_path / "results"
+    said = refused([*TRAIN, "--storage", str(storage), "--name", name, *more])
+    assert f"--name: {name!r} names no folder of its own" in said and not storage.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", ".", "", "a/b"])
+@pytest.mark.parametrize("command", [["check"], ["train", "file"]])
+def test_an_experiment_is_called_as_a_folder_may_be(tmp_path: Path, name: str, command: list[str]) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f'\n"{name}": {{run: RND, env: CartPole-v1}}\n')
+    said = refused([*command, str(path)])
+    assert f"{path}:2: " in said and f"{name!r} names no folder of its own" in said
+
+
 @pytest.mark.parametrize("number", sorted(surroundings._ADVICE))
 @pytest.mark.parametrize("where", ["tempfile.TemporaryFile", "rllib_rnd.cli.listing.print_list"])
 def test_every_fault_of_the_system_is_one_sentence(

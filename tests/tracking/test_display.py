@@ -47,10 +47,10 @@ class Clock:
         return self.now
 
 
-def make(terminal: bool = False, quiet: bool = False) -> tuple[RunDisplay, io.StringIO, Clock]:
+def make(terminal: bool = False, quiet: bool = False, trials: int = 1) -> tuple[RunDisplay, io.StringIO, Clock]:
     out, clock = io.StringIO(), Clock()
     console = Console(file=out, force_terminal=terminal, width=200, soft_wrap=True)
-    return RunDisplay("montezuma", STOP, console, quiet=quiet, clock=clock), out, clock
+    return RunDisplay("montezuma", STOP, console, quiet=quiet, trials=trials, clock=clock), out, clock
 
 
 def test_a_plain_line_tells_everything() -> None:
@@ -246,6 +246,56 @@ def test_it_says_what_is_waited_for_once_and_then_from_time_to_time() -> None:
     clock.now = 500.0
     display.on_step_begin()
     assert len(out.getvalue().splitlines()) == 3
+
+
+@pytest.mark.parametrize(("steps", "status"), [(100, "stopped"), (1000, "done")])
+def test_after_ctrl_c_nothing_is_waited_for_any_more(steps: int, status: str) -> None:
+    display, _, _ = make()
+    display.notice = lambda: NOTICE
+    display.on_trial_result(trial=trial(), result=result(steps))
+    display.on_trial_complete(trial=trial())
+    text = text_of(display)
+    assert f"montezuma  {status}" in text and "Ctrl-C" not in text
+
+
+def test_after_ctrl_c_the_trials_of_a_sweep_are_stopped() -> None:
+    display, _, _ = make(terminal=True, trials=3)
+    display.start()
+    display.notice = lambda: NOTICE
+    for name in ("a", "b"):
+        display.on_trial_start(trial=trial(name, lr=0.1))
+    display.on_trial_error(trial=trial("a"))
+    assert "Ctrl-C" in text_of(display)
+    display.close()
+    text = text_of(display)
+    assert "Ctrl-C" not in text and "0 of 3 trials run, 1 waits, 1 failed, 1 stopped" in text
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_a_sweep_tells_its_time_and_its_trials(width: int) -> None:
+    display, _, clock = make(trials=5)
+    before = Trial(trial_id="before", is_finished=lambda: True)
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        display.on_trial_start(trial=trial(name, lr=lr))
+        display.on_trial_result(trial=trial(name, lr=lr), result=result(500, training_iteration=17))
+        if name == "a":
+            assert "1 of 5 trials runs, 4 wait" in text_of(display)  # a sweep also while it has one trial only
+            display.on_trial_complete(trial=trial(name, lr=lr))
+    display.on_step_begin(trials=[before, trial("a")])
+    clock.now = 61.0
+    text = "\n".join(screen(display, width))
+    assert "1m 01s elapsed, 1 of 5 trials runs, 2 wait, 2 done" in text
+    assert ("iteration" in text and "17" in text) == (width == 120)
+
+
+def test_every_trial_of_a_sweep_gets_its_last_line() -> None:
+    for total in (1, 2):
+        display, out, _ = make(trials=total)
+        for name in "ab"[:total]:
+            display.on_trial_start(trial=trial(name, seed=name))
+            display.on_trial_complete(trial=trial(name, seed=name))
+        said = [f"montezuma (seed={name}): done" for name in "ab"]
+        assert out.getvalue().splitlines() == (said if total > 1 else [])
 
 
 @pytest.mark.parametrize("width", [60, 80])

@@ -10,7 +10,7 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 #: Floating point operations of one forward pass from which on threads are worth their waiting for each other; below,
-#: a second one wins nothing and costs a multiple where another process is busy (benchmarks/results/threads.md).
+#: a second one wins little in a whole iteration and loses where another process is busy (docs/performance.md).
 WORTH_SHARING = 200e6
 
 

@@ -12,8 +12,8 @@ from rllib_rnd.former_names import successor, successors
 #: A place in a configuration, part by part: ``("intrinsic_reward", 1, "gamma")``.
 KeyPath = tuple[str | int, ...]
 
-# Share of letters in common from which a name may have been meant.
-_SIMILAR = 0.6
+# Share of letters in common from which a name may have been meant; one of two letters is enough (v3: v2).
+_SIMILAR, _SIMILAR_SHORT = 0.6, 0.5
 # More names than this are counted instead of listed.
 _MAX_LISTED = 40
 
@@ -138,7 +138,8 @@ def nearest_name(name: str, known: Iterable[str]) -> str | None:
     same = successor(str(name), set(by_case.values()))
     if successors(str(name)) == ():  # known, and nothing here does its work
         return None
-    matches = difflib.get_close_matches(str(name).lower(), by_case, n=1, cutoff=_SIMILAR)
+    cutoff = _SIMILAR_SHORT if len(str(name)) == 2 else _SIMILAR
+    matches = difflib.get_close_matches(str(name).lower(), by_case, n=1, cutoff=cutoff)
     return same or (by_case[matches[0]] if matches else None)
 
 

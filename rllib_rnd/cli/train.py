@@ -69,8 +69,6 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         check_folder_name(options.name, "--name")
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
-    if options.checkpoint:
-        find_checkpoint(options.checkpoint)
     jobs = _jobs(experiments, options)
     if not jobs:
         return 0
@@ -128,13 +126,14 @@ def _jobs(experiments: list[Experiment], options: TrainOptions) -> list[Job]:
     folders = runs_to_resume(options.storage_path, names, options.name) if options.resume else [None] * len(names)
     records = [RunRecord.read(Path(options.storage_path) / folder) for folder in folders if folder is not None]
     start_id = next((record.start for record in records if record is not None), uuid.uuid4().hex)
+    checkpoint = find_checkpoint(options.checkpoint) if options.checkpoint else None  # once: it says which it takes
     jobs: list[Job] = []
     for experiment, folder in zip(experiments, folders, strict=True):
         if folder is None:
             base = experiment.name
             if options.name:
                 base = options.name if len(experiments) == 1 else f"{options.name}_{experiment.name}"
-            start = start_from(find_checkpoint(options.checkpoint), with_counters=False) if options.checkpoint else None
+            start = start_from(checkpoint, with_counters=False) if checkpoint else None
             jobs.append(Job(experiment, base, start_id, start=start))
             continue
         job = _resumed(experiment, folder, options, start_id)

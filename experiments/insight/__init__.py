@@ -1,0 +1,1 @@
+"""Insight: what trained agents attend to, and what their features know."""

@@ -24,7 +24,8 @@ class Tape:
     """What one episode left behind: lists over its T steps, reset steps included (see `Rollout`).
 
     ``frames`` begins with the K frames of the first observation and has the newest one of each later observation;
-    ``is_first``, ``dist_inputs``, ``value``, ``rooms`` and ``pictures`` have an entry for every observation, T + 1.
+    ``is_first``, ``memory``, ``dist_inputs``, ``value``, ``rooms``, ``positions``, ``life_lost`` and ``pictures`` have
+    an entry for every observation, T + 1 (``memory``: the policy's before it saw it; ``life_lost``: it ended a life).
 
     Attributes:
         frame_stack: K.
@@ -36,9 +37,12 @@ class Tape:
     newest_first: bool
     frames: list[np.ndarray] = field(default_factory=list)
     is_first: list[bool] = field(default_factory=list)
+    memory: list[np.ndarray] = field(default_factory=list)
     dist_inputs: list[np.ndarray] = field(default_factory=list)
     value: list[np.ndarray] = field(default_factory=list)
     rooms: list[int | None] = field(default_factory=list)
+    positions: list[int | None] = field(default_factory=list)
+    life_lost: list[bool] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
     action: list[np.ndarray] = field(default_factory=list)
     logp: list[float] = field(default_factory=list)

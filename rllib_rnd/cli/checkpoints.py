@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
@@ -111,22 +110,6 @@ def _newest_complete(path: str | Path) -> Path:
     if not found:
         raise ConfigError(f"checkpoint {path}", "holds no complete checkpoint (a folder with rllib_checkpoint.json)")
     return found[-1]
-
-
-def checkpoint_config(folder: Path) -> AlgorithmConfig:
-    """Returns the ``AlgorithmConfig`` that a checkpoint was trained with.
-
-    Raises:
-        ConfigError: the file is not what RLlib writes, or names code that is not installed here.
-    """
-
-    try:
-        with (folder / "class_and_ctor_args.pkl").open("rb") as file:
-            saved = pickle.load(file)
-        state = saved["ctor_args_and_kwargs"][0][0]
-    except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
-        raise ConfigError(f"checkpoint {folder}", f"its configuration cannot be read ({error})") from error
-    return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
 
 
 def results_of(trial_folder: Path) -> list[dict[str, Any]]:

@@ -15,14 +15,13 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rich.table import Table
 from torch import Tensor
 
-from rllib_rnd.cli.checkpoints import checkpoint_config, find_checkpoint
+from rllib_rnd.analysis.agent import checkpoint_config, load_module
+from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.cli.surroundings import cannot_write
 from rllib_rnd.envs.info import ROOM
 from rllib_rnd.envs.makers import env_name
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.actions import distribution_for_space
-from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.sampling.evaluation import play_episodes, shares
 from rllib_rnd.sampling.play import make_play
 from rllib_rnd.sampling.policy import Policy
@@ -116,22 +115,6 @@ def evaluate(checkpoint: str, options: EvaluateOptions) -> Evaluation:
     if options.json_file:
         write_json(result, Path(options.json_file))
     return result
-
-
-def load_module(folder: Path) -> RLModule:
-    """Returns the policy's RLModule, on the CPU, in evaluation mode and without the noise of noisy layers.
-
-    Raises:
-        ConfigError: the checkpoint holds no such module.
-    """
-    path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
-    if not path.is_dir():
-        raise ConfigError(f"checkpoint {folder}", "holds no single-agent module (default_policy)")
-    module = RLModule.from_checkpoint(str(path))
-    for layer in noisy_layers(module):
-        layer.silence()
-    module.eval()
-    return module
 
 
 def play(module: RLModule, config: AlgorithmConfig, options: EvaluateOptions, seed: int) -> list[Episode]:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_rnd.analysis.agent import load_module
 from rllib_rnd.cli.checkpoints import find_checkpoint
-from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, inference_policy, load_module, play, write_json
+from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, inference_policy, play, write_json
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.layers import noisy_layers
 from tests.conftest import small_config

@@ -13,11 +13,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from rllib_rnd.analysis import agent as agent_module
+from rllib_rnd.analysis.agent import Agent, reward_names
+from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Recording, decode_picture
 from rllib_rnd.cli import app
-from rllib_rnd.cli import record as record_module
-from rllib_rnd.cli.record import Player, RecordOptions, output_path, reward_names
+from rllib_rnd.cli.record import output_path, recordings
 from rllib_rnd.envs import make_env
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
@@ -181,9 +183,9 @@ def test_a_missing_package_exits_2(deep_sea: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_other_algorithms_modules_are_refused(deep_sea: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_module, "load_module", lambda folder: object())
+    monkeypatch.setattr(agent_module, "load_module", lambda folder: object())
     with pytest.raises(ConfigError, match="this package's algorithms"):
-        Player(deep_sea, RecordOptions())
+        Agent.load(deep_sea, "record")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
@@ -204,7 +206,7 @@ def test_reward_names_are_short_and_different() -> None:
 
 
 def play_one(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> tuple[Player, Tape, Recording]:
-    player, tapes = Player(checkpoint, RecordOptions(**options)), []
+    player, tapes = Player(Agent.load(checkpoint, "record"), PlayOptions(**options)), []
     play = player.play
 
     def keep(seed: int) -> Tape:
@@ -212,14 +214,14 @@ def play_one(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) 
         return tapes[-1]
 
     monkeypatch.setattr(player, "play", keep)
-    (recording,) = player.recordings()
+    (recording,) = recordings(player, 1)
     return player, tapes[0], recording
 
 
 def test_the_rewards_are_the_modules_and_its_statistics_stay(deep_sea: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = record_module.load_module(deep_sea).state_dict()
+    before = agent_module.load_module(deep_sea).state_dict()
     player, tape, recording = play_one(deep_sea, monkeypatch)
-    after = player.module.state_dict()
+    after = player.agent.module.state_dict()
     assert before.keys() == after.keys()
     for name in before:
         assert torch.equal(before[name], after[name]), name
@@ -228,10 +230,10 @@ def test_the_rewards_are_the_modules_and_its_statistics_stay(deep_sea: Path, mon
     played = [env.reset()[0]]
     steps = [env.step(int(action)) for action in tape.action]
     played += [step[0] for step in steps]
-    assert_rewards(recording, player.module, np.stack(played[1:]))
+    assert_rewards(recording, player.agent.module, np.stack(played[1:]))
     assert tape.reward == [step[1] for step in steps]
     with torch.no_grad():
-        logits, values, _ = player.module.policy_and_values(torch.as_tensor(np.stack(played)))
+        logits, values, _ = player.agent.module.policy_and_values(torch.as_tensor(np.stack(played)))
     np.testing.assert_allclose(recording.panels[0].lines[""], values[:, 0], rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(recording.panels[1].lines["rnd"], values[:, 1], rtol=1e-4, atol=1e-7)
     assert isinstance(recording.policy, DiscretePolicy)
@@ -254,7 +256,7 @@ def test_stacked_frames_rooms_and_action_names(tmp_path: Path, monkeypatch: pyte
     for action in tape.action:
         obs.append(env.step(int(action))[0])
         screens.append(env.render())
-    assert_rewards(recording, player.module, np.stack([o[0] for o in obs[1:]]))
+    assert_rewards(recording, player.agent.module, np.stack([o[0] for o in obs[1:]]))
     assert recording.pictures is not None and player.fps == 15
     for t in range(9):
         np.testing.assert_array_equal(recording.frames(t), obs[t][::-1])  # oldest first, as time goes
@@ -281,7 +283,7 @@ def test_all_lives_of_a_game_are_one_episode(lives: Path, monkeypatch: pytest.Mo
     assert np.flatnonzero(np.isnan(raw)).tolist() == [0, 4]
     frames = np.stack([recording.frames(t)[0] for t in range(8)])
     np.testing.assert_allclose(
-        raw[[1, 2, 3, 5, 6, 7]], by_hand(player.module, frames)[0][[1, 2, 3, 5, 6, 7]], rtol=2e-4
+        raw[[1, 2, 3, 5, 6, 7]], by_hand(player.agent.module, frames)[0][[1, 2, 3, 5, 6, 7]], rtol=2e-4
     )
 
 
@@ -292,7 +294,7 @@ def test_continuous_actions_and_no_intrinsic_reward(tmp_path: Path, monkeypatch:
     assert isinstance(policy, ContinuousPolicy)
     np.testing.assert_array_equal(policy.action[:-1], np.stack(tape.action))
     assert np.isnan(policy.action[-1]).all()
-    np.testing.assert_allclose(policy.std, np.exp(player.module.log_std.detach().numpy())[None].repeat(7, axis=0))
+    np.testing.assert_allclose(policy.std, np.exp(player.agent.module.log_std.detach().numpy())[None].repeat(7, axis=0))
     assert [panel.title for panel in recording.panels] == ["extrinsic value", "return so far"]
     sent = np.array([text.split() for text in recording.facts["action"][:-1]], dtype=float)
     np.testing.assert_allclose(sent, np.clip(np.stack(tape.action), -1, 1), atol=0.006)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from rllib_rnd.cli import record as record_module
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.cli.evaluate import EvaluateOptions
 from rllib_rnd.cli.evaluate import play as evaluate
-from rllib_rnd.cli.record import Player, RecordOptions
 from rllib_rnd.modules.actions import from_environment, to_environment
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from tests.conftest import small_config
@@ -86,9 +86,7 @@ def config(name: str, normalize: bool, clip: bool, explore: bool) -> Any:
 
 
 @pytest.mark.parametrize(("name", "normalize", "clip", "explore"), CASES)
-def test_all_ways_of_playing_send_the_same(
-    name: str, normalize: bool, clip: bool, explore: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_ways_of_playing_send_the_same(name: str, normalize: bool, clip: bool, explore: bool) -> None:
     settings = config(name, normalize, clip, explore)
     trainer = RolloutEnvRunner(config=settings, worker_index=0)
     with torch.no_grad():
@@ -100,10 +98,9 @@ def test_all_ways_of_playing_send_the_same(
     evaluator.module.set_state(trainer.module.get_state())
     for runner in (trainer, evaluator):
         runner.policy.generator.manual_seed(5)
-    monkeypatch.setattr(record_module, "load_module", lambda _: trainer.module)
-    monkeypatch.setattr(record_module, "checkpoint_config", lambda _: settings)
     options = EvaluateOptions(episodes=1, num_envs=1, deterministic=not explore)
-    player = Player(Path(), RecordOptions(seed=5, deterministic=not explore))
+    agent = Agent(Path(), settings, trainer.module)
+    player = Player(agent, PlayOptions(seed=5, deterministic=not explore))
     ways = {
         "training": trainer.sample,
         "evaluation": lambda: evaluator.sample(num_episodes=1),

@@ -29,6 +29,8 @@ class Map:
         signed: negative values mean something: they speak against the target.
         target: name of the `Target` that it explains; None: of none (attention, feature maps).
         group: maps of one group share a colour scale; empty: each has its own.
+        on_frame: it lies on the frame; False: a picture of its own (a matrix, a strip over time), which no frame is
+            drawn below and which says nothing of pixels.
 
     Raises:
         ValueError: another shape, or numbers that are none.
@@ -39,6 +41,7 @@ class Map:
     signed: bool = False
     target: str | None = None
     group: str = ""
+    on_frame: bool = True
 
     def __post_init__(self) -> None:
         """Checks the values and makes them float32."""

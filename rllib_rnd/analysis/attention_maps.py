@@ -232,6 +232,7 @@ class AttentionOverTime(Method):
         f"The weights of all entries (down) over the last {WINDOW} states looked into of the same episode (across, the "
         "state itself at the right); columns sum to 1, columns before the episode's first state are 0."
     )
+    context = WINDOW
     cannot = "What the memory keeps of what it attended to, and steps between the states that were not looked into."
 
     def missing(self, agent: Agent) -> str | None:

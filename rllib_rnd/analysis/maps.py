@@ -68,6 +68,7 @@ class Method(abc.ABC):
         title: for people.
         source: paper.
         shows, cannot: what it can show and what it cannot, a sentence each.
+        context: states before each that its maps show too, where they are given with it.
     """
 
     name: ClassVar[str]
@@ -75,6 +76,7 @@ class Method(abc.ABC):
     source: ClassVar[str]
     shows: ClassVar[str]
     cannot: ClassVar[str]
+    context: ClassVar[int] = 0
 
     @abc.abstractmethod
     def missing(self, agent: Agent) -> str | None:

@@ -23,6 +23,8 @@ BASE = [
     "typer>=0.15,<1",
     "rich>=13,<16",
     "optuna>=4,<6",
+    "scikit-learn>=1.6,<2",
+    "jinja2>=3.1,<4",
     "pyyaml>=6",
 ]
 
@@ -34,6 +36,12 @@ EXTRAS = {
     "vizdoom": ["vizdoom>=1.3.2,<1.4"],  # 64 MB with its game data; My Way Home
     "video": ["imageio-ffmpeg>=0.6,<1"],
     "plots": ["matplotlib>=3.9,<4", "rliable>=1.2,<2", "pandas<3"],  # rliable 1.2 fails to import on pandas 3
+    "insight": [
+        "captum>=0.8,<0.10",
+        "openTSNE>=1.0.2,<1.1",
+        "matplotlib>=3.9,<4",
+        "imageio-ffmpeg>=0.6,<1",
+    ],
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.6,<4",
@@ -67,6 +75,7 @@ setup(
     },
     package_data={
         "rllib_rnd": ["py.typed"],
+        "rllib_rnd.analysis": ["*.jinja"],
         "rllib_rnd.tuned_examples": ["*.yaml"],
         "rllib_rnd.tuned_examples.sweeps": ["*.yaml"],
     },

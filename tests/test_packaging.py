@@ -65,6 +65,8 @@ def test_wheel_holds_every_module_and_every_example(wheel: zipfile.ZipFile) -> N
     assert len(examples) >= 2
     for example in examples:
         assert str(Path("rllib_rnd") / example.relative_to(ROOT)) in packed
+    for template in (ROOT / "rllib_rnd").rglob("*.jinja"):
+        assert str(template.relative_to(ROOT)) in packed
     assert "rllib_rnd/py.typed" in packed
     assert not [name for name in packed if name.split("/")[0] in (*LEFT_OUT, "tuned_examples")]
 
@@ -75,7 +77,18 @@ def test_wheel_brings_the_console_script(wheel: zipfile.ZipFile) -> None:
 
 def test_extras_are_those_of_the_readme(wheel: zipfile.ZipFile) -> None:
     declared = set(message_from_string(metadata(wheel, "METADATA")).get_all("Provides-Extra") or [])
-    assert declared == {"minigrid", "envpool", "mario", "vizdoom", "classic-control", "video", "plots", "dev", "all"}
+    assert declared == {
+        "minigrid",
+        "envpool",
+        "mario",
+        "vizdoom",
+        "classic-control",
+        "video",
+        "plots",
+        "insight",
+        "dev",
+        "all",
+    }
     readme = (ROOT / "README.md").read_text()
     for extra in declared:
         assert f"`{extra}`" in readme, f"README does not explain the extra {extra}"

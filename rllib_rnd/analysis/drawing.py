@@ -25,7 +25,7 @@ LINES: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 190, 140), (204,
 
 ROW = 17  # height of a row of text
 _SUBPIXEL = 4  # bits after the point of the coordinates of lines
-_STRIP = 16  # vectors up to this long are one row of cells
+STRIP = 16  # vectors up to this long are one row of cells
 
 
 class Box(NamedTuple):
@@ -169,7 +169,7 @@ def frame_pictures(frame: np.ndarray, low: np.ndarray, high: np.ndarray) -> list
     share = (frame - low.astype(np.float64)) / np.maximum(high.astype(np.float64) - low, 1e-12)
     levels = (np.clip(share, 0.0, 1.0) * 255).astype(np.uint8)
     if frame.ndim == 1:
-        columns = len(frame) if len(frame) <= _STRIP else math.ceil(math.sqrt(len(frame)))
+        columns = len(frame) if len(frame) <= STRIP else math.ceil(math.sqrt(len(frame)))
         rows = math.ceil(len(frame) / columns)
         cells = np.full((rows * columns, 3), PANEL, dtype=np.uint8)
         cells[: len(frame)] = _heat(levels[:, None])[:, 0]

@@ -1,6 +1,6 @@
 """Intrinsic rewards. Importing this package registers the built-in ones."""
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward, Traced
 from rllib_rnd.intrinsic.byol_explore import BYOLExplore, BYOLExploreOptions
 from rllib_rnd.intrinsic.count import Count, CountOptions
 from rllib_rnd.intrinsic.disagreement import Disagreement, DisagreementOptions
@@ -69,4 +69,5 @@ __all__ = [
     "SNDSTDOptions",
     "SNDVICOptions",
     "SNDVOptions",
+    "Traced",
 ]

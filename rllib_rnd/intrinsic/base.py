@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.reward_filter import RewardFilter
 from rllib_rnd.modules.backbone import Backbone
@@ -44,6 +45,23 @@ class Visits(NamedTuple):
     frames: Tensor
     counted: Tensor
     paid: Tensor
+
+
+class Traced(NamedTuple):
+    """A reward as a function of the one observation that it is paid for, through which gradients flow.
+
+    Attributes:
+        read: what ``reward`` reads of raw observations, as floats. One number for each of theirs: in the same shape, as
+            ``[B, C, H, W]``, or flat ``[B, D]``.
+        reward: of that, the raw rewards ``[B]`` that ``compute`` would pay.
+        networks: whose convolutions may be looked into.
+        stack: it reads whole observations ``[B, *obs_shape]``; False: newest frames ``[B, *frame_shape]`` only.
+    """
+
+    read: Callable[[Tensor], Tensor]
+    reward: Callable[[Tensor], Tensor]
+    networks: Sequence[nn.Module]
+    stack: bool = False
 
 
 IntrinsicOptionsT = TypeVar("IntrinsicOptionsT", bound=IntrinsicOptions, covariant=True)
@@ -144,6 +162,13 @@ class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
 
     def start_from(self, backbone: Backbone) -> None:
         """Called when the backbone has got new weights all at once, by pre-training (does nothing)."""
+
+    def traced(self) -> Traced | None:
+        """The reward as a differentiable function of the observation it is paid for, for `rllib explain`.
+
+        None (the default): it depends on more than that observation, or not smoothly. It is then only measured.
+        """
+        return None
 
     @torch.no_grad()
     def normalize(self, r_t: Tensor, valid: Tensor, update: bool = True) -> Tensor:

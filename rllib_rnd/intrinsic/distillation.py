@@ -69,6 +69,10 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
         target, error = prediction_errors(self.target, self.predictor, inputs, self._reduce)
         return rollout.per_step(error), {"target": target}
 
+    def error(self, x: torch.Tensor) -> torch.Tensor:
+        """The reward of what `inputs` returned, ``[B, ...]`` -> ``[B]``, with gradient."""
+        return self._reduce(self.predictor(x) - self.target(x))
+
     def terms(
         self, rollout: Rollout, features: dict[str, torch.Tensor], index: torch.Tensor, generator: torch.Generator
     ) -> LossTerms:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, Traced
 from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
 from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.modules.backbone import Backbone, representation_shape
-from rllib_rnd.modules.image import MIN_IMAGE_SIDE, conv_stack, is_image
+from rllib_rnd.modules.image import MIN_IMAGE_SIDE, ImageInput, conv_stack, is_image
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.moving_average import move_average
+from rllib_rnd.modules.observations import Scale, is_whole
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 from rllib_rnd.plugin import Spaces
@@ -119,6 +120,19 @@ class ModifiedRND(Distillation[ModifiedRNDOptions]):
         """Normalised features of the rewarded observations, ``[B, D]`` or ``[B, C, H, W]``."""
         return self.feature_moments.normalize(self._features(rollout)[index], self.options.clip_input)
 
+    def traced(self) -> Traced | None:
+        """The prediction error as a function of the whole observation, through the backbone that makes the features."""
+        backbone, space = self._encoder(), self.spaces.observation
+        # Of whole numbers backbones take floats as scaled, a user's own perhaps does not: it is handed raw numbers.
+        scales = is_whole(space) and any(isinstance(part, ImageInput) for part in backbone.modules())
+        read = Scale(space, is_image=True) if scales else torch.Tensor.float
+        return Traced(read, self._error_of_observations, (backbone,), stack=True)
+
+    def _error_of_observations(self, obs: Tensor) -> Tensor:
+        """Rewards ``[B]`` of observations ``[B, *obs_shape]`` as the backbone reads them, with gradient."""
+        features = self._encoder().representation(obs)
+        return self.error(self.feature_moments.normalize(features, self.options.clip_input))
+
     def start_from(self, backbone: Backbone) -> None:
         """Puts the moving average, if there is one, on the backbone."""
         if self.average is not None:
@@ -141,12 +155,16 @@ class ModifiedRND(Distillation[ModifiedRNDOptions]):
     @torch.no_grad()
     def _represent(self, rollout: Rollout, index: Tensor) -> Tensor:
         """Features of the observations that steps ``index [B]`` are rewarded for, without dropout and the like."""
-        network = self._online[0] if self.average is None else self.average
+        network = self._encoder()
         training = network.training
         offset = rollout.num_envs * int(self.options.reward_on == "next")
         features = network.eval().representation(rollout.obs(index + offset))
         network.train(training)
         return features
+
+    def _encoder(self) -> Backbone:
+        """What makes the features: the backbone, or its moving average."""
+        return self._online[0] if self.average is None else self.average
 
     def _make_network(self, shape: tuple[int, ...], extra_layers: int) -> nn.Sequential:
         dim = self.options.feature_dim

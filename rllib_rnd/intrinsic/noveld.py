@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, Traced
 from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
@@ -85,6 +85,10 @@ class NovelD(RND):
             lambda kept: self.normalize_frames(rollout.newest_frame(kept)), features["target_t"], first, generator
         )
         return {"rnd_predictor_loss": (total + first_total, count + first_count)}
+
+    def traced(self) -> Traced | None:
+        """None: the reward is a difference between two observations, and 0 where the episode has seen the second."""
+        return None
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:

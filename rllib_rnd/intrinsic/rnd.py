@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, Traced
 from rllib_rnd.intrinsic.distillation import Distillation, DistillationOptions
 from rllib_rnd.modules.image import (
     NATURE_CONVS,
@@ -125,6 +125,10 @@ class RND(Distillation[RNDOptions]):
         if self._layout is None:
             return x.flatten(1)
         return to_channels_last_float(self._layout.to_channels_first(x))
+
+    def traced(self) -> Traced | None:
+        """The prediction error as a function of the newest frame."""
+        return Traced(self.normalize_frames, self.error, (self.predictor, self.target))
 
     def _make_network(self, extra_layers: int) -> nn.Sequential:
         options = self.options

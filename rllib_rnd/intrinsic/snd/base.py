@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.functional import drift
-from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
+from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward, Traced
 from rllib_rnd.intrinsic.distillation import prediction_errors
 from rllib_rnd.intrinsic.snd.networks import FRAME_CHUNK, FrameEncoder, FrameInput, derived_generator, initialize_pair
 from rllib_rnd.options import option
@@ -139,6 +139,14 @@ class SND(IntrinsicReward[SNDOptionsT], abc.ABC):
         inputs = (self.inputs(rollout, index) for index in rollout.index_chunks(FRAME_CHUNK))
         target, error = prediction_errors(self.target, self.predictor, inputs, lambda d: d.square().mean(dim=1))
         return rollout.per_step(self.options.reward_scale * error), {"target": target}
+
+    def traced(self) -> Traced | None:
+        """The distillation error as a function of the rewarded frame."""
+        return Traced(self.frames, self._error, (self.predictor, self.target))
+
+    def _error(self, x: Tensor) -> Tensor:
+        """Rewards ``[B]`` of what `inputs` returned, with gradient."""
+        return self.options.reward_scale * (self.predictor(x) - self.target(x)).square().mean(dim=1)
 
     def terms(
         self, rollout: Rollout, features: dict[str, Tensor], index: Tensor, generator: torch.Generator

@@ -80,9 +80,11 @@ class FrameInput(nn.Module):
         if self.moments is not None:
             self.moments.update(rollout.all_newest_frames(), rollout.new_obs.flatten())
 
-    @torch.no_grad()
     def forward(self, frame: Tensor) -> Tensor:
-        """Raw frames ``[B, *shape]`` -> ``[B, C, H, W]`` float32 in channels-last memory, or ``[B, D]``."""
+        """Raw frames ``[B, *shape]`` -> ``[B, C, H, W]`` float32 in channels-last memory, or ``[B, D]``.
+
+        A gradient passes only to frames that ask for one, which are those of analysis.
+        """
         if self.moments is None:
             if self.layout is None:
                 return self._scale(frame).flatten(1)

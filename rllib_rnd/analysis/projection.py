@@ -1,0 +1,284 @@
+"""Features seen from above: those of the policy and of the intrinsic rewards brought into the plane, coloured by what
+was going on; and beside them how many directions they use.
+
+What it shows: which observations a network finds alike, and whether its features vary along many directions or few.
+What it cannot show: distances. A plane keeps a part of the variance (PCA) or the neighbours (t-SNE), never both.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.projection_charts import Chart, Plane, projection_chart, spread_chart
+from rllib_rnd.analysis.tape import Tape
+from rllib_rnd.envs import frame_stack
+from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.rollout import CHUNK, Rollout, shapes_of
+
+#: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
+MAX_POINTS = 1_500
+METHODS = {"pca": "PCA", "tsne": "t-SNE"}
+
+Method = Literal["pca", "tsne"]
+
+# t-SNE sees this many principal components (van der Maaten & Hinton 2008, section 4: 30; openTSNE's guide: 50).
+_TSNE_INPUTS, _PERPLEXITY = 50, 30.0
+
+
+@dataclass(frozen=True)
+class Points:
+    """B observations of episodes and what was going on there.
+
+    Attributes:
+        obs: ``[B, *obs_shape]`` raw.
+        memory: ``[B, F]`` of the policy, before it saw them.
+        is_first: ``[B]`` bool.
+        room: ``[B]`` int, -1 where it is not known.
+        step: ``[B]`` int agent step in the episode.
+        return_to_go: ``[B]`` sum of the extrinsic rewards from here to the end of the tape, not discounted.
+        value: ``[B, S]``.
+    """
+
+    obs: np.ndarray
+    memory: np.ndarray
+    is_first: np.ndarray
+    room: np.ndarray
+    step: np.ndarray
+    return_to_go: np.ndarray
+    value: np.ndarray
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.obs)
+
+
+# --- which observations ------------------------------------------------------------------------------------------
+
+
+def draw_evenly(groups: np.ndarray, limit: int, seed: int) -> np.ndarray:
+    """Draws samples so that every group has its share, evenly over time.
+
+    No group has fewer than another unless all of it is drawn. A group's samples, in order of time, are cut into as many
+    pieces of equal length as it may give samples, and each piece gives one.
+
+    Args:
+        groups: ``[B]``, of samples in order of time.
+        limit: samples that are drawn at most.
+        seed: of the draws.
+
+    Returns:
+        Indices in order.
+    """
+    generator = np.random.default_rng(seed)
+    members = {int(group): np.flatnonzero(groups == group) for group in np.unique(groups)}
+    chosen, left = [], limit
+    # Small groups first: what they leave of their share goes to the others.
+    for i, group in enumerate(sorted(members, key=lambda group: (len(members[group]), group))):
+        own = members[group]
+        count = min(len(own), left // (len(members) - i))
+        left -= count
+        edges = np.linspace(0, len(own), count + 1)
+        first, last = np.ceil(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int)
+        chosen.append(own[generator.integers(first, last)])
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=int)
+
+
+def points_of(tapes: Sequence[Tape], seed: int, limit: int = MAX_POINTS) -> Points:
+    """Draws observations of episodes evenly over rooms and time.
+
+    Args:
+        tapes: the episodes.
+        seed: of the draws.
+        limit: points at most.
+
+    Raises:
+        ConfigError: nothing was played.
+    """
+    told = [(i, t) for i, tape in enumerate(tapes) for t in np.flatnonzero(tape.valid)]
+    if not told:
+        raise ConfigError("projection", "no agent step was played, so there are no features to project", "episodes")
+    rooms = np.array([-1 if (room := tapes[i].rooms[t]) is None else room for i, t in told])
+    drawn = draw_evenly(rooms, limit, seed)
+    parts = []
+    for i, tape in enumerate(tapes):
+        index = np.array([told[k][1] for k in drawn if told[k][0] == i], dtype=int)
+        to_go = np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1]
+        steps = np.cumsum(tape.valid) - tape.valid
+        obs = tape.rollout().to_torch().obs(torch.from_numpy(index)).numpy()
+        kept = (np.stack(column)[index] for column in (tape.memory, tape.is_first))
+        parts.append((obs, *kept, steps[index], to_go[index], np.stack(tape.value)[index]))
+    obs, memory, is_first, step, return_to_go, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Points(obs, memory, is_first, rooms[drawn], step, return_to_go, value)
+
+
+# --- their features ----------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def policy_features(agent: Agent, points: Points) -> np.ndarray:
+    """What the policy's head reads, ``[B, D]``."""
+    backbone, parts = agent.module.backbone, []
+    for start in range(0, len(points), CHUNK):
+        part = slice(start, start + CHUNK)
+        memory = torch.from_numpy(points.memory[part]) if backbone.state_size else None
+        is_first = torch.from_numpy(points.is_first[part])[None]
+        parts.append(backbone(torch.from_numpy(points.obs[part]), memory, is_first).policy.flatten(1).numpy())
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
+    """What the intrinsic rewards make of observations, each as if the agent stood still before it.
+
+    Args:
+        agent: with the rewards; what they remember and count stays as it is.
+        obs: ``[B, *obs_shape]`` raw.
+
+    Returns:
+        ``[B, D]`` by name, "rnd target" and "rnd predictor" for example; nothing of rewards without features.
+    """
+    features: dict[str, np.ndarray] = {}
+    rollout = standing_still(agent, obs)
+    for name, reward in zip(agent.reward_names, agent.module.rewards(), strict=True):
+        twin = copy.deepcopy(reward)
+        outputs: list[Tensor] = []
+        predictor = getattr(twin, "predictor", None)
+        if isinstance(predictor, nn.Module):
+            predictor.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))  # noqa: B023
+        kept = twin.compute(rollout)[1]
+        if outputs and all(isinstance(output, Tensor) for output in outputs):
+            kept = {**kept, "predictor": torch.cat(outputs)}
+        for key, values in kept.items():
+            if values.is_floating_point() and values.dim() >= 2 and len(values) == len(obs):
+                features[f"{name} {key}"] = values.flatten(1).numpy()
+    return features
+
+
+def standing_still(agent: Agent, obs: np.ndarray) -> Rollout:
+    """A rollout of one step in as many environments as there are observations, each of them before and after the step.
+
+    So it does not matter which of its observations a reward is for.
+
+    Args:
+        agent: whose rewards are to read it.
+        obs: ``[B, *obs_shape]`` raw.
+    """
+    stack, space = frame_stack(agent.config.env, dict(agent.config.env_config)), agent.module.action_space
+    frames = obs[:, None] if stack.size == 1 else obs[:, ::-1] if stack.newest_first else obs
+    rollout = Rollout.empty(
+        1,
+        len(obs),
+        num_streams=1 + len(agent.module.rewards()),
+        newest_first=stack.newest_first,
+        **shapes_of(agent.module.observation_space, space, stack.size),
+    )
+    rollout.frames[: stack.size] = frames.swapaxes(0, 1)
+    rollout.frames[stack.size] = frames[:, -1]
+    return rollout.to_torch()
+
+
+# --- into the plane ----------------------------------------------------------------------------------------------
+
+
+def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
+    """Brings features into the plane; the same features and seed give the same plane.
+
+    Args:
+        features: ``[B, D]``.
+        seed: of t-SNE's neighbours.
+        method: ``pca`` or ``tsne`` (Poličar et al. 2019's openTSNE, begun with the principal components).
+
+    Raises:
+        ConfigError: unknown method, or openTSNE is not installed.
+    """
+    if method not in METHODS:
+        raise unknown_name_error("method", method, METHODS, "method")
+    if method == "pca":
+        points, shares = principal_components(features, 2)
+        return Plane(points, (float(shares[0]), float(shares[1])))
+    try:
+        from openTSNE import TSNE
+    except ImportError as error:
+        problem = f't-SNE needs an extra ({error}). Install it: pip install "rllib_rnd[insight]"'
+        raise ConfigError("method", problem, list(METHODS), "pca") from error
+    inputs, _ = principal_components(features, min(_TSNE_INPUTS, features.shape[1]))
+    if len(inputs) < 8 or not inputs.any():  # too few to have neighbours, or all alike
+        return Plane(inputs[:, :2])
+    perplexity = min(_PERPLEXITY, (len(inputs) - 1) / 3)
+    # Exact neighbours: those of the approximate search are not the same on every machine.
+    embedding = TSNE(perplexity=perplexity, neighbors="exact", random_state=seed, n_jobs=1).fit(inputs)
+    return Plane(np.asarray(embedding, dtype=np.float64))
+
+
+def principal_components(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features along their principal components; each points to where its largest loading is positive.
+
+    Args:
+        features: ``[B, D]``.
+        count: of components; those beyond what there can be are 0.
+
+    Returns:
+        ``[B, count]``, and the share of the variance along each, ``[count]``.
+    """
+    from sklearn.decomposition import PCA
+
+    features = np.asarray(features, dtype=np.float64)
+    points, shares = np.zeros((len(features), count)), np.zeros(count)
+    if not np.ptp(features, axis=0).any():  # nothing varies, and shares of nothing are not numbers
+        return points, shares
+    found = min(count, *features.shape)
+    pca = PCA(found, svd_solver="full").fit(features)
+    loadings = pca.components_
+    signs = np.sign(loadings[np.arange(found), np.abs(loadings).argmax(axis=1)])
+    points[:, :found], shares[:found] = pca.transform(features) * signs, pca.explained_variance_ratio_
+    return points, shares
+
+
+# --- together ----------------------------------------------------------------------------------------------------
+
+
+def projections(
+    agent: Agent, tapes: Sequence[Tape], seed: int, method: Method = "pca", baseline: Agent | None = None
+) -> list[Chart]:
+    """One picture for the policy's features and each of the rewards', and one of all features' spread.
+
+    Args:
+        agent: whose features.
+        tapes: episodes, by whomever they were played.
+        seed: of the points drawn and of t-SNE.
+        method: see `project`.
+        baseline: another agent, whose features of the same observations stand in the picture of the spread too (RND
+            against SND), if it reads such observations.
+
+    Raises:
+        ConfigError: nothing was played, unknown method, or openTSNE is not installed.
+    """
+    points = points_of(tapes, seed)
+    features = {"policy": policy_features(agent, points), **reward_features(agent, points.obs)}
+    colours = colours_of(points, agent.reward_names)
+    charts = [
+        projection_chart(name, values, project(values, seed, method), colours, METHODS[method])
+        for name, values in features.items()
+    ]
+    features["policy, untrained"] = policy_features(agent.untrained(seed), points)
+    space = agent.module.observation_space
+    if baseline is not None and baseline.module.observation_space == space:
+        others = {"policy": policy_features(baseline, points), **reward_features(baseline, points.obs)}
+        features |= {f"baseline: {name}": values for name, values in others.items()}
+    return [*charts, spread_chart(features)]
+
+
+def colours_of(points: Points, reward_names: Sequence[str]) -> dict[str, np.ndarray]:
+    """What points are coloured by, ``[B]`` each: room (where it is known), time, return-to-go, each value."""
+    colours = {"room": points.room} if (points.room >= 0).any() else {}
+    names = ["extrinsic value", *(f"intrinsic value: {name}" for name in reward_names)]
+    values = dict(zip(names, points.value.T, strict=True))
+    return {**colours, "time (agent step)": points.step, "return-to-go": points.return_to_go, **values}

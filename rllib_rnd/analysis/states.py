@@ -1,0 +1,155 @@
+"""States: observations that are looked into, and what was known when they were seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.tape import Tape
+from rllib_rnd.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class States:
+    """B observations that are looked into (numpy).
+
+    Attributes:
+        obs: ``[B, *obs_shape]`` raw, frame stack included.
+        memory: ``[B, F]``, the policy's before it saw ``obs``; F is 0 without one.
+        is_first: ``[B]`` bool, ``obs`` begins an episode: there is nothing before it.
+        action: ``[B, ...]`` what the policy did then (its own action, not yet the environment's).
+        obs_tm1: ``[B, *obs_shape]``, the observation before; ``obs`` itself where ``is_first``.
+        action_tm1: ``[B, ...]``, the action that led here; zeros where ``is_first``.
+        step: ``[B]`` int64, agent steps of the episode before ``obs``.
+        episode: ``[B]`` int64, which episode.
+        room: ``[B]`` int64; -1: unknown.
+    """
+
+    obs: np.ndarray
+    memory: np.ndarray
+    is_first: np.ndarray
+    action: np.ndarray
+    obs_tm1: np.ndarray
+    action_tm1: np.ndarray
+    step: np.ndarray
+    episode: np.ndarray
+    room: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Refuses columns of different lengths.
+
+        Raises:
+            ValueError: there are some.
+        """
+        lengths = {name: len(getattr(self, name)) for name in COLUMNS}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"States: columns of different lengths: {lengths}.")
+
+    def __len__(self) -> int:
+        """B."""
+        return len(self.obs)
+
+    def select(self, index: npt.ArrayLike) -> States:
+        """Some of the states: ``index`` is whole numbers in any order, or ``[B]`` bool."""
+        rows = np.asarray(index)
+        rows = rows if rows.dtype == np.bool_ else rows.astype(np.int64)
+        return States(**{name: getattr(self, name)[rows] for name in COLUMNS})
+
+    @classmethod
+    def of_tape(cls, tape: Tape, episode: int = 0) -> States:
+        """The T observations of a tape that the policy acted on: state t is the tape's observation t.
+
+        The last observation, after which nothing was done, is left out.
+
+        Args:
+            tape: of one episode.
+            episode: its number.
+        """
+        rollout = tape.rollout().to_torch()
+        obs = rollout.obs(torch.arange(len(tape.action))).numpy()
+        is_first = np.array(tape.is_first[:-1], dtype=bool)
+        is_first[:1] = True  # nothing is known of what was before
+        action = np.stack(tape.action)
+        before = np.maximum(np.arange(len(obs)) - 1, 0)
+        rooms = [-1 if room is None else room for room in tape.rooms[:-1]]
+        return cls(
+            obs=obs,
+            memory=np.stack(tape.memory[:-1]),
+            is_first=is_first,
+            action=action,
+            obs_tm1=np.where(_rows(is_first, obs), obs, obs[before]),
+            action_tm1=np.where(_rows(is_first, action), np.zeros_like(action), action[before]),
+            step=np.concatenate([[0], np.cumsum(tape.valid)])[:-1].astype(np.int64),
+            episode=np.full(len(obs), episode, dtype=np.int64),
+            room=np.array(rooms, dtype=np.int64),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[States]) -> States:
+        """Several of them as one.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not parts:
+            raise ValueError("States.join: nothing to join.")
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS})
+
+    @classmethod
+    @torch.no_grad()
+    def of_observations(cls, obs: np.ndarray, agent: Agent) -> States:
+        """Observations of which nothing else is known: each by itself, the first of its own episode.
+
+        The action is the one that the policy takes most likely.
+
+        Args:
+            obs: ``[B, *obs_shape]`` raw, B of one or more.
+            agent: whose policy it is.
+
+        Raises:
+            ConfigError: they are not the observations of this agent.
+        """
+        space = agent.module.backbone.observation_space
+        obs = np.asarray(obs)
+        if obs.shape[1:] != space.shape or not len(obs):
+            raise ConfigError("states", f"observations of shape {list(obs.shape)}", f"[B, {_listed(space.shape)}]")
+        dtype = np.dtype(space.dtype)
+        if not np.can_cast(obs.dtype, dtype, "same_kind"):
+            raise ConfigError("states", f"observations of type {obs.dtype}", str(dtype))
+        obs = obs.astype(dtype)
+        if not np.isfinite(obs).all():
+            raise ConfigError("states", "observations hold numbers that are none (NaN, infinite)", "finite numbers")
+        count, module = len(obs), agent.module
+        memory = np.zeros((count, module.backbone.state_size), dtype=np.float32)
+        is_first = np.ones(count, dtype=bool)
+        state = torch.from_numpy(memory) if memory.shape[1] else None
+        outputs, _, _ = module.policy_and_values(torch.from_numpy(obs), state, torch.from_numpy(is_first)[None])
+        action = module.distribution.mode(outputs).numpy()
+        return cls(
+            obs=obs,
+            memory=memory,
+            is_first=is_first,
+            action=action,
+            obs_tm1=obs,
+            action_tm1=np.zeros_like(action),
+            step=np.zeros(count, dtype=np.int64),
+            episode=np.arange(count, dtype=np.int64),
+            room=np.full(count, -1, dtype=np.int64),
+        )
+
+
+COLUMNS = [f.name for f in fields(States)]
+
+
+def _rows(mask: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """``mask [B]`` with as many axes as ``like [B, ...]``."""
+    return mask.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

@@ -1,0 +1,199 @@
+"""Targets: the numbers that maps explain. The chosen action, every value, every intrinsic reward."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.one_step import measured_rewards
+from rllib_rnd.analysis.pixels import for_backbone, newest_frame, over_pixels, read_pixels, unscaled
+from rllib_rnd.analysis.states import States
+from rllib_rnd.intrinsic.base import IntrinsicReward, Traced
+
+# Observations per pass of the policy.
+_CHUNK = 256
+
+
+class Path(NamedTuple):
+    """What the networks of a target read, for methods that walk from nothing to it.
+
+    Attributes:
+        x: ``[B, ...]``, what they read of the states.
+        nothing: the same shape: what they read of nothing; None: the caller's choice.
+        value: ``x`` -> the target ``[B]``, with gradient.
+        to_pixels: values of the elements of ``x`` -> their sums over channels and frames ``[B, h, w]``.
+    """
+
+    x: Tensor
+    nothing: Tensor | None
+    value: Callable[[Tensor], Tensor]
+    to_pixels: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Target(abc.ABC):
+    """One number per state that a map explains.
+
+    Attributes:
+        name: "action", "extrinsic_value", "intrinsic_value: rnd", "intrinsic_reward: rnd".
+        differentiable: gradients reach the observation; else it is explained by perturbing observations only.
+    """
+
+    name: str
+    differentiable: bool
+
+    @abc.abstractmethod
+    def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
+        """The target with gradient, of targets that are ``differentiable``.
+
+        Args:
+            agent: whose networks it is of.
+            states: what else was known.
+            obs: ``[B, *obs_shape]`` float as networks read it (`pixels.scaled`), in place of ``states.obs``.
+
+        Returns:
+            ``[B]``.
+        """
+
+    @abc.abstractmethod
+    def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
+        """The target without gradient; nothing that the agent remembers changes.
+
+        Args:
+            agent: whose networks it is of.
+            states: what else was known.
+            obs: ``[B, *obs_shape]`` raw, in place of ``states.obs``.
+
+        Returns:
+            ``[B]`` float64.
+        """
+
+    def network(self, agent: Agent) -> list[nn.Module]:
+        """Whose convolutions may be looked into."""
+        return [agent.module.backbone]
+
+    def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
+        """What the networks read; arguments as of `of`."""
+        return Path(obs, None, lambda x: self.of(agent, states, x), lambda values: over_pixels(agent, values))
+
+
+class _PolicyTarget(Target):
+    """A target that the policy's own networks compute."""
+
+    @abc.abstractmethod
+    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+        """The target ``[B]`` of what policy and critics say."""
+
+    def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
+        """See `Target.of`."""
+        return self._read(agent, states, *look(agent, states, for_backbone(agent, obs)))
+
+    @torch.no_grad()
+    def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
+        """See `Target.measure`."""
+        parts = [
+            self._read(agent, part, *look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))))
+            for rows, part in chunks(states)
+        ]
+        return torch.cat(parts).double().numpy()
+
+
+class ActionTarget(_PolicyTarget):
+    """Log-probability (of continuous actions: log-density) of the action that was chosen."""
+
+    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+        return agent.module.distribution.logp_and_entropy(dist_inputs, torch.from_numpy(states.action))[0]
+
+
+@dataclass(frozen=True)
+class ValueTarget(_PolicyTarget):
+    """One critic's value.
+
+    Attributes:
+        stream: which one; 0 is the extrinsic.
+    """
+
+    stream: int = 0
+
+    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+        return values[:, self.stream]
+
+
+@dataclass(frozen=True)
+class RewardTarget(Target):
+    """One raw intrinsic reward, that of arriving at ``obs`` from ``obs_tm1`` by ``action_tm1``.
+
+    With ``reward_on: current`` that of being there. Memories of the episode hold nothing but the observation before.
+    Where it is differentiable, only ``obs`` varies.
+
+    Attributes:
+        index: which of the module's rewards.
+    """
+
+    index: int = 0
+
+    def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
+        """See `Target.of`.
+
+        Raises:
+            TypeError: it is not differentiable.
+        """
+        path = self.path(agent, states, obs)
+        return path.value(path.x)
+
+    def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
+        """See `Target.measure`."""
+        return measured_rewards(agent, self._reward(agent), states, obs)
+
+    def network(self, agent: Agent) -> list[nn.Module]:
+        """The reward's own networks."""
+        return list(self._traced(agent).networks)
+
+    def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
+        """What the reward's networks read. Nothing is 0: the mean frame, where frames are normalised, or else black."""
+        traced, raw = self._traced(agent), unscaled(agent, obs)
+        x = traced.read(raw if traced.stack else newest_frame(agent, raw))
+
+        return Path(x, torch.zeros_like(x), traced.reward, lambda values: read_pixels(agent, values))
+
+    def _reward(self, agent: Agent) -> IntrinsicReward:
+        return agent.module.rewards()[self.index]
+
+    def _traced(self, agent: Agent) -> Traced:
+        traced = self._reward(agent).traced()
+        if traced is None:
+            raise TypeError(f"{self.name} is not differentiable.")
+        return traced
+
+
+def targets_of(agent: Agent) -> list[Target]:
+    """All targets of an agent: the action, the extrinsic value, intrinsic values and rewards in their order."""
+    names = agent.reward_names
+    values = [ValueTarget(f"intrinsic_value: {name}", True, i + 1) for i, name in enumerate(names)]
+    rewards = [
+        RewardTarget(f"intrinsic_reward: {name}", reward.traced() is not None, i)
+        for i, (name, reward) in enumerate(zip(names, agent.module.rewards(), strict=True))
+    ]
+    return [ActionTarget("action", True), ValueTarget("extrinsic_value", True, 0), *values, *rewards]
+
+
+def look(agent: Agent, states: States, obs: Tensor) -> tuple[Tensor, Tensor]:
+    """What policy ``[B, P]`` and critics ``[B, S]`` say of ``obs [B, *obs_shape]``, with the states' memory."""
+    memory = torch.from_numpy(np.ascontiguousarray(states.memory)) if states.memory.shape[1] else None
+    is_first = torch.from_numpy(np.ascontiguousarray(states.is_first))[None]
+    dist_inputs, values, _ = agent.module.policy_and_values(obs, memory, is_first)
+    return dist_inputs, values
+
+
+def chunks(states: States, size: int = _CHUNK) -> Iterator[tuple[slice, States]]:
+    """States in pieces, and the rows of each."""
+    for start in range(0, len(states), size):
+        rows = slice(start, start + size)
+        yield rows, states.select(np.arange(len(states))[rows])

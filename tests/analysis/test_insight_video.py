@@ -37,7 +37,7 @@ from tests.analysis.agents import make_agent
 from tests.analysis.attentive_agents import IAM, VIT
 
 CATCH = gym.spaces.Box(0, 255, (40, 40), np.uint8)
-CARTPOLE, TWO = gym.spaces.Box(-5.0, 5.0, (4,), np.float32), gym.spaces.Discrete(2)
+CARTPOLE = gym.spaces.Box(-5.0, 5.0, (4,), np.float32)
 EXPLORATIVE = {"type": "vit_explorative", **VIT, "patch_size": 8}
 
 
@@ -46,7 +46,9 @@ def player_of(backbone: dict[str, Any], size: int = 10) -> Player:
     config, options = IntrinsicPPOConfig(), PlayOptions(max_steps=12)
     if not size:
         config.environment("CartPole-v1")
-        return Player(replace(make_agent(CARTPOLE, TWO, backbone, frame_stack=1), config=config), options)
+        return Player(
+            replace(make_agent(CARTPOLE, gym.spaces.Discrete(2), backbone, frame_stack=1), config=config), options
+        )
     config.environment("rllib_rnd/Catch-v0", env_config={"size": size})
     space = gym.spaces.Box(0, 255, (4 * size, 4 * size), np.uint8)
     return Player(replace(make_agent(space, gym.spaces.Discrete(3), backbone, frame_stack=1), config=config), options)
@@ -127,11 +129,12 @@ def test_states_of_a_part_are_those_of_the_whole() -> None:
 def test_maps_of_chunks_are_those_of_the_whole(player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rllib_rnd.analysis.insight_video.CHUNK", 4)
     tapes, told = [player.play(seed) for seed in (0, 1)], []
-    shown = maps_of_tapes(player.agent, tapes, {"attention": []}, [], tmp_path, lambda *done: told.append(done))
+    names = ["attention-explore.rollout", "attention-exploit.blocks.1", "attention-difference-blocks.2"]
+    shown = maps_of_tapes(player.agent, tapes, {"attention": names}, [], tmp_path, lambda *done: told.append(done))
     states = States.join([States.of_tape(tape, i) for i, tape in enumerate(tapes)])
     whole = METHODS.resolve("attention")().maps(player.agent, states, [])
-    for one, found in zip(shown, whole.values(), strict=True):
-        np.testing.assert_allclose(one.values, found.values, atol=1e-6)
+    for one, name in zip(shown, names, strict=True):
+        np.testing.assert_allclose(one.values, whole[name].values, atol=1e-6)
     assert told == [(4, 18), (8, 18), (9, 18), (13, 18), (17, 18), (18, 18)]
 
 
@@ -228,7 +231,7 @@ def test_decoded_frames_have_the_same_scale_and_grey_where_constant(player: Play
     scale = [frame[box.y + box.height + 1 : box.y + box.height + 8, box.x : box.x + box.width] for frame in frames]
     wanted = colours(np.linspace(0.0, 1.0, 256)[None], False)[0].astype(int)
     for part in scale:
-        assert np.abs(part - scale[0]).mean() < 2.0  # the codec's noise
+        assert np.abs(part - scale[0]).mean() < 5.0  # the codec's noise
         middle = part[4, part.shape[1] // 2]
         assert np.abs(middle - wanted[128]).max() < 40
     drawn = [frame[box.y : box.y + box.height, box.x : box.x + box.width] for frame in frames]

@@ -10,11 +10,11 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.methods import METHODS
+from rllib_rnd.analysis.mp4 import import_ffmpeg
 from rllib_rnd.analysis.projection import METHODS as PROJECTIONS
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.tape_file import load_observations, load_tape
 from rllib_rnd.analysis.targets import Target, targets_of
-from rllib_rnd.analysis.video import import_ffmpeg
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.explain_work import FULL, PAGE, QUICK, Plan, Recorded, Work, WorkBar
 from rllib_rnd.cli.gallery_folder import GalleryFolder

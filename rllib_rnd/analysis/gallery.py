@@ -244,15 +244,14 @@ class Gallery:
         figures: projections and spectra.
         methods: used.
         videos: name -> path.
-        scale_unsigned, scale_signed: pictures of the two colour scales.
+        scales: pictures of the two colour scales, unsigned and signed.
         unfinished: what Ctrl-C left out, or "".
     """
 
     title: str
     facts: Mapping[str, str]
     agents: Sequence[str]
-    scale_unsigned: Picture
-    scale_signed: Picture
+    scales: Sequence[Picture]
     notes: Sequence[str] = ()
     verdicts: Sequence[Verdict] = ()
     strips: Sequence[Strip] = ()

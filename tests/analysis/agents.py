@@ -25,6 +25,7 @@ def make_agent(
     rewards: list[dict[str, Any]] | None = None,
     frame_stack: int = 2,
     seed: int = 0,
+    heads: dict[str, Any] | None = None,
 ) -> Agent:
     """An agent of the given parts, in evaluation mode. Heads are drawn ten times as large, that maps see something."""
     rewards = [] if rewards is None else rewards
@@ -33,6 +34,7 @@ def make_agent(
         "intrinsic_rewards": rewards,
         "auxiliary_losses": [],
         "frame_stack": frame_stack,
+        "heads": heads or {},
     }
     torch.manual_seed(seed)
     module = IntrinsicPPOModule(

@@ -23,9 +23,12 @@ from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.backbone import BACKBONES
-from tests.analysis.agents import PICTURES, make_agent, random_states
+from tests.analysis.agents import PICTURES, make_agent, one_thread, random_states
 from tests.analysis.planted import planted_agent, planted_states, share_in_patch
 from tests.intrinsic.every_reward import SMALL
+
+__all__ = ["one_thread"]  # a fixture
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 METHOD_CLASSES: list[type[Method]] = [GradCAM, GradCAMPlusPlus, IntegratedGradients, Occlusion]
 VECTORS = gym.spaces.Box(-np.inf, np.inf, (5,), np.float32)

@@ -12,7 +12,10 @@ import torch
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError
-from tests.analysis.agents import make_agent, random_obs, random_states
+from tests.analysis.agents import make_agent, one_thread, random_obs, random_states
+
+__all__ = ["one_thread"]  # a fixture
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tape() -> Tape:

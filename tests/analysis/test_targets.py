@@ -17,8 +17,11 @@ from rllib_rnd.analysis.targets import Target, targets_of
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from rllib_rnd.plugin_contract import checked_reward
 from rllib_rnd.rollout import Rollout
-from tests.analysis.agents import PICTURES, make_agent, random_obs, random_states
+from tests.analysis.agents import PICTURES, make_agent, one_thread, random_obs, random_states
 from tests.intrinsic.every_reward import SMALL
+
+__all__ = ["one_thread"]  # a fixture
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VECTORS = gym.spaces.Box(-np.inf, np.inf, (5,), np.float32)
 SMALL_CNN = {"type": "nature_cnn", "hidden_sizes": [16]}
@@ -152,9 +155,9 @@ def test_measured_rewards_are_the_rewards_and_nothing_is_remembered(name: str, v
         alone = rollout_of(states.select([i]), stack)
         wanted.append(float(checked_reward(reward, copy.deepcopy(reward).compute, alone)[0]))
     found = target(agent, "intrinsic_reward").measure(agent, states, states.obs)
-    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-7)
     again = target(agent, "intrinsic_reward").measure(agent, states.select([2, 0]), states.obs[[2, 0]])
-    np.testing.assert_allclose(again, found[[2, 0]], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(again, found[[2, 0]], rtol=1e-4, atol=1e-7)
     after = agent.module.state_dict()
     assert after.keys() == saved.keys() and all(torch.equal(after[key], saved[key]) for key in saved)
 

@@ -185,7 +185,7 @@ def explain(
         int | None, typer.Option(help="Agent steps after which an episode is cut; default: 4500, quick 400.", min=1)
     ] = None,
     num_states: Annotated[
-        int | None, typer.Option(help="States that are looked into; default: 12, quick 3.", min=1, max=64)
+        int | None, typer.Option(help="States that are looked into; default: 12, quick 4.", min=1, max=64)
     ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic/--sampled", help="Most likely actions, or draws from the policy.")

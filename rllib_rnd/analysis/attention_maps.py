@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,10 +22,9 @@ from rllib_rnd.analysis.attention import (
     with_rollouts,
 )
 from rllib_rnd.analysis.feature_maps import captured, chunks, min_max
-from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
+from rllib_rnd.analysis.maps import METHODS, Map, UntargetedMethod, file_name
 from rllib_rnd.analysis.pixels import picture_shape
 from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Target
 from rllib_rnd.modules.self_attention import SelfAttentionCNN
 
 WINDOW = 32  # states that a picture of attention over time shows
@@ -65,7 +64,7 @@ def tiled(pictures: Tensor) -> Tensor:
 
 
 @METHODS.register
-class Attention(Method):
+class Attention(UntargetedMethod):
     """Where attention goes, by layer and by rollout; of two tokens both, and how they differ."""
 
     name = "attention"
@@ -84,7 +83,7 @@ class Attention(Method):
         """No attention."""
         return missing_attention(agent)
 
-    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
         """``attention-<weights>`` (mean over heads), rollouts first; ``attention-difference-<weights>`` of tokens."""
 
         def compute(chunk: States) -> dict[str, Tensor]:
@@ -104,7 +103,7 @@ class Attention(Method):
 
 
 @METHODS.register
-class AttentionHeads(Method):
+class AttentionHeads(UntargetedMethod):
     """The same for every head, all heads of a layer as tiles of one picture."""
 
     name = "attention_heads"
@@ -120,7 +119,7 @@ class AttentionHeads(Method):
             return "its attention has a single head, which the method attention shows"
         return reason
 
-    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
         """``attention_heads-<weights>``; ``attention_heads-difference-<weights>`` of tokens."""
 
         def compute(chunk: States) -> dict[str, Tensor]:
@@ -147,7 +146,7 @@ def _count(heads: Tensor) -> int:
 
 
 @METHODS.register
-class AttentionMatrix(Method):
+class AttentionMatrix(UntargetedMethod):
     """The softmax matrices themselves: queries from top to bottom, keys from left to right."""
 
     name = "attention_matrix"
@@ -167,7 +166,7 @@ class AttentionMatrix(Method):
             return "its attention has no queries of its own: there is one row of weights for each state"
         return reason
 
-    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
         """``attention_matrix-<weights>``."""
         found = over_chunks(states, lambda chunk: self._matrices(agent, chunk))
         return {
@@ -183,7 +182,7 @@ class AttentionMatrix(Method):
 
 
 @METHODS.register
-class AttentionValues(Method):
+class AttentionValues(UntargetedMethod):
     """The attention-weighted values of dimensional self-attention, which its study calls attention maps."""
 
     name = "attention_values"
@@ -206,7 +205,7 @@ class AttentionValues(Method):
             return f"for the backbone self_attention, not {backbone.name or type(backbone).__name__}"
         return "the backbone self_attention has no attention with variant NA" if backbone.attention is None else None
 
-    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
         """``attention_values`` as it is, and ``attention_values-study`` as it was drawn."""
 
         def compute(chunk: States) -> dict[str, Tensor]:
@@ -222,7 +221,7 @@ class AttentionValues(Method):
 
 
 @METHODS.register
-class AttentionOverTime(Method):
+class AttentionOverTime(UntargetedMethod):
     """Attention weights of the states before: how the attention of a memory moves."""
 
     name = "attention_over_time"
@@ -242,7 +241,7 @@ class AttentionOverTime(Method):
             return "its attention has no memory that could move it from one step to the next"
         return reason
 
-    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
         """``attention_over_time-<weights>``."""
         found = over_time(agent, states)
         maps = {}

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.controls import DeletionCurve, deletion
+from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
+from rllib_rnd.analysis.insight_video import states_between
 from rllib_rnd.analysis.maps import Map, Method
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States
@@ -70,41 +71,54 @@ class Onlooker:
         agent: its networks.
         states: with the memory that these networks have of what was before.
         targets: that maps explain.
+        before: state -> the states that came before it in its episode, the last ones, so many at most, and itself.
     """
 
     agent: Agent
     states: States
     targets: Sequence[Target]
+    before: Callable[[int, int], States]
+
+    def maps(self, method: Method) -> dict[str, Map]:
+        """The maps of a method that applies, each state with what the method wants to know of those before it."""
+        if not method.context:
+            return method.maps(self.agent, self.states, self.targets)
+        rows = [method.maps(self.agent, self.before(b, method.context), self.targets) for b in range(len(self.states))]
+        return {
+            name: replace(made, values=np.concatenate([row[name].values[-1:] for row in rows]))
+            for name, made in rows[0].items()
+        }
 
 
-def states_at(tapes: Sequence[Tape], moments: Sequence[Moment]) -> States:
-    """The states of some moments, in the order of time, as whoever played them had them.
+def onlooker_of_episodes(
+    agent: Agent, tapes: Sequence[Tape], moments: Sequence[Moment], targets: Sequence[Target], played: bool
+) -> Onlooker:
+    """Whoever looks at moments of episodes, with a memory of its own.
 
     Args:
+        agent: its networks.
         tapes: the episodes.
-        moments: of them, in the order of time.
-    """
-    parts = []
-    for episode in sorted({m.episode for m in moments}):
-        index = [m.t for m in moments if m.episode == episode]
-        parts.append(States.of_tape(tapes[episode], episode).select(index))
-    return States.join(parts)
-
-
-def remembered(states: States, agent: Agent, tapes: Sequence[Tape], moments: Sequence[Moment]) -> States:
-    """The same states with the memory that another agent has of what was before.
-
-    Args:
-        states: of the moments.
-        agent: whose memory.
-        tapes: the episodes; none where nothing is known of what was before.
         moments: in the order of time.
+        targets: that maps explain.
+        played: the tapes have this agent's memory already.
     """
+    if not played:
+        size = agent.module.backbone.state_size
+        blank = np.zeros(0, dtype=np.float32)
+        tapes = [replay(agent, t) if size else replace(t, memory=[blank] * len(t.is_first)) for t in tapes]
+
+    def before(b: int, count: int) -> States:
+        moment = moments[b]
+        return states_between(tapes[moment.episode], max(0, moment.t - count), moment.t + 1, moment.episode)
+
+    return Onlooker(agent, States.join([before(b, 0) for b in range(len(moments))]), targets, before)
+
+
+def onlooker_of_observations(agent: Agent, states: States, targets: Sequence[Target]) -> Onlooker:
+    """Whoever looks at observations of which nothing else is known; its memory is empty."""
     memory = np.zeros((len(states), agent.module.backbone.state_size), dtype=np.float32)
-    if memory.shape[1] and tapes:
-        seen = {episode: replay(agent, tapes[episode]) for episode in {m.episode for m in moments}}
-        memory = np.stack([seen[m.episode].memory[m.t] for m in moments]).astype(np.float32)
-    return replace(states, memory=memory)
+    states = replace(states, memory=memory)
+    return Onlooker(agent, states, targets, lambda b, _: states.select([b]))
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,8 @@ class Found:
         curve: deletion curve of the agent's (of the baseline's, if only that has such a map); None where the map is
             not of pixels.
         target: the number that the curve watches.
+        untrained: how alike the map and that of the untrained twin are: rank correlation, mean over states; NaN where
+            one of them is constant everywhere, or missing.
     """
 
     method: Method
@@ -125,6 +141,7 @@ class Found:
     maps: Mapping[str, Map]
     curve: DeletionCurve | None
     target: str
+    untrained: float
 
     @property
     def first(self) -> Map:
@@ -166,7 +183,7 @@ class Explanation:
         by_name: dict[str, dict[str, Map]] = {}
         for who, onlooker in self.onlookers.items():
             if method.missing(onlooker.agent) is None:
-                for name, made in method.maps(onlooker.agent, onlooker.states, onlooker.targets).items():
+                for name, made in onlooker.maps(method).items():
                     by_name.setdefault(name, {})[who] = made
             tell(f"{method.title}, {who}")
         found = [self._controlled(method, name, maps) for name, maps in by_name.items()]
@@ -177,8 +194,10 @@ class Explanation:
     def _controlled(self, method: Method, name: str, maps: Mapping[str, Map]) -> Found:
         who = AGENT if AGENT in maps else BASELINE
         onlooker, made = self.onlookers[who], maps[who]
+        alike = similarity(made, maps[UNTRAINED]) if UNTRAINED in maps and who == AGENT else np.full(1, np.nan)
+        untrained = float(alike[~np.isnan(alike)].mean()) if not np.isnan(alike).all() else float("nan")
         if not made.on_frame:
-            return Found(method, name, maps, None, "")
+            return Found(method, name, maps, None, "", untrained)
         target = next(t for t in targets_of(onlooker.agent) if t.name == (made.target or WATCHED))
         curve = deletion(onlooker.agent, onlooker.states, made, target, seed=self.seed)
-        return Found(method, name, maps, curve, target.name)
+        return Found(method, name, maps, curve, target.name, untrained)

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
+from rllib_rnd.analysis.maps import METHODS, Map, UntargetedMethod, file_name
 from rllib_rnd.analysis.pixels import layout_of
 from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Target
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.image import NATURE_CONVS, conv_output_shape
 from rllib_rnd.modules.influence import IAM
@@ -168,7 +167,7 @@ def is_rectified(backbone: Backbone, name: str) -> bool:
 
 
 @METHODS.register
-class FeatureMaps(Method):
+class FeatureMaps(UntargetedMethod):
     """Every layer of ``feature_maps()`` whose output has places."""
 
     name = "feature_maps"
@@ -184,11 +183,11 @@ class FeatureMaps(Method):
         if not backbone.feature_maps():
             return f"the backbone {kind} names no layers to look at"
         obs = np.zeros((1, *backbone.observation_space.shape), dtype=backbone.observation_space.dtype)
-        if not self.maps(agent, States.of_observations(obs, agent), []):
+        if not self.look(agent, States.of_observations(obs, agent)):
             return f"no layer of the backbone {kind} has places of a picture"
         return None
 
-    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
         """``feature_maps-<layer>`` by layer, from early to late."""
         backbone = agent.module.backbone
         parts: dict[str, list[Tensor]] = {}

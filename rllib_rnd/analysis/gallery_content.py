@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -141,13 +142,9 @@ class StatesOnPage:
         for one in self._explanation.found:
             row: dict[str, Any] = {"map": one.name, "method": one.method.name, "target": one.first.target}
             if one.curve is not None:
-                row |= {
-                    "watched": one.target,
-                    "shares": [float(share) for share in one.curve.shares],
-                    "by_map": rounded(one.curve.by_map),
-                    "by_random": rounded(one.curve.by_random),
-                    "better": bool(one.curve.better),
-                }
+                row |= {"watched": one.target} | rounded(one.curve)
+            if not math.isnan(one.untrained):
+                row["rank correlation with untrained"] = float(f"{one.untrained:.4g}")
             rows.append(row)
         return rows
 
@@ -256,17 +253,16 @@ def strip(event: Event, tape: Tape, agent: Agent, newest_first: bool) -> Strip:
 
 
 def curve_of(curve: DeletionCurve, b: int) -> Curve:
-    """The deletion curve of state ``b`` alone."""
-    return Curve(curve.shares, curve.by_map[b].tolist(), curve.by_random[b].tolist(), bool(curve.better_at[b]))
+    """The deletion curve of state ``b`` alone, with what was found over all states."""
+    by_map, by_random = curve.state_by_map[b], curve.state_by_random[b]
+    here = bool(by_map.mean() > by_random.mean())
+    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), curve.better, here)
 
 
 def verdict_of(one: Found, curve: DeletionCurve) -> Verdict:
     """The deletion curve of all states together."""
-    together = Curve(
-        curve.shares, curve.by_map.mean(axis=0).tolist(), curve.by_random.mean(axis=0).tolist(), bool(curve.better)
-    )
-    wins = int(np.sum(curve.better_at))
-    return Verdict(one.first.title, in_words(one.target), together, wins, len(curve.by_map))
+    together = Curve(curve.shares, curve.by_map, curve.by_random, curve.better)
+    return Verdict(one.first.title, in_words(one.target), together, curve.wins_random, curve.wins_moved, one.untrained)
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
@@ -277,9 +273,19 @@ def in_words(name: str | None) -> str:
     return (name or "").replace("_", " ")
 
 
-def rounded(numbers: np.ndarray) -> list[Any]:
-    """Numbers for a file, with the digits that the curves' noise leaves."""
-    return [rounded(row) for row in numbers] if numbers.ndim > 1 else [float(f"{x:.6g}") for x in numbers]
+def rounded(curve: DeletionCurve) -> dict[str, Any]:
+    """A curve's numbers for a file, with as many digits as mean something."""
+
+    def numbers(of: Iterable[float]) -> list[float]:
+        return [float(f"{x:.4g}") for x in of]
+
+    changes = {
+        f"{name} {kind}": numbers(getattr(effects, kind))
+        for name, effects in (("target", curve.target), ("policy", curve.policy), ("value", curve.value))
+        for kind in ("by_map", "by_random", "by_moved")
+    }
+    wins = {"wins_random": numbers(curve.wins_random), "wins_moved": numbers(curve.wins_moved)}
+    return {"shares": list(curve.shares), **changes, **wins, "better": curve.better}
 
 
 def names_of_actions(agent: Agent) -> list[str]:

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.attention_maps import over_time
-from rllib_rnd.analysis.drawing import PANEL
+from rllib_rnd.analysis.drawing import PANEL, frame_pictures
 from rllib_rnd.analysis.maps import METHODS, Map, Method
-from rllib_rnd.analysis.pictures import Scale, ascii_text, colours, in_cells, observation_pictures, overlay
-from rllib_rnd.analysis.pixels import frame_stack, picture_shape
+from rllib_rnd.analysis.pictures import Scale, ascii_text, colours, in_cells, overlay
 from rllib_rnd.analysis.player import Player
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape, make_recording
@@ -185,18 +183,18 @@ def _check_room(shown: Mapping[str, Shown]) -> None:
 # --- drawing --------------------------------------------------------------------------------------------------------
 
 
-def make_overlays(agent: Agent, maps: Sequence[Shown], tape: Tape, first: int) -> list[Overlay]:
+def make_overlays(recording: Recording, maps: Sequence[Shown], first: int) -> list[Overlay]:
     """What the video shows of the maps of one episode, whose states begin with number ``first``.
 
     A map that is the same everywhere gets no colours, and says so. So does the last observation, after which the
     policy did nothing.
     """
-    space, vector = agent.module.backbone.observation_space, picture_shape(agent)[0] == 1
-    rollout, count = tape.rollout().to_torch(), len(tape.action)
+    count = len(recording.steps) - 1
+    vector = recording.frames(0)[-1].ndim == 1
 
     def seen(t: int) -> np.ndarray:
-        obs = rollout.obs(torch.tensor([t])).numpy()
-        return observation_pictures(obs, space, frame_stack(agent), tape.newest_first)[0]
+        planes = frame_pictures(recording.frames(t)[-1], recording.low, recording.high)
+        return np.max(np.stack(planes), axis=0)
 
     def overlay_of(one: Shown) -> Overlay:
         def scale_at(t: int) -> Scale:
@@ -253,7 +251,7 @@ def recordings(player: Player, tapes: Sequence[Tape], maps: Sequence[Shown]) -> 
         )
         panel = time_panel(agent, tape, i)
         panels = [*recording.panels, *([] if panel is None else [panel])]
-        yield replace(recording, panels=panels, overlays=make_overlays(agent, maps, tape, first))
+        yield replace(recording, panels=panels, overlays=make_overlays(recording, maps, first))
         first += len(tape.action)
 
 

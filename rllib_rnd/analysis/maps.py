@@ -96,6 +96,19 @@ class Method(abc.ABC):
         """
 
 
+class UntargetedMethod(Method):
+    """Base of methods that explain no target: attention, feature maps."""
+
+    @abc.abstractmethod
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
+        """`maps` without targets."""
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target] = ()) -> dict[str, Map]:
+        """`look` at the states."""
+        del targets
+        return self.look(agent, states)
+
+
 METHODS: Registry[Method] = Registry("explanation method")
 
 

@@ -135,7 +135,7 @@ def overlay(frame: np.ndarray, values: np.ndarray, scale: Scale, smooth: bool = 
     grey = frame.mean(axis=2, keepdims=True)
     if scale.constant:
         return np.broadcast_to(np.round(0.5 * grey), frame.shape).astype(np.uint8)
-    share = scale.share(upsampled(values, *frame.shape[:2], smooth))
+    share = scale.share(upsampled(values, frame.shape[0], frame.shape[1], smooth))
     if not scale.signed:
         return np.round(STRENGTH * colours(share, False) + (1.0 - STRENGTH) * grey).astype(np.uint8)
     place = 2.0 * share[..., None] - 1.0

@@ -36,7 +36,7 @@ WINDOW = 300  # agent steps that the plots show
 HOLD_S = 1.0  # seconds that the last frame of an episode stays
 _MARGIN, _GAP = 10, 14
 _WIDEST_PICTURE = 1.4  # width of the game's picture over the video's height, at most
-_WIDEST_OVERLAY, _NARROWEST_OVERLAY = 300, 165
+_WIDEST_OVERLAY, _WIDEST_OF_MANY, _NARROWEST_OVERLAY = 300, 220, 165
 _ONE_SCALE = "colours: one scale for the whole video"
 _MIDDLE, _PLOTS = 340, 400  # widths of the columns beside it
 _MOST_BARS = 20
@@ -193,15 +193,15 @@ class Painter:
     def _place_overlays(self, example: Recording, column: Box) -> int:
         """Finds the places of the overlays' pictures; returns how wide their column is.
 
-        Two are side by side, more in two rows or a square. Above each are two rows for its title, below it two.
+        Up to three are side by side, more in two rows or a square. Above each are two rows for its title, below it two.
         """
         pen, count, row = self.pen, len(example.overlays), self.pen.px(ROW)
-        columns = count if count <= 2 else max(math.ceil(count / 2), 2) if count <= 6 else math.ceil(math.sqrt(count))
+        columns = count if count <= 3 else math.ceil(count / 2) if count <= 6 else math.ceil(math.sqrt(count))
         rows = math.ceil(count / columns)
         gap, top = pen.px(_GAP), row + pen.px(6)
         height, width = example.overlays[0].pictures(0).shape[:2]
         room = (column.height - top - gap * (rows - 1)) // rows - 4 * row - pen.px(4)
-        scale = min(room / height, pen.px(_WIDEST_OVERLAY) / width)
+        scale = min(room / height, pen.px(_WIDEST_OVERLAY if count <= 2 else _WIDEST_OF_MANY) / width)
         picture = Box(0, 0, max(1, round(width * scale)), max(1, round(height * scale)))
         cell = max(picture.width, pen.px(_NARROWEST_OVERLAY))
         step = 4 * row + pen.px(4) + picture.height + gap

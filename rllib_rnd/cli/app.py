@@ -168,7 +168,11 @@ def explain(
     states: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="Observations (.npy, .npz, patterns); may be repeated.")
     ] = None,
-    video: Annotated[bool, typer.Option("--video", help="Also MP4 files of the episodes with overlays.")] = False,
+    video: Annotated[bool, typer.Option("--video", help="Also an MP4 of the episodes with maps laid over.")] = False,
+    video_methods: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Whose maps the video has; default: what suits the backbone."),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A little of everything, in under a minute.")] = False,
     seed: Annotated[int, typer.Option(help="Of the first episode, untrained weights, and what is random.", min=0)] = 0,
     methods: Annotated[
@@ -199,6 +203,7 @@ def explain(
         tape=tuple(tape or ()),
         states=tuple(states or ()),
         video=video,
+        video_methods=video_methods,
         quick=quick,
         seed=seed,
         methods=methods,

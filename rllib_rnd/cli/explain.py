@@ -8,13 +8,14 @@ from pathlib import Path
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED
+from rllib_rnd.analysis.insight_video import checked
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.methods import METHODS
+from rllib_rnd.analysis.mp4 import import_ffmpeg
 from rllib_rnd.analysis.projection import METHODS as PROJECTIONS
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.tape_file import load_observations, load_tape
 from rllib_rnd.analysis.targets import Target, targets_of
-from rllib_rnd.analysis.video import import_ffmpeg
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.explain_work import FULL, PAGE, QUICK, Plan, Recorded, Work, WorkBar
 from rllib_rnd.cli.gallery_folder import GalleryFolder
@@ -34,7 +35,8 @@ class ExplainOptions:
         episodes: that are played; None: 1.
         tape: files of episodes that were played before.
         states: files of observations.
-        video: write MP4 files too.
+        video: write an MP4 file too.
+        video_methods: names, comma separated, whose maps are in it; None: what suits the backbone.
         quick: little of everything, in under a minute.
         seed: of the first episode, the untrained weights and the pixels blanked at random.
         methods, targets: names, comma separated; None: all.
@@ -50,6 +52,7 @@ class ExplainOptions:
     tape: Sequence[str] = ()
     states: Sequence[str] = ()
     video: bool = False
+    video_methods: str | None = None
     quick: bool = False
     seed: int = 0
     methods: str | None = None
@@ -72,6 +75,7 @@ class ExplainOptions:
             deterministic=self.deterministic,
             projection="tsne" if self.projection == "tsne" else "pca",
             video=self.video,
+            video_methods=listed_names("--video-methods", self.video_methods) if self.video_methods else (),
         )
 
     def check(self) -> None:
@@ -83,6 +87,8 @@ class ExplainOptions:
         given = [f"--{name}" for name in ("episodes", "tape", "states") if getattr(self, name)]
         if len(given) > 1:
             raise ConfigError(given[1], f"stands in place of {given[0]}; give one of them")
+        if self.video_methods and not self.video:
+            raise ConfigError("--video-methods", "are of the video, which only --video writes", "both, or neither")
         if self.states and self.video:
             raise ConfigError("--video", "shows episodes, and --states has none", "it with --episodes or --tape")
         if self.projection not in PROJECTIONS:
@@ -105,8 +111,10 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
         agents[BASELINE] = load_baseline(options.baseline, agent)
     methods = chosen_methods(options.methods)
     targets = chosen_targets(options.targets, agents)
-    if options.video:
-        import_ffmpeg()  # what is missing is told before anything is played
+    if options.video:  # what cannot be is told before anything is played
+        import_ffmpeg()
+        with at("--video-methods"):
+            checked(agent, {name: [] for name in options.plan.video_methods})
     recorded = read_recorded(options, agent)
     out = GalleryFolder(Path(options.out))
     with WorkBar() as bar:

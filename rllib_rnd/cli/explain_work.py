@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.controls import BLANK, RULE
 from rllib_rnd.analysis.events import Event, find_events
 from rllib_rnd.analysis.explanation import (
     AGENT,
@@ -20,11 +22,12 @@ from rllib_rnd.analysis.explanation import (
     Moment,
     Onlooker,
     choose,
-    remembered,
-    states_at,
+    onlooker_of_episodes,
+    onlooker_of_observations,
 )
 from rllib_rnd.analysis.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.gallery_content import StatesOnPage, scale_pictures, strip
+from rllib_rnd.analysis.gallery_content import StatesOnPage, scale_pictures, sentence, strip
+from rllib_rnd.analysis.insight_video import write_insight_video
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.pictures import png
 from rllib_rnd.analysis.player import Player, PlayOptions
@@ -37,6 +40,7 @@ from rllib_rnd.analysis.targets import Target
 from rllib_rnd.cli.gallery_folder import GalleryFolder
 from rllib_rnd.cli.runtime import console, say
 from rllib_rnd.envs import frame_stack
+from rllib_rnd.errors import ConfigError
 
 PAGE = "index.html"
 
@@ -53,7 +57,8 @@ class Plan:
         seed: of the first episode, the untrained weights, the pixels blanked at random and the points projected.
         deterministic: the most likely action instead of a draw.
         projection: pca or tsne.
-        video: write MP4 files too.
+        video: write an MP4 file too.
+        video_methods: whose maps are in it; none: what `usual_maps` names.
     """
 
     states: int
@@ -64,6 +69,7 @@ class Plan:
     deterministic: bool = False
     projection: Projection = "pca"
     video: bool = False
+    video_methods: Sequence[str] = ()
 
 
 # About how long a method takes, against others: those that perturb observations take longest.
@@ -178,50 +184,50 @@ class Work:
     def observe(self, recorded: Recorded | None) -> None:
         """Plays, or takes what was recorded; finds events and chooses states."""
         if recorded is not None and recorded.obs is not None:
-            states = self._take_observations(recorded.obs, recorded.origins)
+            onlookers = self._of_observations(recorded.obs, recorded.origins)
         else:
-            self.tapes = self._play() if recorded is None else list(recorded.tapes)
-            self.bar.begin("finding events")
-            self.events = find_events(self.agent, self.tapes)
-            self.moments = choose(self.events, self.tapes, self.plan.states)
-            states = states_at(self.tapes, self.moments)
-            steps = sum(int(tape.valid.sum()) for tape in self.tapes)
-            what = "played" if recorded is None else "taken from files"
-            count = f"{len(self.tapes)} episode" + ("s" if len(self.tapes) > 1 else "")
-            self.facts["observations"] = f"{count} {what}, {steps:,} agent steps"
-            self.bar.say(f"{self.facts['observations']}, {len(self.events)} events, {len(states)} states")
-        onlookers = {
-            who: Onlooker(
-                agent,
-                states if who == AGENT else remembered(states, agent, self.tapes, self.moments),
-                self.targets[who],
-            )
-            for who, agent in self.agents.items()
-        }
+            onlookers = self._of_episodes(recorded)
         self.explanation = Explanation(onlookers, self.plan.seed)
 
+    def _of_episodes(self, recorded: Recorded | None) -> dict[str, Onlooker]:
+        self.tapes = self._play() if recorded is None else list(recorded.tapes)
+        self.bar.begin("finding events")
+        self.events = find_events(self.agent, self.tapes)
+        self.moments = choose(self.events, self.tapes, self.plan.states)
+        steps = sum(int(tape.valid.sum()) for tape in self.tapes)
+        count = f"{len(self.tapes)} episode" + ("s" if len(self.tapes) > 1 else "")
+        what = "played" if recorded is None else "taken from files"
+        self.facts["observations"] = f"{count} {what}, {steps:,} agent steps"
+        self.bar.say(f"{self.facts['observations']}: {len(self.events)} events, {len(self.moments)} states")
+        return {
+            who: onlooker_of_episodes(agent, self.tapes, self.moments, self.targets[who], who == AGENT)
+            for who, agent in self.agents.items()
+        }
+
+    def _player(self) -> Player:
+        plan = self.plan
+        return Player(self.agent, PlayOptions(plan.seed, plan.max_steps, plan.deterministic), self._note)
+
     def _play(self) -> list[Tape]:
-        plan, tapes = self.plan, []
-        player = Player(self.agent, PlayOptions(plan.seed, plan.max_steps, plan.deterministic), self._note)
-        try:
-            for i in range(plan.episodes):
-                self.bar.begin(f"playing episode {i + 1} of {plan.episodes}")
-                tape = player.play(plan.seed + i)
+        tapes = []
+        with contextlib.closing(self._player()) as player:
+            for i in range(self.plan.episodes):
+                self.bar.begin(f"playing episode {i + 1} of {self.plan.episodes}")
+                tape = player.play(self.plan.seed + i)
                 tapes.append(tape)
                 save_tape(self.out.path(f"tapes/episode_{i + 1}.npz"), tape, self.agent)
                 cut = "" if tape.finished else " (cut there by --max-steps)"
                 self.bar.say(f"episode {i + 1}: return {sum(tape.reward):g}, {tape.valid.sum():,} agent steps{cut}")
-        finally:
-            player.close()
         return tapes
 
-    def _take_observations(self, obs: np.ndarray, origins: Sequence[str]) -> States:
+    def _of_observations(self, obs: np.ndarray, origins: Sequence[str]) -> dict[str, Onlooker]:
         limit = min(self.plan.states, len(obs))
         index = ((np.arange(limit) + 0.5) / limit * len(obs)).astype(int)
         self.moments = [Moment(int(i), 0, origins[i]) for i in index]
         self.facts["observations"] = f"{limit} of {len(obs)} recorded"
-        self._note("events, projections, counterfactuals: only of episodes, and --states has observations alone")
-        return States.of_observations(obs[index], self.agent)
+        self._note("Events, projections, counterfactuals: only of episodes, and --states has observations alone")
+        states = States.of_observations(obs[index], self.agent)
+        return {who: onlooker_of_observations(agent, states, self.targets[who]) for who, agent in self.agents.items()}
 
     def _note(self, line: str) -> None:
         self.notes.append(line)
@@ -244,7 +250,7 @@ class Work:
             self.bar.done(weight_of(method))
 
     def look_elsewhere(self) -> None:
-        """Projections of features."""
+        """What is found of whole episodes: projections of features, and the video."""
         if not self.tapes:
             return
         self.bar.begin("projecting features")
@@ -255,6 +261,24 @@ class Work:
             self.out.write(f"{name}.svg", chart.svg)
             picture = Picture(chart.png, chart.title, width=1100, smooth=True)
             self.figures.append(Figure(chart.title, picture, f"{name}.svg"))
+        if self.plan.video:
+            self._film()
+
+    def _film(self) -> None:
+        name = "videos/episodes.mp4"
+        chosen: dict[str, list[str]] | None = {method: [] for method in self.plan.video_methods} or None
+        self.bar.begin("filming")
+        try:
+            with contextlib.closing(self._player()) as player:
+                facts = write_insight_video(
+                    self.out.path(name), player, self.tapes, chosen, targets=self.targets[AGENT]
+                )
+        except ConfigError as error:  # all else is there and worth showing
+            self._note(f"Video: {error}")
+            return
+        maps = f", with {', '.join(facts.maps)}" if facts.maps else ""
+        self.videos[f"{len(self.tapes)} episodes{maps}" if len(self.tapes) > 1 else f"Episode 1{maps}"] = name
+        self.bar.say(f"video: {facts.frames:,} frames, {facts.size[0]} x {facts.size[1]}")
 
     # --- what is shown ------------------------------------------------------------------------------------------
 
@@ -291,6 +315,7 @@ class Work:
                 gallery,
                 states=content.states(),
                 verdicts=content.verdicts(),
+                rule=f"{sentence(RULE)}. Pixels are blanked with {BLANK}.",
                 methods=content.methods(files),
                 notes=[*self.notes, *content.notes],
             )

@@ -62,9 +62,9 @@ def hand_made(steps: int, streams: int = 1, **columns: Any) -> Tape:
     tape.memory = [np.zeros(0, dtype=np.float32)] * (steps + 1)
     tape.dist_inputs = [np.zeros(3, dtype=np.float32)] * (steps + 1)
     tape.value = [np.zeros(streams, dtype=np.float32)] * (steps + 1)
-    tape.rooms, tape.positions, tape.lives = ([None] * (steps + 1) for _ in range(3))
+    tape.rooms, tape.positions, tape.lives = [None] * (steps + 1), [None] * (steps + 1), [None] * (steps + 1)
     tape.life_lost = [False] * (steps + 1)
-    tape.action = [np.int64(0)] * steps  # type: ignore[list-item]
+    tape.action = [np.zeros((), dtype=np.int64)] * steps
     tape.logp, tape.reward = [0.0] * steps, [0.0] * steps
     tape.truncated, tape.terminated = [False] * steps, [t == steps - 1 for t in range(steps)]
     for name, column in columns.items():

@@ -56,7 +56,11 @@ def page(agents: int = 3) -> Gallery:
         agents=people,
         scales=[picture("little to much"), picture("against, for")],
         notes=["Attention: the backbone nature_cnn has none"],
-        verdicts=[Verdict(long, "action", GOOD, 11, 12), Verdict("Attention", "action", BAD, 3, 12)],
+        verdicts=[
+            Verdict(long, "action", GOOD, (0.9, 0.8, 1.01), (0.8, 0.7, 0.9), 0.12),
+            Verdict("Attention", "action", BAD, (0.5, 0.3, 0.7), (0.4, 0.2, 0.6), float("nan")),
+        ],
+        rule="Better than random: blanking what the map shows changes the target more often than not.",
         strips=[Strip("First visit of room 3 (episode 1, agent step 1,234)", frames, 3)],
         states=[ShownState(f"State {i}: first visit of room {i}", facts, frames[:2], maps) for i in (1, 2)],
         counterfactuals=[Before("The key taken away", frames[:2], [("extrinsic value", "0.12", "0.01")])],

@@ -106,8 +106,8 @@ def test_broken_tapes_are_refused(deep_sea: Agent, tmp_path: Path, change: dict[
     save_tape(path, play(deep_sea), deep_sea)
     with np.load(path) as file:
         arrays = {**file, **change}
-    with path.open("wb") as file:
-        np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    with path.open("wb") as out:
+        np.savez(out, **{name: array for name, array in arrays.items() if array is not None})
     assert message in refusal(path, deep_sea)
 
 
@@ -174,7 +174,7 @@ def test_missing_observations_are_refused(montezuma: Agent, tmp_path: Path) -> N
 
 # --- replay -----------------------------------------------------------------------------------------------------
 
-BACKBONES = {
+BACKBONES: dict[str, dict[str, Any]] = {
     "feed-forward": {"type": "mlp", "hidden_sizes": [8]},
     "recurrent": {"type": "gru", "hidden_sizes": [8], "memory_size": 6},
 }
@@ -197,19 +197,10 @@ def test_the_players_own_view_comes_out_again(kind: str) -> None:
 def test_a_memory_begins_anew_with_every_life() -> None:
     agent = agent_in(env_config={"size": 3}, backbone=BACKBONES["recurrent"])
     tape = play(agent)
-    again = [*tape.frames, *tape.frames]
-    joined = dataclasses.replace(
-        tape,
-        frames=again,
-        is_first=tape.is_first * 2,
-        action=[*tape.action, tape.action[0], *tape.action],
-        value=tape.value * 2,
-        **{
-            name: [*column, column[0], *column]
-            for name in ("logp", "reward", "terminated", "truncated")
-            if (column := getattr(tape, name))
-        },
-    )
+    joined = dataclasses.replace(tape, frames=tape.frames * 2, is_first=tape.is_first * 2, value=tape.value * 2)
+    for name in ("action", "logp", "reward", "terminated", "truncated"):
+        column = getattr(tape, name)
+        setattr(joined, name, [*column, column[0], *column])  # between them the step that only resets
     seen = replay(agent, joined)
     np.testing.assert_allclose(seen.value[:4], tape.value, atol=1e-6)
     np.testing.assert_allclose(seen.value[4:], tape.value, atol=1e-6)

@@ -1,0 +1,146 @@
+"""What the layers of an agent's networks make of states, as vectors of bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.projection import reward_features
+
+#: Numbers of a layer per state at most, before principal components are taken: larger maps are averaged over places.
+MAX_NUMBERS = 4096
+PIXELS = "pixels"
+MEMORY = "memory"
+_CHUNK = 256
+_MAY_BE_SAME = (("extrinsic", "policy"), ("intrinsic", "policy"), ("intrinsic", "extrinsic"), (MEMORY, "policy"))
+
+
+@torch.no_grad()
+def layer_features(
+    agent: Agent, obs: np.ndarray, memory: np.ndarray, is_first: np.ndarray, advance: Callable[[int], object] = id
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """What each layer makes of B states.
+
+    Layers are the backbone's `feature_maps`, what the three heads read (``policy``, ``extrinsic``, ``intrinsic``; what
+    is the same as one before it is left out), the recurrent ``memory`` after the state was seen, and the features of
+    the intrinsic rewards ("rnd target", "rnd predictor").
+
+    Args:
+        agent: whose networks.
+        obs: ``[B, *obs_shape]`` raw.
+        memory: ``[B, F]`` of this agent, before ``obs``.
+        is_first: ``[B]`` bool.
+        advance: is told how many states have been seen.
+
+    Returns:
+        Layer -> ``[B, D]`` float32 with D at most `MAX_NUMBERS`; and layer -> why it was left out.
+    """
+    backbone = agent.module.backbone
+    names = backbone.feature_maps()
+    seen: dict[str, list[np.ndarray]] = {}
+    left_out: dict[str, str] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_module: object, _inputs: object, output: object) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            if isinstance(first, Tensor):
+                outputs[name] = first
+
+        return hook
+
+    hooks = [backbone.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        for start in range(0, len(obs), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            before = torch.from_numpy(np.ascontiguousarray(memory[rows])) if backbone.state_size else None
+            first = torch.from_numpy(np.ascontiguousarray(is_first[rows]))[None]
+            outputs.clear()
+            result = backbone(torch.from_numpy(np.ascontiguousarray(obs[rows])), before, first)
+            layers = {name: outputs[name] for name in names if name in outputs}
+            layers |= {"policy": result.policy, "extrinsic": result.extrinsic, "intrinsic": result.intrinsic}
+            if result.state is not None:
+                layers[MEMORY] = result.state
+            count = len(obs[rows])
+            for name, values in layers.items():
+                if len(values) != count:
+                    if len(values) != 2 * count:
+                        left_out[name] = f"gives {len(values)} rows for {count} states"
+                        continue
+                    # Two passes of the same states, one after the other (a ViT with a token to each pass).
+                    values = torch.cat(values.chunk(2), dim=1)
+                seen.setdefault(name, []).append(bounded(values).numpy())
+            for name, part in reward_features(agent, np.ascontiguousarray(obs[rows])).items():
+                seen.setdefault(name, []).append(bounded(torch.from_numpy(part)).numpy())
+            advance(count)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    features = {name: np.concatenate(parts) for name, parts in seen.items()}
+    for name, like in (
+        ("extrinsic", "policy"),
+        ("intrinsic", "policy"),
+        ("intrinsic", "extrinsic"),
+        (MEMORY, "policy"),
+    ):
+        if name in features and like in features and np.array_equal(features[name], features[like]):
+            left_out[name] = f"the same as {like}"
+            del features[name]
+    return features, left_out
+
+
+def bounded(values: Tensor) -> Tensor:
+    """``[B, ...]`` -> ``[B, D]`` float32, D at most `MAX_NUMBERS`.
+
+    Maps ``[B, C, h, w]`` that are larger are averaged over neighbouring places, other arrays over neighbours in their
+    order.
+    """
+    values = values.float()
+    size = values[0].numel()
+    if size <= MAX_NUMBERS:
+        return values.flatten(1)
+    if values.dim() == 4 and values.shape[1] <= MAX_NUMBERS:
+        side = max(1, math.isqrt(MAX_NUMBERS // values.shape[1]))
+        return F.adaptive_avg_pool2d(values, (min(side, values.shape[2]), min(side, values.shape[3]))).flatten(1)
+    return F.adaptive_avg_pool1d(values.flatten(1)[:, None], MAX_NUMBERS)[:, 0]
+
+
+def pixel_features(obs: np.ndarray) -> np.ndarray:
+    """The observations themselves ``[B, *obs_shape]`` -> ``[B, D]``, pictures averaged over neighbouring pixels."""
+    parts = []
+    for start in range(0, len(obs), _CHUNK):
+        part = torch.from_numpy(np.ascontiguousarray(obs[start : start + _CHUNK])).float()
+        # Colours last, [.., H, W, 3]: before the places, so that places are averaged and colours are not.
+        if part.dim() >= 4 and part.shape[-1] in (1, 3) and part.shape[-2] > 3:
+            part = part.movedim(-1, 1).flatten(1, -3)
+        elif part.dim() == 3:
+            part = part[:, None]
+        parts.append(bounded(part).numpy())
+    return np.concatenate(parts)
+
+
+def components(features: np.ndarray, train: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Principal components, standardised; mean, directions and scales are those of the training states.
+
+    Args:
+        features: ``[B, D]``.
+        train: ``[B]`` bool.
+        count: components at most; with fewer numbers than that they are only standardised.
+        seed: of the randomised decomposition.
+
+    Returns:
+        ``[B, min(count, D)]`` float32.
+    """
+    if features.shape[1] > count:
+        from sklearn.decomposition import PCA
+
+        pca = PCA(min(count, int(train.sum()) - 1), svd_solver="randomized", random_state=seed).fit(features[train])
+        features = pca.transform(features)
+    mean, std = features[train].mean(axis=0), features[train].std(axis=0)
+    return ((features - mean) / np.where(std > 1e-6, std, 1.0)).astype(np.float32)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from rllib_rnd.analysis.controls import deletion
-from rllib_rnd.analysis.feature_maps import captured
 
 from experiments.insight.agents import (
     HERE,
@@ -31,6 +29,8 @@ from experiments.provenance import commit
 from experiments.report import COLORS, image, read, save, section, table
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.controls import deletion
+from rllib_rnd.analysis.feature_maps import captured
 from rllib_rnd.analysis.maps import Map
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of
@@ -83,8 +83,9 @@ def measure(storage: Path) -> None:
         states = states_of(game, [agent for _, agent in agents])
         for one, agent in agents:
             for trained, twin in twins(agent, int(agent.config.seed or 0)):
-                key = {"game": game, "variant": variant_of(agent), "seed": int(agent.config.seed or 0)}
-                if not sheet.has(**key, trained=trained):
+                variant, seed = variant_of(agent), int(agent.config.seed or 0)
+                if not sheet.has(game=game, variant=variant, seed=seed, trained=trained):
+                    key: Row = {"game": game, "variant": variant, "seed": seed}
                     sheet.add([{**key, **row} for row in rows_of(game, one, twin, trained, states)])
 
 
@@ -224,8 +225,7 @@ def bands(frame: pd.DataFrame) -> list[str]:
         "correlation with F1",
     )
     rows = []
-    for variant, name, at in maps_in(frame):
-        trained, untrained = at(1), at(0)
+    for variant, name, trained, untrained in maps_in(frame):
         shares = [interval(of[column]) for of in (trained, untrained) for column in ("column_share", "row_share")]
         rows.append((variant, name, len(trained), *shares, interval(trained.correlation_f1)))
     return table(head, rows)
@@ -236,9 +236,9 @@ def hot_places(frame: pd.DataFrame) -> list[str]:
     measured = [f"{thing}_{axis}" for thing in ("ball", "paddle") for axis in ("place", "row", "column")]
     head = ("hot places", "map", "agents", *(name.replace("_", ", ") for name in measured))
     rows = []
-    for variant, name, at in maps_in(frame[frame.ball_place.notna() & (frame["map"] != "values")]):
-        for trained, said in ((1, "trained"), (0, "untrained")):
-            rows.append((variant, name, said, *(interval(at(trained)[column]) for column in measured)))
+    for variant, name, *agents in maps_in(frame[frame.ball_place.notna() & (frame["map"] != "values")]):
+        for of, said in zip(agents, ("trained", "untrained"), strict=True):
+            rows.append((variant, name, said, *(interval(of[column]) for column in measured)))
     return table(head, rows)
 
 
@@ -246,29 +246,28 @@ def deletions(frame: pd.DataFrame) -> list[str]:
     """What blanking the hottest pixels changes, against random ones."""
     head = ("deletion", "map", *(f"top {share:.0%} (random)" for share in SHARES), "better than random", "untrained")
     rows = []
-    for variant, name, at in maps_in(frame):
-        trained, untrained = at(1), at(0)
+    for variant, name, trained, untrained in maps_in(frame):
         changes = [f"{trained[f'deleted_{s:g}'].mean():.3g} ({trained[f'random_{s:g}'].mean():.3g})" for s in SHARES]
         better = [f"{of.better.sum()} of {len(of)}" for of in (trained, untrained)]
         rows.append((variant, name, *changes, *better))
     return table(head, rows)
 
 
-def maps_in(frame: pd.DataFrame) -> Iterator[tuple[str, str, Callable[[int], pd.DataFrame]]]:
-    """Variants and maps in the order of the study, and their rows by whether the agent is trained."""
+def maps_in(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Variants and maps in the order of the study, their rows of trained agents and of untrained ones."""
     for variant in VARIANTS:
         of_variant = frame[frame.variant == variant]
         for name in dict.fromkeys(of_variant["map"]):
             of_map = of_variant[of_variant["map"] == name]
-            yield variant, name, lambda trained, of_map=of_map: of_map[of_map.trained == trained]
+            yield variant, name, of_map[of_map.trained == 1], of_map[of_map.trained == 0]
 
 
 def draw(storage: Path | None) -> None:
     """The figures; those of maps only where the checkpoints are."""
     if (HERE / f"{NAME}.csv").exists():
         draw_bands(read(HERE / f"{NAME}.csv"))
-    for game in GAMES if storage is not None else ():
-        if agents := [one.load() for one in newest(storage, game, game)]:
+    for game in GAMES:
+        if storage is not None and (agents := [one.load() for one in newest(storage, game, game)]):
             draw_maps(game, agents)
 
 

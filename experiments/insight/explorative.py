@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from rllib_rnd.analysis.attention import EXPLOIT, EXPLORE, distance
 
 from experiments.insight.agents import (
     HERE,
@@ -28,6 +27,7 @@ from experiments.provenance import commit
 from experiments.report import COLORS, image, read, save, section, table
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.attention import EXPLOIT, EXPLORE, distance
 from rllib_rnd.analysis.states import States
 
 NAME = "explorative"
@@ -174,8 +174,8 @@ def draw(storage: Path | None) -> None:
     """The figures; those of maps only where the checkpoints are."""
     if (HERE / f"{NAME}.csv").exists():
         draw_distances(read(HERE / f"{NAME}.csv"))
-    for game, run in GAMES.items() if storage is not None else ():
-        if found := newest(storage, run, NAME):
+    for game, run in GAMES.items():
+        if storage is not None and (found := newest(storage, run, NAME)):
             draw_maps(game, found[0].load())
 
 

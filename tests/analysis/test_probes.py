@@ -119,8 +119,10 @@ def test_labels_that_cannot_be_probed_are_left_out_with_a_reason() -> None:
     x = walks(0, 1)[:, 0]
     labels = Labels(
         {"x": x, "same": x.copy(), "constant": np.ones(count), "rare": rare, "room": rooms, "y": x**2, "z": x**3},
-        {"x": "number", "same": "number", "constant": "number", "rare": "number", "room": "category"}
-        | {"y": "number", "z": "number"},
+        {
+            name: "category" if name == "room" else "number"
+            for name in ("x", "same", "constant", "rare", "room", "y", "z")
+        },
     )
     kept = usable(labels, train, (), 2)
     assert list(kept.values) == ["x", "y"]

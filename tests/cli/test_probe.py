@@ -83,7 +83,7 @@ def test_a_checkpoint_is_probed(
         (["--variables", ","], "--variables: ',' names nothing"),
         (["--baseline", "untraned"], "--baseline: 'untraned' is no folder"),
         (["--variables", "rwo", "--episodes", "6"], "Did you mean 'row'"),
-        (["--layers", "polcy", "--episodes", "6", "--steps", "20"], "Did you mean 'policy'"),
+        (["--layers", "polcy", "--episodes", "40"], "Did you mean 'policy'"),
     ],
 )
 def test_mistakes_are_one_line(

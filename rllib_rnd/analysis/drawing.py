@@ -91,6 +91,24 @@ class Pen:
         cv2.putText(canvas, text, place, font, 0.42 * size * self.scale, colour, self._thickness, cv2.LINE_AA)
         return width
 
+    def wrapped(self, text: str, room: int, lines: int, size: float = 1.0) -> list[str]:
+        """A text in at most ``lines`` lines of ``room`` pixels, broken at spaces; `write` cuts what is still too long.
+
+        Args:
+            text: without line breaks.
+            room: pixels.
+            lines: at most; the last takes all that is left.
+            size: of the letters.
+        """
+        found: list[str] = []
+        for word in text.split():
+            longer = f"{found[-1]} {word}" if found else word
+            if found and (len(found) == lines or self.width(longer, size) <= room):
+                found[-1] = longer
+            else:
+                found.append(word)
+        return found
+
     @property
     def _thickness(self) -> int:
         return self.px(1.0)

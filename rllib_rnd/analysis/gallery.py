@@ -6,6 +6,7 @@ It needs no network, no script and no other file; links to the PNG and MP4 files
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -49,13 +50,15 @@ class Curve:
         shares: of pixels, each from 0 to 1, growing.
         by_map: mean change when those are blanked that the map ranks first.
         by_random: when as many random ones are.
-        better: the map finds pixels that matter more than random ones.
+        better: the map finds pixels that matter more than random ones, over all states.
+        here: so it does at this state alone; None: the curve is of all states.
     """
 
     shares: Sequence[float]
     by_map: Sequence[float]
     by_random: Sequence[float]
     better: bool
+    here: bool | None = None
 
     @property
     def svg(self) -> Markup:
@@ -182,15 +185,30 @@ class Verdict:
         title: of the map.
         target: the number that was watched.
         curve: means over states; ``better`` of all states together.
-        wins: states at which it beat random pixels by itself.
-        states: of how many.
+        wins_random, wins_moved: how often the map's pixels change the number more than random ones, and more than the
+            same shape elsewhere: mean, lower and upper end of the 95 % interval over states.
+        untrained: rank correlation with the map of the untrained network; NaN: not known.
     """
 
     title: str
     target: str
     curve: Curve
-    wins: int
-    states: int
+    wins_random: tuple[float, float, float]
+    wins_moved: tuple[float, float, float]
+    untrained: float
+
+    @property
+    def wins(self) -> list[str]:
+        """Both shares in words."""
+        return [
+            f"{mean:.0%} ({max(low, 0.0):.0%} to {min(high, 1.0):.0%})"
+            for mean, low, high in (self.wins_random, self.wins_moved)
+        ]
+
+    @property
+    def likeness(self) -> str:
+        """The rank correlation in words."""
+        return "-" if math.isnan(self.untrained) else f"{self.untrained:.2f}"
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
@@ -237,6 +255,7 @@ class Gallery:
         facts: of the agent and of what was played, label -> text.
         notes: what does not apply, each with its reason.
         verdicts: which maps can be believed.
+        rule: when a map counts as better than random, and what pixels are blanked with.
         strips: of the events.
         states: that were looked into.
         agents: whose maps stand side by side, the agent first.
@@ -244,17 +263,17 @@ class Gallery:
         figures: projections and spectra.
         methods: used.
         videos: name -> path.
-        scale_unsigned, scale_signed: pictures of the two colour scales.
+        scales: pictures of the two colour scales, unsigned and signed.
         unfinished: what Ctrl-C left out, or "".
     """
 
     title: str
     facts: Mapping[str, str]
     agents: Sequence[str]
-    scale_unsigned: Picture
-    scale_signed: Picture
+    scales: Sequence[Picture]
     notes: Sequence[str] = ()
     verdicts: Sequence[Verdict] = ()
+    rule: str = ""
     strips: Sequence[Strip] = ()
     states: Sequence[ShownState] = ()
     counterfactuals: Sequence[Before] = ()

@@ -29,6 +29,8 @@ class Map:
         signed: negative values mean something: they speak against the target.
         target: name of the `Target` that it explains; None: of none (attention, feature maps).
         group: maps of one group share a colour scale; empty: each has its own.
+        on_frame: it lies on the frame; False: a picture of its own (a matrix, a strip over time), which no frame is
+            drawn below and which says nothing of pixels.
 
     Raises:
         ValueError: another shape, or numbers that are none.
@@ -39,6 +41,7 @@ class Map:
     signed: bool = False
     target: str | None = None
     group: str = ""
+    on_frame: bool = True
 
     def __post_init__(self) -> None:
         """Checks the values and makes them float32."""
@@ -65,6 +68,7 @@ class Method(abc.ABC):
         title: for people.
         source: paper.
         shows, cannot: what it can show and what it cannot, a sentence each.
+        context: states before each that its maps show too, where they are given with it.
     """
 
     name: ClassVar[str]
@@ -72,6 +76,7 @@ class Method(abc.ABC):
     source: ClassVar[str]
     shows: ClassVar[str]
     cannot: ClassVar[str]
+    context: ClassVar[int] = 0
 
     @abc.abstractmethod
     def missing(self, agent: Agent) -> str | None:
@@ -89,6 +94,19 @@ class Method(abc.ABC):
         Returns:
             Maps by names that are unique over all methods and fit for files (`file_name`).
         """
+
+
+class UntargetedMethod(Method):
+    """Base of methods that explain no target: attention, feature maps."""
+
+    @abc.abstractmethod
+    def look(self, agent: Agent, states: States) -> dict[str, Map]:
+        """`maps` without targets."""
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target] = ()) -> dict[str, Map]:
+        """`look` at the states."""
+        del targets
+        return self.look(agent, states)
 
 
 METHODS: Registry[Method] = Registry("explanation method")

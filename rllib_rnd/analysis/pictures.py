@@ -36,8 +36,10 @@ _EVEN = 1e-3  # a map whose numbers differ by less than this share of the larges
 _NOTHING = 1e-12
 _FINITE = 1e6  # bounds of observations beyond this say nothing about the numbers seen
 _COLOURS = 96  # of a picture in a page; more would double its size and not be seen
-# Of ColorBrewer's RdBu (blue: less, red: more), which colour-blind viewers can tell apart.
-_DIVERGING = np.array([(33, 102, 172), (103, 169, 207), (247, 247, 247), (239, 138, 98), (178, 24, 43)], dtype=float)
+# Of signed maps: blue and red that colour-blind viewers can tell apart, bright on black and on white.
+_AGAINST, _FOR = np.array([58.0, 140.0, 240.0]), np.array([235.0, 70.0, 45.0])
+_ZERO = np.array([30.0, 30.0, 30.0])
+_MOST_OPAQUE = 0.85
 
 
 # --- what numbers the colours stand for -----------------------------------------------------------------------------
@@ -88,14 +90,14 @@ class Scale:
 def colours(share: np.ndarray, signed: bool) -> np.ndarray:
     """Colours of numbers between 0 and 1: ``[h, w]`` -> ``[h, w, 3]`` uint8.
 
-    Unsigned maps have one that grows evenly brighter (inferno); signed ones go from blue over white to red.
+    Unsigned maps have one that grows evenly brighter (inferno); signed ones go from blue over black to red.
     """
     if not signed:
         levels = np.round(share * 255).astype(np.uint8)
         return np.ascontiguousarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)[..., ::-1])
-    place = share * (len(_DIVERGING) - 1)
-    channels = [np.interp(place, np.arange(len(_DIVERGING)), _DIVERGING[:, c]) for c in range(3)]
-    return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
+    place = 2.0 * share[..., None] - 1.0
+    mixed = np.abs(place) * np.where(place < 0.0, _AGAINST, _FOR) + (1.0 - np.abs(place)) * _ZERO
+    return np.round(mixed).astype(np.uint8)
 
 
 def upsampled(values: np.ndarray, height: int, width: int, smooth: bool = True) -> np.ndarray:
@@ -133,12 +135,19 @@ def overlay(frame: np.ndarray, values: np.ndarray, scale: Scale, smooth: bool = 
     grey = frame.mean(axis=2, keepdims=True)
     if scale.constant:
         return np.broadcast_to(np.round(0.5 * grey), frame.shape).astype(np.uint8)
-    share = scale.share(upsampled(values, *frame.shape[:2], smooth))
-    opaque = STRENGTH
-    if scale.signed:
-        opaque = np.sqrt(np.abs(2.0 * share - 1.0))[..., None] * 0.9
-    mixed = opaque * colours(share, scale.signed) + (1.0 - opaque) * grey
-    return np.round(mixed).astype(np.uint8)
+    share = scale.share(upsampled(values, frame.shape[0], frame.shape[1], smooth))
+    if not scale.signed:
+        return np.round(STRENGTH * colours(share, False) + (1.0 - STRENGTH) * grey).astype(np.uint8)
+    place = 2.0 * share[..., None] - 1.0
+    opaque = _MOST_OPAQUE * np.abs(place)
+    return np.round(opaque * np.where(place < 0.0, _AGAINST, _FOR) + (1.0 - opaque) * grey).astype(np.uint8)
+
+
+def alone(values: np.ndarray, scale: Scale) -> np.ndarray:
+    """A map ``[h, w]`` that lies on no frame, one pixel for each of its numbers; grey where it is constant."""
+    if scale.constant:
+        return np.full((*values.shape, 3), 128, dtype=np.uint8)
+    return colours(scale.share(values), scale.signed)
 
 
 # --- what the agent sees --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.video import encode_picture
 from rllib_rnd.envs import make_env
-from rllib_rnd.envs.info import GAME_GOES_ON, POSITION, ROOM
+from rllib_rnd.envs.info import GAME_GOES_ON, LIVES, POSITION, ROOM
 from rllib_rnd.envs.vector import LeanVectorEnv
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.play import Infos, Position, play_in
@@ -81,7 +81,7 @@ class Player:
 
     def play(self, seed: int) -> Tape:
         """Plays one episode, cut after ``max_steps`` agent steps."""
-        tape = Tape(self.game.stack.size, self.game.stack.newest_first)
+        tape = Tape(self.game.stack.size, self.game.stack.newest_first, seed=seed)
         self._policy.generator.manual_seed(seed)
         infos, steps = self.game.reset(seed), 0
         self._look(tape, self.game.position, infos)
@@ -102,9 +102,12 @@ class Player:
         """Writes down an observation, where it is, and the environment's picture."""
         tape.add_frames(position.obs[0])
         tape.is_first.append(bool(position.is_first[0]))
-        tape.memory.append(np.array(position.memory[0]))
+        # A play that no policy has stepped yet knows no memory.
+        memory = position.memory if position.memory.shape[1] else self._policy.empty_memory(1)
+        tape.memory.append(np.array(memory[0]))
         tape.rooms.append(int(infos[ROOM][0]) if ROOM in infos else None)
         tape.positions.append(int(infos[POSITION][0]) if POSITION in infos else None)
+        tape.lives.append(int(infos[LIVES][0]) if LIVES in infos else None)
         tape.life_lost.append(life_only(infos))
         if self._renders:
             self._take_picture(tape)

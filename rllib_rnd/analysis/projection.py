@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.one_step import one_step
+from rllib_rnd.analysis.pixels import frame_stack, newest_first
 from rllib_rnd.analysis.projection_charts import Chart, Plane, projection_chart, spread_chart
+from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
-from rllib_rnd.envs import frame_stack
+from rllib_rnd.analysis.targets import chunks
 from rllib_rnd.errors import ConfigError, unknown_name_error
-from rllib_rnd.rollout import CHUNK, Rollout, shapes_of
+from rllib_rnd.rollout import CHUNK
 
 #: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
 MAX_POINTS = 1_500
@@ -35,29 +38,17 @@ _TSNE_INPUTS, _PERPLEXITY = 50, 30.0
 
 @dataclass(frozen=True)
 class Points:
-    """B observations of episodes and what was going on there.
+    """B observations of episodes and what came of them.
 
     Attributes:
-        obs: ``[B, *obs_shape]`` raw.
-        memory: ``[B, F]`` of the policy, before it saw them.
-        is_first: ``[B]`` bool.
-        room: ``[B]`` int, -1 where it is not known.
-        step: ``[B]`` int agent step in the episode.
+        states: the observations.
         return_to_go: ``[B]`` sum of the extrinsic rewards from here to the end of the tape, not discounted.
-        value: ``[B, S]``.
+        value: ``[B, S]`` as it was when they were played.
     """
 
-    obs: np.ndarray
-    memory: np.ndarray
-    is_first: np.ndarray
-    room: np.ndarray
-    step: np.ndarray
+    states: States
     return_to_go: np.ndarray
     value: np.ndarray
-
-    def __len__(self) -> int:
-        """B."""
-        return len(self.obs)
 
 
 # --- which observations ------------------------------------------------------------------------------------------
@@ -102,35 +93,31 @@ def points_of(tapes: Sequence[Tape], seed: int, limit: int = MAX_POINTS) -> Poin
     Raises:
         ConfigError: nothing was played.
     """
-    told = [(i, t) for i, tape in enumerate(tapes) for t in np.flatnonzero(tape.valid)]
-    if not told:
+    states, return_to_go, value = [], [], []
+    for episode, tape in enumerate(tapes):
+        valid = np.flatnonzero(tape.valid)
+        if len(valid):
+            states.append(States.of_tape(tape, episode).select(valid))
+            return_to_go.append(np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1][valid])
+            value.append(np.stack(tape.value)[valid])
+    if not states:
         raise ConfigError("projection", "no agent step was played, so there are no features to project", "episodes")
-    rooms = np.array([-1 if (room := tapes[i].rooms[t]) is None else room for i, t in told])
-    drawn = draw_evenly(rooms, limit, seed)
-    parts = []
-    for i, tape in enumerate(tapes):
-        index = np.array([told[k][1] for k in drawn if told[k][0] == i], dtype=int)
-        to_go = np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1]
-        steps = np.cumsum(tape.valid) - tape.valid
-        obs = tape.rollout().to_torch().obs(torch.from_numpy(index)).numpy()
-        kept = (np.stack(column)[index] for column in (tape.memory, tape.is_first))
-        parts.append((obs, *kept, steps[index], to_go[index], np.stack(tape.value)[index]))
-    obs, memory, is_first, step, return_to_go, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Points(obs, memory, is_first, rooms[drawn], step, return_to_go, value)
+    played = States.join(states)
+    drawn = draw_evenly(played.room, limit, seed)
+    return Points(played.select(drawn), np.concatenate(return_to_go)[drawn], np.concatenate(value)[drawn])
 
 
 # --- their features ----------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def policy_features(agent: Agent, points: Points) -> np.ndarray:
+def policy_features(agent: Agent, states: States) -> np.ndarray:
     """What the policy's head reads, ``[B, D]``."""
     backbone, parts = agent.module.backbone, []
-    for start in range(0, len(points), CHUNK):
-        part = slice(start, start + CHUNK)
-        memory = torch.from_numpy(points.memory[part]) if backbone.state_size else None
-        is_first = torch.from_numpy(points.is_first[part])[None]
-        parts.append(backbone(torch.from_numpy(points.obs[part]), memory, is_first).policy.flatten(1).numpy())
+    for _, part in chunks(states, CHUNK):
+        memory = torch.from_numpy(part.memory) if backbone.state_size else None
+        features = backbone(torch.from_numpy(part.obs), memory, torch.from_numpy(part.is_first)[None])
+        parts.append(features.policy.flatten(1).numpy())
     return np.concatenate(parts)
 
 
@@ -146,7 +133,9 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
         ``[B, D]`` by name, "rnd target" and "rnd predictor" for example; nothing of rewards without features.
     """
     features: dict[str, np.ndarray] = {}
-    rollout = standing_still(agent, obs)
+    space = agent.module.action_space
+    still = np.zeros((len(obs), *(space.shape or ())), space.dtype)
+    rollout = one_step(obs, still, obs, frame_stack(agent), newest_first(agent))
     for name, reward in zip(agent.reward_names, agent.module.rewards(), strict=True):
         twin = copy.deepcopy(reward)
         outputs: list[Tensor] = []
@@ -160,29 +149,6 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
             if values.is_floating_point() and values.dim() >= 2 and len(values) == len(obs):
                 features[f"{name} {key}"] = values.flatten(1).numpy()
     return features
-
-
-def standing_still(agent: Agent, obs: np.ndarray) -> Rollout:
-    """A rollout of one step in as many environments as there are observations, each of them before and after the step.
-
-    So it does not matter which of its observations a reward is for.
-
-    Args:
-        agent: whose rewards are to read it.
-        obs: ``[B, *obs_shape]`` raw.
-    """
-    stack, space = frame_stack(agent.config.env, dict(agent.config.env_config)), agent.module.action_space
-    frames = obs[:, None] if stack.size == 1 else obs[:, ::-1] if stack.newest_first else obs
-    rollout = Rollout.empty(
-        1,
-        len(obs),
-        num_streams=1 + len(agent.module.rewards()),
-        newest_first=stack.newest_first,
-        **shapes_of(agent.module.observation_space, space, stack.size),
-    )
-    rollout.frames[: stack.size] = frames.swapaxes(0, 1)
-    rollout.frames[stack.size] = frames[:, -1]
-    return rollout.to_torch()
 
 
 # --- into the plane ----------------------------------------------------------------------------------------------
@@ -262,23 +228,23 @@ def projections(
         ConfigError: nothing was played, unknown method, or openTSNE is not installed.
     """
     points = points_of(tapes, seed)
-    features = {"policy": policy_features(agent, points), **reward_features(agent, points.obs)}
+    features = {"policy": policy_features(agent, points.states), **reward_features(agent, points.states.obs)}
     colours = colours_of(points, agent.reward_names)
     charts = [
         projection_chart(name, values, project(values, seed, method), colours, METHODS[method])
         for name, values in features.items()
     ]
-    features["policy, untrained"] = policy_features(agent.untrained(seed), points)
+    features["policy, untrained"] = policy_features(agent.untrained(seed), points.states)
     space = agent.module.observation_space
     if baseline is not None and baseline.module.observation_space == space:
-        others = {"policy": policy_features(baseline, points), **reward_features(baseline, points.obs)}
+        others = {"policy": policy_features(baseline, points.states), **reward_features(baseline, points.states.obs)}
         features |= {f"baseline: {name}": values for name, values in others.items()}
     return [*charts, spread_chart(features)]
 
 
 def colours_of(points: Points, reward_names: Sequence[str]) -> dict[str, np.ndarray]:
     """What points are coloured by, ``[B]`` each: room (where it is known), time, return-to-go, each value."""
-    colours = {"room": points.room} if (points.room >= 0).any() else {}
+    colours = {"room": points.states.room} if (points.states.room >= 0).any() else {}
     names = ["extrinsic value", *(f"intrinsic value: {name}" for name in reward_names)]
     values = dict(zip(names, points.value.T, strict=True))
-    return {**colours, "time (agent step)": points.step, "return-to-go": points.return_to_go, **values}
+    return {**colours, "time (agent step)": points.states.step, "return-to-go": points.return_to_go, **values}

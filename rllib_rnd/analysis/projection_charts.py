@@ -110,8 +110,10 @@ def spread_chart(features: Mapping[str, np.ndarray]) -> Chart:
         # Beyond this share a direction is rounding.
         eigenvalues.set(ylim=(1e-8, 1.5), ylabel="share of the variance", title="eigenvalues of the covariance")
         spread.set(ylabel="standard deviation", title="spread of each feature, sorted")
+        # A logarithm of nothing cannot be drawn.
+        scale = "log" if any(found.spread.any() for found in spectra.values()) else "linear"
         for axes in (spread, eigenvalues):
-            axes.set(xlabel="dimension", yscale="log", xscale="log")
+            axes.set(xlabel="dimension", yscale=scale, xscale=scale)
             axes.grid(alpha=0.25)
         _rank_bars(ranks, spectra)
 
@@ -124,15 +126,12 @@ def _rank_bars(axes: Axes, spectra: Mapping[str, Spectrum]) -> None:
     places = np.arange(len(spectra))
     ranks = [found.effective_rank for found in spectra.values()]
     axes.barh(places, ranks, color=[f"C{i % 10}" for i in places], alpha=0.85)
-    axes.plot(
-        [found.participation_ratio for found in spectra.values()], places, "k|", ms=10, label="participation ratio"
-    )
+    axes.plot([found.participation_ratio for found in spectra.values()], places, "k|", ms=10)
     for place, rank, found in zip(places, ranks, spectra.values(), strict=True):
         axes.annotate(f" {rank:.1f} of {len(found.spread)}", (rank, place), va="center", fontsize=8)
     axes.set_yticks(places, list(spectra), fontsize=8)
-    axes.set(title="effective rank", xlim=(0, 1.35 * max([*ranks, 1.0])))
+    axes.set(title="effective rank (tick: participation ratio)", xlim=(0, 1.35 * max([*ranks, 1.0])))
     axes.invert_yaxis()
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def _scatter(figure: Figure, axes: Axes, points: np.ndarray, values: np.ndarray) -> None:
@@ -196,6 +195,8 @@ def render(draw: Callable[[Figure], None], title: str, size: tuple[float, float]
         FigureCanvasAgg(figure)
         figure.suptitle(title, fontsize=12)
         draw(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it has found everything's place, once for both files
         png, svg = io.BytesIO(), io.BytesIO()
         figure.savefig(png, format="png", metadata={"Software": None})
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})

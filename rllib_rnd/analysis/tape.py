@@ -24,13 +24,15 @@ class Tape:
     """What one episode left behind: lists over its T steps, reset steps included (see `Rollout`).
 
     ``frames`` begins with the K frames of the first observation and has the newest one of each later observation;
-    ``is_first``, ``memory``, ``dist_inputs``, ``value``, ``rooms``, ``positions``, ``life_lost`` and ``pictures`` have
-    an entry for every observation, T + 1 (``memory``: the policy's before it saw it; ``life_lost``: it ended a life).
+    ``is_first``, ``memory``, ``dist_inputs``, ``value``, ``rooms``, ``positions``, ``lives``, ``life_lost`` and
+    ``pictures`` have an entry for every observation, T + 1 (``memory``: the policy's before it saw it; ``lives``: left,
+    this one included; ``life_lost``: it ended an episode that is one life).
 
     Attributes:
         frame_stack: K.
         newest_first: how observations order their frames.
         finished: the episode ended by itself; it was not cut.
+        seed: that the environment was reset with; None: unknown.
     """
 
     frame_stack: int
@@ -42,6 +44,7 @@ class Tape:
     value: list[np.ndarray] = field(default_factory=list)
     rooms: list[int | None] = field(default_factory=list)
     positions: list[int | None] = field(default_factory=list)
+    lives: list[int | None] = field(default_factory=list)
     life_lost: list[bool] = field(default_factory=list)
     pictures: list[np.ndarray] = field(default_factory=list)
     action: list[np.ndarray] = field(default_factory=list)
@@ -50,6 +53,7 @@ class Tape:
     terminated: list[bool] = field(default_factory=list)
     truncated: list[bool] = field(default_factory=list)
     finished: bool = False
+    seed: int | None = None
 
     def add_frames(self, obs: np.ndarray) -> None:
         """Adds an observation ``[*obs_shape]``: all of its frames if it is the first, else the newest."""

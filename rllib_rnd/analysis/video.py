@@ -5,15 +5,12 @@ Drawing needs numpy and cv2 only, no screen. Files are written by ffmpeg, which 
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib
 import itertools
-import subprocess
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -32,13 +29,15 @@ from rllib_rnd.analysis.drawing import (
     paste,
     paste_all,
 )
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.analysis.mp4 import video_file
 
 HEIGHT = 480  # in units; a video of this height has one pixel to the unit
 WINDOW = 300  # agent steps that the plots show
 HOLD_S = 1.0  # seconds that the last frame of an episode stays
 _MARGIN, _GAP = 10, 14
 _WIDEST_PICTURE = 1.4  # width of the game's picture over the video's height, at most
+_WIDEST_OVERLAY, _WIDEST_OF_MANY, _NARROWEST_OVERLAY = 300, 220, 165
+_ONE_SCALE = "colours: one scale for the whole video"
 _MIDDLE, _PLOTS = 340, 400  # widths of the columns beside it
 _MOST_BARS = 20
 _MOST_DIMENSIONS = 12
@@ -89,6 +88,26 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """A map laid over what the agent sees, with one scale of colours for the whole video.
+
+    Attributes:
+        title: above it.
+        pictures: t -> ``[h, w, 3]`` uint8, all of one size.
+        notes: t -> a line below it.
+        colours: ``[n, 3]`` uint8, of the scale from its low end to the high one.
+        low, high: the numbers at the ends, in words.
+    """
+
+    title: str
+    pictures: Callable[[int], np.ndarray]
+    notes: Callable[[int], str]
+    colours: np.ndarray
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
 class Recording:
     """One episode as it is shown, one video frame for each of its T observations (the last one included).
 
@@ -101,6 +120,7 @@ class Recording:
         policy: what the policy made of the observations.
         panels: the plots, from the top.
         steps: ``[T]`` agent steps taken at each observation.
+        overlays: beside the game's picture; of all recordings of a video as many, of the same sizes.
     """
 
     title: str
@@ -112,6 +132,7 @@ class Recording:
     policy: DiscretePolicy | ContinuousPolicy
     panels: Sequence[Panel]
     steps: np.ndarray
+    overlays: Sequence[Overlay] = ()
 
 
 def encode_picture(picture: np.ndarray, height: int) -> np.ndarray:
@@ -138,7 +159,8 @@ def decode_picture(data: np.ndarray) -> np.ndarray:
 class Painter:
     """Draws the frames of recordings of one environment, all of one size.
 
-    Columns from the left: the game's picture if there is one; facts, what the agent sees, and the policy; the plots.
+    Columns from the left: the game's picture if there is one; overlays if there are any; facts, what the agent sees,
+    and the policy; the plots.
 
     Args:
         example: a recording that the layout is made for.
@@ -159,11 +181,34 @@ class Painter:
             width = round(min(inner * shape[1] / shape[0], _WIDEST_PICTURE * height))
             self.picture_box = Box(x, margin, width, inner)
             x += width + gap
+        self.overlay_boxes: list[Box] = []
+        if example.overlays:
+            x += self._place_overlays(example, Box(x, margin, 0, inner)) + gap
         self.middle = Box(x, margin, pen.px(_MIDDLE), inner)
         self.plots = Box(x + self.middle.width + gap, margin, pen.px(_PLOTS), inner)
         width = self.plots.x + self.plots.width + margin
         self.size = (width + width % 2, height)
         self._split_middle(example)
+
+    def _place_overlays(self, example: Recording, column: Box) -> int:
+        """Finds the places of the overlays' pictures; returns how wide their column is.
+
+        Up to three are side by side, more in two rows or a square. Above each are two rows for its title, below it two.
+        """
+        pen, count, row = self.pen, len(example.overlays), self.pen.px(ROW)
+        columns = count if count <= 3 else math.ceil(count / 2) if count <= 6 else math.ceil(math.sqrt(count))
+        rows = math.ceil(count / columns)
+        gap, top = pen.px(_GAP), row + pen.px(6)
+        height, width = example.overlays[0].pictures(0).shape[:2]
+        room = (column.height - top - gap * (rows - 1)) // rows - 4 * row - pen.px(4)
+        scale = min(room / height, pen.px(_WIDEST_OVERLAY if count <= 2 else _WIDEST_OF_MANY) / width)
+        picture = Box(0, 0, max(1, round(width * scale)), max(1, round(height * scale)))
+        cell = max(picture.width, pen.px(_NARROWEST_OVERLAY))
+        step = 4 * row + pen.px(4) + picture.height + gap
+        for i in range(count):
+            x = column.x + i % columns * (cell + gap)
+            self.overlay_boxes.append(Box(x, column.y + top + i // columns * step + 2 * row, cell, picture.height))
+        return max(columns * (cell + gap) - gap, pen.width(_ONE_SCALE, 0.9))
 
     def _split_middle(self, example: Recording) -> None:
         """Facts above, the policy below, and the room between them for what the agent sees."""
@@ -193,6 +238,10 @@ class Painter:
             np.copyto(canvas, background)
             if self.picture_box is not None and recording.pictures is not None:
                 paste(canvas, decode_picture(recording.pictures[t]), self.picture_box)
+            for overlay, box in zip(recording.overlays, self.overlay_boxes, strict=True):
+                paste(canvas, overlay.pictures(t), box)
+                note_y = box.y + box.height + self.pen.px(ROW + 4)
+                self.pen.write(canvas, overlay.notes(t), box.x, note_y, DIM, room=box.width, size=0.9)
             self._draw_facts(canvas, recording, t)
             self._draw_seen(canvas, recording, t)
             self._draw_policy(canvas, recording, t)
@@ -217,6 +266,7 @@ class Painter:
         canvas = np.empty((self.size[1], self.size[0], 3), dtype=np.uint8)
         canvas[:] = BACKGROUND
         pen.write(canvas, recording.title, middle.x, middle.y, TEXT, room=middle.width, size=1.15)
+        self._draw_scales(canvas, recording.overlays)
         for i, label in enumerate(recording.facts):
             pen.write(canvas, label, middle.x, self.facts_y + i * pen.px(ROW), DIM)
         count = len(recording.frames(0))
@@ -228,6 +278,23 @@ class Painter:
         area = plots[-1].area
         pen.write(canvas, "agent step", area.x + area.width // 2, area.y + area.height, DIM, align=0.5, size=0.9)
         return canvas
+
+    def _draw_scales(self, canvas: np.ndarray, overlays: Sequence[Overlay]) -> None:
+        """Titles of the overlays, and what their colours mean: the same in every frame."""
+        pen, row = self.pen, self.pen.px(ROW)
+        if overlays:
+            pen.write(canvas, _ONE_SCALE, self.overlay_boxes[0].x, pen.px(_MARGIN), DIM, size=0.9)
+        for overlay, box in zip(overlays, self.overlay_boxes, strict=True):
+            lines = pen.wrapped(overlay.title, box.width, 2, 0.95)
+            for i, line in enumerate(lines):
+                pen.write(canvas, line, box.x, box.y - (len(lines) - i) * row, TEXT, room=box.width, size=0.95)
+            y, edge = box.y + box.height + pen.px(2), pen.px(5)
+            left = pen.write(canvas, overlay.low, box.x, y, DIM, size=0.9) + edge
+            right = pen.write(canvas, overlay.high, box.x + box.width, y, DIM, align=1.0, size=0.9) + edge
+            bar = Box(box.x + left, y + pen.px(4), box.width - left - right, pen.px(9))
+            if bar.width > 0:
+                index = np.arange(bar.width) * len(overlay.colours) // bar.width
+                canvas[bar.y : bar.y + bar.height, bar.x : bar.x + bar.width] = overlay.colours[index]
 
     def _draw_facts(self, canvas: np.ndarray, recording: Recording, t: int) -> None:
         x = self.middle.x + self.pen.px(64)
@@ -281,74 +348,7 @@ def _policy_title(policy: DiscretePolicy | ContinuousPolicy) -> str:
     )
 
 
-# --- files ------------------------------------------------------------------------------------------------------
-
-
-def import_ffmpeg() -> ModuleType:
-    """Imports the package that brings ffmpeg.
-
-    Raises:
-        ConfigError: it, or its program, is missing; the message has the command.
-    """
-    try:
-        imageio_ffmpeg = importlib.import_module("imageio_ffmpeg")
-        imageio_ffmpeg.get_ffmpeg_version()  # runs it
-    except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        raise ConfigError(
-            "",
-            f'videos need an extra ({str(error).splitlines()[0]}). Install it: pip install "rllib_rnd[video]"',
-        ) from error
-    return imageio_ffmpeg
-
-
-@contextlib.contextmanager
-def video_file(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Opens an MP4 file (H.264) for writing; an existing one is replaced.
-
-    Args:
-        path: of the file.
-        size: (width, height) in pixels, both even.
-        fps: frames per second.
-
-    Yields:
-        A function that adds a frame, ``[height, width, 3]`` uint8 RGB.
-
-    Raises:
-        ConfigError: the package is missing, or the file cannot be written.
-    """
-    ffmpeg = import_ffmpeg()
-    writer = ffmpeg.write_frames(
-        str(path),
-        size,
-        fps=fps,
-        codec="libx264",
-        pix_fmt_in="rgb24",
-        macro_block_size=2,
-        quality=6,
-        # Its own messages would stand beside ours.
-        ffmpeg_log_level="quiet",
-        output_params=["-preset", "veryfast", "-movflags", "+faststart"],
-    )
-    writer.send(None)
-
-    def add(frame: np.ndarray) -> None:
-        try:
-            writer.send(frame)
-        except OSError as error:
-            raise _unwritable(path, "ffmpeg stopped") from error
-
-    with contextlib.closing(writer):
-        yield add
-    # ffmpeg's exit code is not passed on, but what it could not finish (a full disk) it cannot open either.
-    try:
-        with contextlib.closing(ffmpeg.read_frames(str(path))) as reader:
-            next(reader)
-    except (OSError, StopIteration) as error:
-        raise _unwritable(path, "ffmpeg could not finish it") from error
-
-
-def _unwritable(path: Path, reason: str) -> ConfigError:
-    return ConfigError(f"video {path}", f"cannot be written ({reason})")
+# --- whole videos -------------------------------------------------------------------------------------------------
 
 
 def write_video(path: Path, recordings: Iterator[Recording], height: int, fps: float) -> tuple[tuple[int, int], int]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rllib_rnd.analysis.drawing import BACKGROUND, LINES, PANEL, Box, Pen, Plot, fit, frame_pictures, paste_all
+from rllib_rnd.analysis.mp4 import import_ffmpeg, video_file
 from rllib_rnd.analysis.video import (
     ContinuousPolicy,
     DiscretePolicy,
@@ -20,8 +21,6 @@ from rllib_rnd.analysis.video import (
     Recording,
     decode_picture,
     encode_picture,
-    import_ffmpeg,
-    video_file,
     write_video,
 )
 from rllib_rnd.errors import ConfigError

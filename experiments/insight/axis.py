@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from rllib_rnd.analysis.controls import deletion
 
 from experiments.insight.agents import (
     HERE,
@@ -30,6 +29,7 @@ from experiments.provenance import commit
 from experiments.report import COLORS, image, read, save, section, table
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.controls import deletion
 from rllib_rnd.analysis.feature_maps import captured
 from rllib_rnd.analysis.maps import Map
 from rllib_rnd.analysis.states import States

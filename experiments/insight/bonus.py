@@ -8,7 +8,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from rllib_rnd.analysis.controls import deletion
 
 from experiments.insight.agents import (
     HERE,
@@ -26,6 +25,7 @@ from experiments.report import image, read, save, section, table
 from experiments.snd_vs_rnd.run import FRAMES_PER_ROOM, UNSEEN_ROOMS, unseen_frames
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.controls import deletion
 from rllib_rnd.analysis.maps import Map
 from rllib_rnd.analysis.projection import MAX_POINTS, Points, points_of, policy_features, project, reward_features
 from rllib_rnd.analysis.projection_charts import projection_chart, spread_chart

@@ -8,14 +8,14 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from rllib_rnd.analysis.probe_states import PlayPlan
-from rllib_rnd.analysis.probes import ProbeOptions, probe
 
 from experiments.insight.agents import HERE, Sheet, nearest
 from experiments.provenance import commit
 from experiments.report import commits, folded, image, read, save, section, table
 from experiments.studies import Row, local_ray
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.probe_states import PlayPlan
+from rllib_rnd.analysis.probes import ProbeOptions, probe
 
 NAME = "probes"
 KEY = ("task",)

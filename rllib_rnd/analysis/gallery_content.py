@@ -12,9 +12,10 @@ import torch
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve
+from rllib_rnd.analysis.counterfactual import Counterfactual
 from rllib_rnd.analysis.events import Event, around
 from rllib_rnd.analysis.explanation import AGENT, UNTRAINED, Explanation, Found, Moment
-from rllib_rnd.analysis.gallery import Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
+from rllib_rnd.analysis.gallery import Before, Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
 from rllib_rnd.analysis.maps import Map, file_name
 from rllib_rnd.analysis.pictures import (
     SIDE,
@@ -40,6 +41,7 @@ PAGE_SIDE = 126  # pixels of a picture in the page: Atari's frames as they are, 
 MOST_PICTURES = 2_000  # overlays in a page, which then has about 12 MB
 _SEEN = "what the agent sees"
 _GAME_SIDE = 210  # pixels of the game's picture: Atari's height
+_MOST_ACTIONS = 3  # whose probabilities a counterfactual tells
 _STRIP_WIDTH = 92
 _BEFORE, _AFTER = 3, 3  # frames of a strip around the event
 
@@ -247,6 +249,31 @@ def strip(event: Event, tape: Tape, agent: Agent, newest_first: bool) -> Strip:
         for t, picture in zip(index, tape_pictures(tape, index, agent, newest_first), strict=True)
     ]
     return Strip(f"{sentence(event.text)} ({when})", pictures, index.index(event.t))
+
+
+def shown_change(one: Counterfactual, agent: Agent, newest_first: bool) -> Before:
+    """A change of the game, with what the agent made of it before and after."""
+    space = agent.module.backbone.observation_space
+    seen = observation_pictures(np.stack([one.obs, one.obs_edited]), space, frame_stack(agent), newest_first)
+    when = ("before", "after")
+    pictures = [
+        Picture(png(enlarged(game, _GAME_SIDE)), f"the game {word}", f"the game {word}", smooth=True)
+        for game, word in zip((one.picture, one.picture_edited), when, strict=True)
+    ]
+    pictures += [
+        Picture(png(enlarged(frame)), f"what the agent sees {word}", f"what the agent sees {word}")
+        for frame, word in zip(seen, when, strict=True)
+    ]
+    changes = [(in_words(name), f"{a:.4g}", f"{b:.4g}") for name, (a, b) in one.targets.items()]
+    most = np.argsort(-np.abs(one.policy - one.policy_edited), kind="stable")[:_MOST_ACTIONS]
+    changes += [
+        (f"probability of {one.actions[i]}", f"{one.policy[i]:.3f}", f"{one.policy_edited[i]:.3f}") for i in most
+    ]
+    changes += [("policies apart (total variation)", "", f"{one.policy_change:.3f}")]
+    changes += [("share of the observation that changed", "", f"{one.changed:.2%}")]
+    kind = {"thing": "", "beside": " (beside the game)", "control": " (control: cannot be seen)"}[one.edit.purpose]
+    title = f"{sentence(one.edit.text)}{kind}, at: {one.event.text} (episode {one.event.episode + 1})"
+    return Before(title, pictures, changes)
 
 
 # --- controls -------------------------------------------------------------------------------------------------------

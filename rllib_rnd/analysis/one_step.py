@@ -40,14 +40,19 @@ class OneStep(Rollout):
         return self.stacks[index]
 
 
-def one_step(agent: Agent, obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.ndarray) -> OneStep:
-    """Transitions of N environments ``[N, ...]``, each with an episode of its own that begins with ``obs_tm1``."""
-    stack, num_streams = frame_stack(agent), 1 + len(agent.module.rewards())
+def one_step(obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.ndarray, stack: int, newest_first: bool) -> OneStep:
+    """Transitions of N environments ``[N, ...]``, each with an episode of its own that begins with ``obs_tm1``.
+
+    Args:
+        obs_tm1, action_tm1, obs: observation, action, observation.
+        stack: K.
+        newest_first: how observations order their frames.
+    """
     before, after = (torch.from_numpy(np.ascontiguousarray(x)) for x in (obs_tm1, obs))
     if stack == 1:
         frames = torch.stack([before, after])
     else:
-        old, new = (x.flip(1) if newest_first(agent) else x for x in (before, after))
+        old, new = (x.flip(1) if newest_first else x for x in (before, after))
         frames = torch.cat([old.transpose(0, 1), new[None, :, -1]])
     num = len(obs)
     none, never = torch.zeros(1, num), torch.zeros(1, num, dtype=torch.bool)
@@ -56,12 +61,12 @@ def one_step(agent: Agent, obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.
         is_first=torch.cat([~never, never]),
         action=torch.from_numpy(np.ascontiguousarray(action_tm1))[None],
         logp=none,
-        value=torch.zeros(2, num, num_streams),
+        value=torch.zeros(2, num, 1),
         reward=none.clone(),
         terminated=never,
         truncated=never.clone(),
         frame_stack=stack,
-        newest_first=stack > 1 and newest_first(agent),
+        newest_first=newest_first,
         stacks=torch.cat([before, after]),
     )
 
@@ -79,11 +84,11 @@ def measured_rewards(agent: Agent, reward: IntrinsicReward, states: States, obs:
     """
     obs_tm1 = obs if reward.options.reward_on == "current" else states.obs_tm1
     size = 1 if reward.traced() is None else _CHUNK
-    lone = _Copy(agent, reward)
+    lone, stack, order = _Copy(agent, reward), frame_stack(agent), newest_first(agent)
     parts = []
     for start in range(0, len(obs), size):
         rows = slice(start, start + size)
-        rollout = one_step(agent, obs_tm1[rows], states.action_tm1[rows], obs[rows])
+        rollout = one_step(obs_tm1[rows], states.action_tm1[rows], obs[rows], stack, order)
         parts.append(lone.compute(rollout)[0])
     return torch.cat(parts).double().numpy()
 

@@ -146,3 +146,9 @@ def read_pixels(agent: Agent, values: Tensor) -> Tensor:
     if layout is not None:
         return layout.to_channels_first(values.reshape(-1, *frame)).sum(dim=1)
     return values.reshape(len(values), -1, h, w).sum(dim=1)
+
+
+def upscaled(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Maps ``[B, h, w]`` -> ``[B, *shape]`` float32, bilinear; corners are not aligned, as the receptive fields are."""
+    x = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[:, None]
+    return torch.nn.functional.interpolate(x, shape, mode="bilinear", align_corners=False)[:, 0].numpy()

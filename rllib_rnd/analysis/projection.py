@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
 from rllib_rnd.analysis.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import chunks
 from rllib_rnd.errors import ConfigError, unknown_name_error
-from rllib_rnd.rollout import CHUNK, Rollout, shapes_of
+from rllib_rnd.rollout import CHUNK
 
 #: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
 MAX_POINTS = 1_500
@@ -132,7 +133,9 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
         ``[B, D]`` by name, "rnd target" and "rnd predictor" for example; nothing of rewards without features.
     """
     features: dict[str, np.ndarray] = {}
-    rollout = standing_still(agent, obs)
+    space = agent.module.action_space
+    still = np.zeros((len(obs), *(space.shape or ())), space.dtype)
+    rollout = one_step(obs, still, obs, frame_stack(agent), newest_first(agent))
     for name, reward in zip(agent.reward_names, agent.module.rewards(), strict=True):
         twin = copy.deepcopy(reward)
         outputs: list[Tensor] = []
@@ -146,20 +149,6 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
             if values.is_floating_point() and values.dim() >= 2 and len(values) == len(obs):
                 features[f"{name} {key}"] = values.flatten(1).numpy()
     return features
-
-
-def standing_still(agent: Agent, obs: np.ndarray) -> Rollout:
-    """One step of as many environments as there are observations ``[B, *obs_shape]``, each before and after the step.
-
-    So it does not matter which of its two observations a reward is for. Both have the same newest frame.
-    """
-    stack, order = frame_stack(agent), newest_first(agent)
-    frames = obs[:, None] if stack == 1 else obs[:, ::-1] if order else obs
-    shapes = shapes_of(agent.module.observation_space, agent.module.action_space, stack)
-    rollout = Rollout.empty(1, len(obs), num_streams=1 + len(agent.module.rewards()), newest_first=order, **shapes)
-    rollout.frames[:stack] = frames.swapaxes(0, 1)
-    rollout.frames[stack] = frames[:, -1]
-    return rollout.to_torch()
 
 
 # --- into the plane ----------------------------------------------------------------------------------------------

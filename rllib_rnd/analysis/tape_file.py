@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
@@ -209,7 +210,7 @@ def _check_spaces(arrays: Mapping[str, np.ndarray], agent: Agent, where: str) ->
         raise ConfigError(where, f"holds {found}", f"{_stack_in_words(*stack)}, as {agent.env} has them here")
 
 
-def _span(space: Any) -> str:
+def _span(space: gym.spaces.Box) -> str:
     return f"{space.low.min()} to {space.high.max()}"
 
 

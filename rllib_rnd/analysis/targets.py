@@ -27,13 +27,13 @@ class Path(NamedTuple):
     Attributes:
         x: ``[B, ...]``, what they read of the states.
         nothing: the same shape: what they read of nothing; None: the caller's choice.
-        value: ``x`` -> the target ``[B]``, with gradient.
+        value: ``x`` of some states, and these -> the target ``[B]``, with gradient.
         to_pixels: values of the elements of ``x`` -> their sums over channels and frames ``[B, h, w]``.
     """
 
     x: Tensor
     nothing: Tensor | None
-    value: Callable[[Tensor], Tensor]
+    value: Callable[[Tensor, States], Tensor]
     to_pixels: Callable[[Tensor], Tensor]
 
 
@@ -75,13 +75,13 @@ class Target(abc.ABC):
             ``[B]`` float64.
         """
 
-    def network(self, agent: Agent) -> list[nn.Module]:
+    def networks(self, agent: Agent) -> list[nn.Module]:
         """Whose convolutions may be looked into."""
         return [agent.module.backbone]
 
     def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
         """What the networks read; arguments as of `of`."""
-        return Path(obs, None, lambda x: self.of(agent, states, x), lambda values: over_pixels(agent, values))
+        return Path(obs, None, lambda x, part: self.of(agent, part, x), lambda values: over_pixels(agent, values))
 
 
 class _PolicyTarget(Target):
@@ -146,13 +146,13 @@ class RewardTarget(Target):
             TypeError: it is not differentiable.
         """
         path = self.path(agent, states, obs)
-        return path.value(path.x)
+        return path.value(path.x, states)
 
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
         """See `Target.measure`."""
         return measured_rewards(agent, self._reward(agent), states, obs)
 
-    def network(self, agent: Agent) -> list[nn.Module]:
+    def networks(self, agent: Agent) -> list[nn.Module]:
         """The reward's own networks."""
         return list(self._traced(agent).networks)
 
@@ -161,7 +161,7 @@ class RewardTarget(Target):
         traced, raw = self._traced(agent), unscaled(agent, obs)
         x = traced.read(raw if traced.stack else newest_frame(agent, raw))
 
-        return Path(x, torch.zeros_like(x), traced.reward, lambda values: read_pixels(agent, values))
+        return Path(x, torch.zeros_like(x), lambda x, _: traced.reward(x), lambda values: read_pixels(agent, values))
 
     def _reward(self, agent: Agent) -> IntrinsicReward:
         return agent.module.rewards()[self.index]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import pytest
 import torch
 
 from rllib_rnd import IntrinsicPPOConfig
@@ -18,6 +20,15 @@ from rllib_rnd.module import IntrinsicPPOModule
 PICTURES = gym.spaces.Box(0, 255, (2, 44, 44), np.uint8)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Networks so small are faster on one core, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def make_agent(
     space: gym.spaces.Box = PICTURES,
     actions: gym.Space | None = None,
@@ -25,6 +36,7 @@ def make_agent(
     rewards: list[dict[str, Any]] | None = None,
     frame_stack: int = 2,
     seed: int = 0,
+    heads: dict[str, Any] | None = None,
 ) -> Agent:
     """An agent of the given parts, in evaluation mode. Heads are drawn ten times as large, that maps see something."""
     rewards = [] if rewards is None else rewards
@@ -33,6 +45,7 @@ def make_agent(
         "intrinsic_rewards": rewards,
         "auxiliary_losses": [],
         "frame_stack": frame_stack,
+        "heads": heads or {},
     }
     torch.manual_seed(seed)
     module = IntrinsicPPOModule(

@@ -12,7 +12,10 @@ import torch
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError
-from tests.analysis.agents import make_agent, random_obs, random_states
+from tests.analysis.agents import make_agent, one_thread, random_obs, random_states
+
+__all__ = ["one_thread"]  # a fixture
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tape() -> Tape:
@@ -26,7 +29,7 @@ def tape() -> Tape:
         tape.rooms.append(None if t == 1 else 7)
         tape.add_outlook(np.zeros(4, np.float32), np.zeros(1, np.float32))
     for t in range(4):
-        tape.action.append(np.int64(t + 1))
+        tape.action.append(np.array(t + 1))
         tape.logp.append(0.0)
         tape.reward.append(0.0)
         tape.terminated.append(t == 1)
@@ -67,7 +70,7 @@ def test_columns_have_one_length() -> None:
 
 
 def test_observations_alone_get_the_likeliest_action() -> None:
-    agent = make_agent()
+    agent = make_agent(backbone={"type": "nature_cnn", "hidden_sizes": [8]})
     obs = random_obs(agent.module.backbone.observation_space, 3)
     states = States.of_observations(obs, agent)
     logits = agent.module.policy_and_values(torch.from_numpy(obs))[0]
@@ -93,7 +96,7 @@ def test_memory_of_observations_alone_is_empty() -> None:
 )
 def test_other_observations_are_refused(obs: np.ndarray, problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
-        States.of_observations(obs, make_agent())
+        States.of_observations(obs, make_agent(backbone={"type": "nature_cnn", "hidden_sizes": [8]}))
 
 
 def test_numbers_that_are_none_are_refused() -> None:
@@ -104,5 +107,5 @@ def test_numbers_that_are_none_are_refused() -> None:
 
 
 def test_random_states_fit_their_agent(tmp_path: Path) -> None:
-    states = random_states(make_agent(), 3)
+    states = random_states(make_agent(backbone={"type": "nature_cnn", "hidden_sizes": [8]}), 3)
     assert states.obs.shape == (3, 2, 44, 44) and states.memory.shape == (3, 0)

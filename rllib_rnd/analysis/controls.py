@@ -1,0 +1,247 @@
+"""Controls of maps, since pictures are easily believed: the deletion curve, and the map of untrained networks.
+
+Deletion: the pixels that a map holds to be the most important are blanked, and how much the outputs change is compared
+with blanking as many other pixels (after the deletion metric of Petsiuk et al. 2018, arXiv:1806.07421, and the
+perturbation curves of Samek et al. 2017, arXiv:1509.06321). Untrained networks: Adebayo et al. 2018 (arXiv:1810.03292).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.maps import Map
+from rllib_rnd.analysis.pixels import blanked, mean_frame, picture_shape, upscaled
+from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.targets import Target, chunks, look
+from rllib_rnd.functional.distributions import ActionDistribution, Categorical, DiagonalGaussian, MultiCategorical
+
+#: Shares of an observation's pixels that are blanked.
+SHARES = (0.05, 0.1, 0.2)
+
+#: What was done to the pixels, and the rule by which a map is called better; for pages and documentation.
+BLANK = "the states' mean frame (of fewer than 8 states its mean colour), in all frames of the stack alike"
+RULE = (
+    "better than random: blanking what the map shows changes the target more often than not, by the lower end of the "
+    "95 % interval over states, both against random pixels and against the same shape in a random place"
+)
+
+# Random blankings of each kind per state and share.
+_DRAWS = 5
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Mean changes over states of one output, one number per share of blanked pixels.
+
+    Attributes:
+        by_map: blanking the map's most important pixels.
+        by_random: blanking as many random ones.
+        by_moved: blanking the map's choice moved to a random place, around the picture's edges.
+    """
+
+    by_map: tuple[float, ...]
+    by_random: tuple[float, ...]
+    by_moved: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class DeletionCurve:
+    """What blanking the most important pixels of a map does, against blanking others.
+
+    Attributes:
+        shares: of the pixels that were blanked.
+        target: absolute changes of the target.
+        policy: Kullback-Leibler divergences of the actions' distribution from what it was, in nats.
+        value: absolute changes of the extrinsic value.
+        wins_random, wins_moved: mean, lower and upper end of the 95 % interval over states of how often the map's
+            choice changes the target more than a random one (equal changes are half).
+        better: whether the map is better than random, see `RULE`.
+        state_by_map, state_by_random: ``[B, shares]``, the target's changes of each state.
+    """
+
+    shares: tuple[float, ...]
+    target: Effects
+    policy: Effects
+    value: Effects
+    wins_random: tuple[float, float, float]
+    wins_moved: tuple[float, float, float]
+    better: bool
+    state_by_map: np.ndarray
+    state_by_random: np.ndarray
+
+    @property
+    def by_map(self) -> tuple[float, ...]:
+        """Changes of the target by blanking the map's most important pixels."""
+        return self.target.by_map
+
+    @property
+    def by_random(self) -> tuple[float, ...]:
+        """Changes of the target by blanking random pixels."""
+        return self.target.by_random
+
+
+def deletion(
+    agent: Agent,
+    states: States,
+    map: Map,
+    target: Target,
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+) -> DeletionCurve:
+    """Measures the deletion curve of a map.
+
+    Args:
+        agent: whose outputs are measured.
+        states: that the map is of, B of one or more. The interval takes them as independent, which neighbours in time
+            are not: draw them far apart.
+        map: its values are ranked by size, also where they are negative; equal ones in random order.
+        target: whose change is measured, of maps of no target the action's.
+        shares: of pixels.
+        seed: of the random pixels.
+
+    Raises:
+        ValueError: the map is of another number of states.
+    """
+    if len(map.values) != len(states):
+        raise ValueError(f"deletion: a map of {len(map.values)} states for {len(states)}.")
+    rng = np.random.default_rng(seed)
+    blank, outputs = mean_frame(agent, states), _outputs(agent, states, target)
+    order = _by_size(map, picture_shape(agent), rng)
+    found: dict[str, list[np.ndarray]] = {"map": [], "random": [], "moved": []}
+    for share in shares:
+        chosen = order < max(1, round(share * order[0].size))
+        masks: dict[str, list[np.ndarray]] = {
+            "map": [chosen],
+            "random": [_shuffled(chosen, rng) for _ in range(_DRAWS)],
+            "moved": [_moved(chosen, rng) for _ in range(_DRAWS)],
+        }
+        for kind, of_kind in masks.items():
+            found[kind].append(np.stack([outputs(blanked(agent, states.obs, mask, blank)) for mask in of_kind]))
+    # [shares, draws, outputs, B]
+    changes = {kind: np.stack(parts) for kind, parts in found.items()}
+    means = {kind: values.mean(axis=1) for kind, values in changes.items()}
+    effects = [Effects(*(_mean_over_states(means[kind][:, i]) for kind in means)) for i in range(3)]
+    wins = [_wins(changes["map"][:, :, 0], changes[kind][:, :, 0]) for kind in ("random", "moved")]
+    return DeletionCurve(
+        shares=tuple(float(share) for share in shares),
+        target=effects[0],
+        policy=effects[1],
+        value=effects[2],
+        wins_random=wins[0],
+        wins_moved=wins[1],
+        better=min(low for _, low, _ in wins) > 0.5,
+        state_by_map=means["map"][:, 0].T,
+        state_by_random=means["random"][:, 0].T,
+    )
+
+
+def _mean_over_states(values: np.ndarray) -> tuple[float, ...]:
+    """``[shares, B]`` -> the means over states."""
+    return tuple(float(mean) for mean in values.mean(axis=1))
+
+
+def similarity(first: Map, second: Map) -> np.ndarray:
+    """Rank correlation (Spearman) of two maps of the same states ``[B]``; NaN where one of them is constant.
+
+    Near 1 between a map and that of an untrained network: the map shows the picture, not what was learned.
+
+    Raises:
+        ValueError: they are of different numbers of states.
+    """
+    from scipy.stats import rankdata
+
+    if len(first.values) != len(second.values):
+        raise ValueError(f"similarity: maps of {len(first.values)} and {len(second.values)} states.")
+    shape = max(first.values.shape[1:], second.values.shape[1:], key=lambda hw: hw[0] * hw[1])
+    ranks = []
+    for one in (first, second):
+        values = one.values if one.values.shape[1:] == shape else upscaled(one.values, shape)
+        rank = rankdata(values.reshape(len(values), -1), axis=1)
+        ranks.append(rank - rank.mean(axis=1, keepdims=True))
+    a, b = ranks
+    below = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    flat = first.constant | second.constant | (below == 0)
+    return np.where(flat, np.nan, (a * b).sum(axis=1) / np.where(below == 0, 1.0, below))
+
+
+def _outputs(agent: Agent, states: States, target: Target) -> Callable[[np.ndarray], np.ndarray]:
+    """Changes of target, policy and extrinsic value against those of the states: obs -> ``[3, B]``."""
+    before_target = target.measure(agent, states, states.obs)
+    before_inputs, before_value = _look(agent, states, states.obs)
+
+    def outputs(obs: np.ndarray) -> np.ndarray:
+        inputs, value = _look(agent, states, obs)
+        divergence = kl_divergence(agent.module.distribution, before_inputs, inputs)
+        changes = (
+            np.abs(target.measure(agent, states, obs) - before_target),
+            divergence.numpy(),
+            np.abs(value - before_value),
+        )
+        return np.stack(changes)
+
+    return outputs
+
+
+@torch.no_grad()
+def _look(agent: Agent, states: States, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
+    """Inputs of the actions' distribution ``[B, P]`` and extrinsic values ``[B]``, of raw observations."""
+    parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
+    return torch.cat([inputs for inputs, _ in parts]).double(), torch.cat([v[:, 0] for _, v in parts]).double().numpy()
+
+
+def kl_divergence(distribution: ActionDistribution, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """``KL(before || after)`` of actions, by the inputs of their distribution ``[B, P]`` each; ``[B]`` in nats."""
+    if isinstance(distribution, DiagonalGaussian):
+        (mean_p, log_p), (mean_q, log_q) = (x.chunk(2, dim=1) for x in (before, after))
+        ratio = (2.0 * (log_p - log_q)).exp() + ((mean_p - mean_q) / log_q.exp()).square()
+        return (log_q - log_p + 0.5 * (ratio - 1.0)).sum(dim=1)
+    sizes = distribution.sizes if isinstance(distribution, MultiCategorical) else [distribution.num_inputs]
+    assert isinstance(distribution, MultiCategorical | Categorical)
+    total = before.new_zeros(len(before))
+    for p, q in zip(before.split(sizes, dim=1), after.split(sizes, dim=1), strict=True):
+        log_p, log_q = p.log_softmax(dim=1), q.log_softmax(dim=1)
+        total = total + (log_p.exp() * (log_p - log_q)).sum(dim=1)
+    return total.clamp(min=0.0)
+
+
+def _by_size(map: Map, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """``[B, h, w]``: each pixel's place among all by the size of its value, 0 the largest; ties in random order."""
+    values = np.abs(upscaled(map.values, shape)).reshape(len(map.values), -1)
+    flat = map.constant[:, None]
+    values = np.where(flat, 0.0, values)
+    ranked = np.lexsort((rng.random(values.shape), -values), axis=1)
+    place = np.empty_like(ranked)
+    np.put_along_axis(place, ranked, np.arange(values.shape[1])[None], axis=1)
+    return place.reshape(len(values), *shape)
+
+
+def _shuffled(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many pixels of each state, anywhere: ``[B, h, w]`` bool."""
+    return rng.permuted(chosen.reshape(len(chosen), -1), axis=1).reshape(chosen.shape)
+
+
+def _moved(chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same shape somewhere else, around the edges: ``[B, h, w]`` bool. It moves by one pixel at least."""
+    height, width = chosen.shape[1:]
+    shifts = rng.integers(1, height * width, len(chosen)) if height * width > 1 else np.zeros(len(chosen), int)
+    moved = [np.roll(one, divmod(int(by), width), axis=(0, 1)) for one, by in zip(chosen, shifts, strict=True)]
+    return np.stack(moved)
+
+
+def _wins(by_map: np.ndarray, by_other: np.ndarray) -> tuple[float, float, float]:
+    """How often changes ``[shares, 1, B]`` are larger than others ``[shares, draws, B]``: mean and interval."""
+    from scipy.stats import t
+
+    won = (by_map > by_other) + 0.5 * (by_map == by_other)
+    rates = won.mean(axis=(0, 1))
+    mean, count = float(rates.mean()), len(rates)
+    if count < 2:
+        return mean, 0.0, 1.0  # one state says nothing of others
+    reach = float(t.ppf(0.5 + 0.5 * _CONFIDENCE, count - 1)) * float(rates.std(ddof=1)) / count**0.5
+    return mean, mean - reach, mean + reach

@@ -145,7 +145,8 @@ def random_play(agent: Agent, count: int, seed: int = 0) -> np.ndarray:
     """Observations ``[count, *obs_shape]`` that actions drawn at random lead to, 20 to 100 steps apart."""
     env, random = make_single(agent.config), np.random.default_rng(seed)
     actions = spaces.flatdim(env.action_space)
-    obs, kept = env.reset(seed=seed)[0], []
+    obs, _ = env.reset(seed=seed)
+    kept: list[np.ndarray] = []
     while len(kept) < count:
         for _ in range(int(random.integers(20, 100))):
             obs, _, terminated, truncated, _ = env.step(int(random.integers(actions)))

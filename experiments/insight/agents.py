@@ -42,7 +42,7 @@ class Found:
 
     def load(self) -> Agent:
         """The agent."""
-        return Agent.load(self.path, "explain")
+        return Agent.load(self.path.resolve(), "explain")  # RLlib takes a relative path for an address
 
 
 def checkpoints(storage: Path, run: str) -> dict[Path, list[Found]]:

@@ -20,9 +20,8 @@ from experiments.insight.agents import (
     maps_of,
     newest,
     percentile,
-    play,
+    random_play,
     seeds_line,
-    spread_over,
     twins,
 )
 from experiments.provenance import commit
@@ -80,7 +79,7 @@ def measure(storage: Path) -> None:
         agents = [(one, one.load()) for one in found]
         if not agents:
             continue
-        states = states_of(game, [agent for _, agent in agents])
+        states = states_of(game, agents[0][1])
         for one, agent in agents:
             for trained, twin in twins(agent, int(agent.config.seed or 0)):
                 variant, seed = variant_of(agent), int(agent.config.seed or 0)
@@ -94,13 +93,11 @@ def variant_of(agent: Agent) -> str:
     return str(agent.module.backbone.options.variant)
 
 
-def states_of(game: str, agents: list[Agent]) -> States:
-    """The same observations for all agents: all of Catch, and of Breakout some that each of the agents met."""
+def states_of(game: str, agent: Agent) -> States:
+    """The same observations for all agents: all of Catch, and of Breakout some that random play leads to."""
     if game == "catch":
-        return States.of_observations(catch_boards(*board(agents[0]))[0], agents[0])
-    each = -(-NUM_STATES // len(agents))
-    tapes = [play(agent, 1, 1_500)[0] for agent in agents]
-    return States.join([spread_over(States.of_tape(tape, i), each) for i, tape in enumerate(tapes)])
+        return States.of_observations(catch_boards(*board(agent))[0], agent)
+    return States.of_observations(random_play(agent, NUM_STATES), agent)
 
 
 def board(agent: Agent) -> tuple[int, int]:
@@ -305,7 +302,7 @@ def draw_maps(game: str, agents: list[Agent]) -> None:
     """One observation: a column per variant, a row per map, each from its least to its largest value."""
     first = {variant_of(agent): agent for agent in reversed(agents)}
     columns = [variant for variant in VARIANTS if variant in first]
-    states = states_of(game, agents)
+    states = states_of(game, agents[0])
     one = states.select([int(0.6 * len(states))])
     shown = {variant: maps(first[variant], own_actions(first[variant], one)) for variant in columns}
     names = [name for name in dict.fromkeys(name for found in shown.values() for name in found) if name != "F2"] + [

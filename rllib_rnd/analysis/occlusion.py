@@ -44,10 +44,6 @@ class Occlusion(Method):
         "something that the agent never saw."
     )
 
-    def missing(self, agent: Agent) -> str | None:
-        """Never: whatever is measured can be measured again."""
-        return None
-
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target."""
         blank = mean_frame(agent, states)

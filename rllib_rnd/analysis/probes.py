@@ -128,12 +128,16 @@ class Probed:
     test_states: int
 
 
+def _nobody(*_: object) -> None:
+    """Is told, and does nothing."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Who is told how far it is: ``begin(what, total)`` and ``advance(count)``."""
 
-    begin: Callable[[str, int], object] = lambda what, total: None
-    advance: Callable[[int], object] = lambda count: None
+    begin: Callable[[str, int], object] = _nobody
+    advance: Callable[[int], object] = _nobody
 
 
 def probe(agents: Mapping[str, Agent], options: ProbeOptions, progress: Progress | None = None) -> Probed:

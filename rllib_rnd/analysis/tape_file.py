@@ -177,6 +177,8 @@ def _read(path: Path, where: str) -> dict[str, np.ndarray] | np.ndarray:
             return {name: loaded[name] for name in loaded.files}
     except _UNREADABLE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "pickle" in reason:  # NumPy's advice would be to read it all the same
+            reason = "it is another kind of file, or holds objects"
         allowed = "NumPy's .npz or .npy, with arrays of numbers only (nothing pickled)"
         raise ConfigError(where, f"cannot be read ({reason.rstrip('.')})", allowed) from error
 

@@ -79,27 +79,36 @@ class Target(abc.ABC):
         """Whose convolutions may be looked into."""
         return [agent.module.backbone]
 
-    def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
+    def path(self, agent: Agent, obs: Tensor) -> Path:
         """What the networks read; arguments as of `of`."""
         return Path(obs, None, lambda x, part: self.of(agent, part, x), lambda values: over_pixels(agent, values))
+
+
+class _Said(NamedTuple):
+    """What an agent's policy ``dist_inputs [B, P]`` and critics ``values [B, S]`` say of states."""
+
+    agent: Agent
+    states: States
+    dist_inputs: Tensor
+    values: Tensor
 
 
 class _PolicyTarget(Target):
     """A target that the policy's own networks compute."""
 
     @abc.abstractmethod
-    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def _read(self, said: _Said) -> Tensor:
         """The target ``[B]`` of what policy and critics say."""
 
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
         """See `Target.of`."""
-        return self._read(agent, states, *look(agent, states, for_backbone(agent, obs)))
+        return self._read(_Said(agent, states, *look(agent, states, for_backbone(agent, obs))))
 
     @torch.no_grad()
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
         """See `Target.measure`."""
         parts = [
-            self._read(agent, part, *look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))))
+            self._read(_Said(agent, part, *look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows])))))
             for rows, part in chunks(states)
         ]
         return torch.cat(parts).double().numpy()
@@ -108,8 +117,9 @@ class _PolicyTarget(Target):
 class ActionTarget(_PolicyTarget):
     """Log-probability (of continuous actions: log-density) of the action that was chosen."""
 
-    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
-        return agent.module.distribution.logp_and_entropy(dist_inputs, torch.from_numpy(states.action))[0]
+    def _read(self, said: _Said) -> Tensor:
+        action = torch.from_numpy(said.states.action)
+        return said.agent.module.distribution.logp_and_entropy(said.dist_inputs, action)[0]
 
 
 @dataclass(frozen=True)
@@ -122,8 +132,8 @@ class ValueTarget(_PolicyTarget):
 
     stream: int = 0
 
-    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
-        return values[:, self.stream]
+    def _read(self, said: _Said) -> Tensor:
+        return said.values[:, self.stream]
 
 
 @dataclass(frozen=True)
@@ -145,7 +155,7 @@ class RewardTarget(Target):
         Raises:
             TypeError: it is not differentiable.
         """
-        path = self.path(agent, states, obs)
+        path = self.path(agent, obs)
         return path.value(path.x, states)
 
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
@@ -156,7 +166,7 @@ class RewardTarget(Target):
         """The reward's own networks."""
         return list(self._traced(agent).networks)
 
-    def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
+    def path(self, agent: Agent, obs: Tensor) -> Path:
         """What the reward's networks read. Nothing is 0: the mean frame, where frames are normalised, or else black."""
         traced, raw = self._traced(agent), unscaled(agent, obs)
         x = traced.read(raw if traced.stack else newest_frame(agent, raw))

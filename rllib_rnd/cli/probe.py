@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 NONE = "none"
 _NO_LOGS = "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"  # of Tune: each trial's own CSV, JSON and TensorBoard files
 _CPUS = 2
+_CELL_WIDTH = 15  # of a column of the table, the gap before it included
 
 
 @dataclass
@@ -171,7 +172,10 @@ def _told(bar: Progress) -> Told:
 
 
 def print_probed(found: Probed, env: str) -> None:
-    """Prints a table to the kind of probe: a row to the layer, a column to the variable."""
+    """Prints a table to the kind of probe: a row to the layer, a column to the variable, several where it is wide.
+
+    Of categories the score is the balanced accuracy; chance stands in brackets above it.
+    """
     say(
         f"{env}: fitted on {found.train_states:,} states of {found.train_games} games, measured on "
         f"{found.test_states:,} states of {found.test_games} others"
@@ -181,21 +185,26 @@ def print_probed(found: Probed, env: str) -> None:
         titles = sorted(dict.fromkeys(map(title_of, rows)), key=lambda title: title.startswith(SHUFFLED))
         variables = list(dict.fromkeys(row.variable for row in rows))
         by_place = {(title_of(row), row.variable): row for row in rows}
-        table = Table(box=None, title=f"{model} probes: score [95 % interval over games]", title_justify="left")
-        table.add_column("layer")
-        for variable in variables:
-            row = next(row for row in rows if row.variable == variable)
-            metric = "R2" if row.metric == "r2" else f"bal. acc., chance {row.chance:.2f}"
-            table.add_column(f"{variable}\n{metric}", justify="right")
-        for title in titles:
-            table.add_row(title, *(_cell(by_place.get((title, variable))) for variable in variables))
-        console().print(table)
+        widest = max(map(len, titles)) + 2
+        fit = max(1, (console().width - widest) // _CELL_WIDTH)
+        say(f"{model} probes: score, and its 95 % interval over games")
+        for start in range(0, len(variables), fit):
+            table = Table(box=None, padding=(0, 1, 0, 0))
+            table.add_column("layer", no_wrap=True)
+            for variable in variables[start : start + fit]:
+                row = next(row for row in rows if row.variable == variable)
+                metric = "R2" if row.metric == "r2" else f"acc. ({row.chance:.2f})"
+                table.add_column(f"{variable}\n{metric}", justify="right", min_width=_CELL_WIDTH - 1)
+            for title in titles:
+                cells = (_cell(by_place.get((title, variable))) for variable in variables[start : start + fit])
+                table.add_row(title, *cells)
+            console().print(table)
     if found.left_out:
         say(f"left out: {in_a_line(found.left_out)}")
 
 
 def _cell(row: ProbeRow | None) -> str:
-    return "" if row is None else f"{row.score:.2f} [{row.low:.2f}, {row.high:.2f}]"
+    return "" if row is None else f"{row.score:.2f}\n{row.low:.2f}..{row.high:.2f}"
 
 
 def write_probed(found: Probed, env: str, out: Path) -> None:

@@ -120,8 +120,8 @@ def test_labels_that_cannot_be_probed_are_left_out_with_a_reason() -> None:
     labels = Labels(
         {"x": x, "same": x.copy(), "constant": np.ones(count), "rare": rare, "room": rooms, "y": x**2, "z": x**3},
         {
-            **dict.fromkeys(("x", "same", "constant", "rare", "y", "z"), "number"),
-            "room": "category",
+            name: "category" if name == "room" else "number"
+            for name in ("x", "same", "constant", "rare", "room", "y", "z")
         },
     )
     kept = usable(labels, train, (), 2)

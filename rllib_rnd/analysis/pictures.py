@@ -34,6 +34,7 @@ SIDE = 168  # pixels of a picture's longer side, about; twice Atari's 84
 STRENGTH = 0.6  # share of a map's colour in an overlay; the rest is the frame, in grey
 _EVEN = 1e-3  # a map whose numbers differ by less than this share of the largest is constant
 _NOTHING = 1e-12
+_NOTED = 0.95  # ends of a scale that are less than this share of the largest number say so
 _FINITE = 1e6  # bounds of observations beyond this say nothing about the numbers seen
 _COLOURS = 96  # of a picture in a page; more would double its size and not be seen
 # Of signed maps: blue and red that colour-blind viewers can tell apart, bright on black and on white.
@@ -79,7 +80,7 @@ class Scale:
             return cls(low, high, signed, constant)
         end = float(np.quantile(np.concatenate([np.abs(v).ravel() for v in values]), 1.0 - beyond))
         end = most if end <= _NOTHING else end
-        return cls(-end, end, signed, constant, most if end < most else None)
+        return cls(-end, end, signed, constant, most if end < _NOTED * most else None)
 
     def share(self, values: np.ndarray) -> np.ndarray:
         """Where numbers are between the ends, 0 to 1."""
@@ -87,11 +88,12 @@ class Scale:
 
     @property
     def text(self) -> str:
-        """In words: ``0.001 to 0.03``, ``-0.2 to 0.2`` or ``constant 0.05``."""
+        """In words: ``0.001 to 0.03``, ``±0.2``, ``±0.2 (max 0.9)`` or ``constant 0.05``."""
         if self.constant:
             return f"constant {self.high:.3g}"
-        beyond = "" if self.largest is None else f" (largest {self.largest:.2g})"
-        return f"{self.low:.3g} to {self.high:.3g}{beyond}"
+        if not self.signed:
+            return f"{self.low:.3g} to {self.high:.3g}"
+        return f"±{self.high:.3g}" + ("" if self.largest is None else f" (max {self.largest:.2g})")
 
 
 def colours(share: np.ndarray, signed: bool) -> np.ndarray:

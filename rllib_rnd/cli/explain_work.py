@@ -332,7 +332,7 @@ class Work:
             content = StatesOnPage(self.explanation, self.moments, self.tapes, self.newest_first)
             files = {}
             for path, title, picture in content.grids():
-                self.out.write(path, png(picture, None))
+                self.out.write(path, png(picture, 256))
                 files[path] = title
             gallery = replace(
                 gallery,

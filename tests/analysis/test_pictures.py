@@ -38,8 +38,18 @@ def test_a_scale_spans_all_maps_of_its_group_and_signed_ones_are_even_around_zer
     maps = [corner(2.0), corner(-0.5)]
     assert (Scale.of(maps, False).low, Scale.of(maps, False).high) == (-0.5, 2.0)
     assert (Scale.of(maps, True).low, Scale.of(maps, True).high) == (-2.0, 2.0)
-    assert Scale.of(maps, True).text == "-2 to 2"
+    assert Scale.of(maps, True).text == "±2" and Scale.of(maps, False).text == "-0.5 to 2"
     np.testing.assert_allclose(Scale.of(maps, True).share(np.array([-2.0, 0.0, 1.0, 5.0])), [0.0, 0.5, 0.75, 1.0])
+
+
+def test_a_few_pixels_do_not_take_the_colours_from_all_others() -> None:
+    values = np.linspace(-0.1, 0.1, 1000, dtype=np.float32).reshape(20, 50)
+    values[0, 0] = 50.0
+    scale = Scale.of([values], True, 0.005)
+    assert 0.09 < scale.high < 0.11 and scale.low == -scale.high
+    assert scale.text.endswith("(max 50)") and scale.share(values)[0, 0] == 1.0
+    alone = corner(1.0)  # one pixel is all that there is: it keeps its colours
+    assert Scale.of([alone], True, 0.05).high == 1.0
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, -3.0])

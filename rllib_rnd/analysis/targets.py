@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -44,10 +44,12 @@ class Target(abc.ABC):
     Attributes:
         name: "action", "extrinsic_value", "intrinsic_value: rnd", "intrinsic_reward: rnd".
         differentiable: gradients reach the observation; else it is explained by perturbing observations only.
+        falls: what a map shows is to make the target fall where it is blanked, not just change.
     """
 
     name: str
     differentiable: bool
+    falls: ClassVar[bool] = False
 
     @abc.abstractmethod
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
@@ -84,36 +86,32 @@ class Target(abc.ABC):
         return Path(obs, None, lambda x, part: self.of(agent, part, x), lambda values: over_pixels(agent, values))
 
 
-class _PolicyTarget(Target):
+class PolicyTarget(Target):
     """A target that the policy's own networks compute."""
 
     @abc.abstractmethod
-    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
         """The target ``[B]`` of what policy and critics say."""
 
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
         """See `Target.of`."""
-        return self._read(agent, states, *look(agent, states, for_backbone(agent, obs)))
+        return self.read(agent, states, *look(agent, states, for_backbone(agent, obs)))
 
-    @torch.no_grad()
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
         """See `Target.measure`."""
-        parts = [
-            self._read(agent, part, *look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))))
-            for rows, part in chunks(states)
-        ]
-        return torch.cat(parts).double().numpy()
+        return self.read(agent, states, *looked(agent, states, obs)).double().numpy()
 
 
-class ActionTarget(_PolicyTarget):
+class ActionTarget(PolicyTarget):
     """Log-probability (of continuous actions: log-density) of the action that was chosen."""
 
-    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+        """See `PolicyTarget.read`."""
         return agent.module.distribution.logp_and_entropy(dist_inputs, torch.from_numpy(states.action))[0]
 
 
 @dataclass(frozen=True)
-class ValueTarget(_PolicyTarget):
+class ValueTarget(PolicyTarget):
     """One critic's value.
 
     Attributes:
@@ -122,7 +120,8 @@ class ValueTarget(_PolicyTarget):
 
     stream: int = 0
 
-    def _read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+        """See `PolicyTarget.read`."""
         return values[:, self.stream]
 
 
@@ -138,6 +137,8 @@ class RewardTarget(Target):
     """
 
     index: int = 0
+    #: A blanked pixel may well be new itself and raise the reward; what was new before takes novelty away.
+    falls: ClassVar[bool] = True
 
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
         """See `Target.of`.
@@ -190,6 +191,25 @@ def look(agent: Agent, states: States, obs: Tensor) -> tuple[Tensor, Tensor]:
     is_first = torch.from_numpy(np.ascontiguousarray(states.is_first))[None]
     dist_inputs, values, _ = agent.module.policy_and_values(obs, memory, is_first)
     return dist_inputs, values
+
+
+@torch.no_grad()
+def looked(agent: Agent, states: States, obs: np.ndarray) -> tuple[Tensor, Tensor]:
+    """`look` at raw observations ``[B, *obs_shape]``, without gradient and in pieces."""
+    parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
+    return torch.cat([dist_inputs for dist_inputs, _ in parts]), torch.cat([values for _, values in parts])
+
+
+def measure_all(agent: Agent, states: States, targets: Sequence[Target], obs: np.ndarray) -> np.ndarray:
+    """`Target.measure` of several targets, ``[targets, B]``: what policy and critics say is computed once."""
+    seen = looked(agent, states, obs) if any(isinstance(target, PolicyTarget) for target in targets) else None
+    measured = []
+    for target in targets:
+        if isinstance(target, PolicyTarget) and seen is not None:
+            measured.append(target.read(agent, states, *seen).double().numpy())
+        else:
+            measured.append(target.measure(agent, states, obs))
+    return np.stack(measured) if measured else np.zeros((0, len(states)))
 
 
 def chunks(states: States, size: int = _CHUNK) -> Iterator[tuple[slice, States]]:

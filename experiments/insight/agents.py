@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from gymnasium import spaces
 
 from experiments.provenance import note
 from experiments.studies import Row, append
 from rllib_rnd.analysis import attention_maps, feature_maps, methods  # noqa: F401 - they register their methods
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map
-from rllib_rnd.analysis.player import Player, PlayOptions
+from rllib_rnd.analysis.player import Player, PlayOptions, make_single
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target
@@ -23,7 +24,7 @@ from rllib_rnd.cli.checkpoints import checkpoints_in, result_at
 from rllib_rnd.tracking.metrics import read
 
 HERE = Path(__file__).parent
-#: Observations of a map's agent at most: every study ends within a quarter of an hour on two cores.
+#: Observations of Breakout: every study ends within a quarter of an hour on two cores.
 NUM_STATES = 128
 
 
@@ -41,7 +42,7 @@ class Found:
 
     def load(self) -> Agent:
         """The agent."""
-        return Agent.load(self.path, "explain")
+        return Agent.load(self.path.resolve(), "explain")  # RLlib takes a relative path for an address
 
 
 def checkpoints(storage: Path, run: str) -> dict[Path, list[Found]]:
@@ -138,6 +139,22 @@ def play(agent: Agent, episodes: int, max_steps: int, seed: int = 0) -> list[Tap
         return [player.play(seed + i) for i in range(episodes)]
     finally:
         player.close()
+
+
+def random_play(agent: Agent, count: int, seed: int = 0) -> np.ndarray:
+    """Observations ``[count, *obs_shape]`` that actions drawn at random lead to, 20 to 100 steps apart."""
+    env, random = make_single(agent.config), np.random.default_rng(seed)
+    actions = spaces.flatdim(env.action_space)
+    obs, _ = env.reset(seed=seed)
+    kept: list[np.ndarray] = []
+    while len(kept) < count:
+        for _ in range(int(random.integers(20, 100))):
+            obs, _, terminated, truncated, _ = env.step(int(random.integers(actions)))
+            if terminated or truncated:
+                obs, _ = env.reset()
+        kept.append(np.array(obs))
+    env.close()
+    return np.stack(kept)
 
 
 def spread_over(states: States, count: int) -> States:

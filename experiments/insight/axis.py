@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,9 +20,8 @@ from experiments.insight.agents import (
     maps_of,
     newest,
     percentile,
-    play,
+    random_play,
     seeds_line,
-    spread_over,
     twins,
 )
 from experiments.provenance import commit
@@ -80,11 +79,12 @@ def measure(storage: Path) -> None:
         agents = [(one, one.load()) for one in found]
         if not agents:
             continue
-        states = states_of(game, [agent for _, agent in agents])
+        states = states_of(game, agents[0][1])
         for one, agent in agents:
             for trained, twin in twins(agent, int(agent.config.seed or 0)):
-                key = {"game": game, "variant": variant_of(agent), "seed": int(agent.config.seed or 0)}
-                if not sheet.has(**key, trained=trained):
+                variant, seed = variant_of(agent), int(agent.config.seed or 0)
+                if not sheet.has(game=game, variant=variant, seed=seed, trained=trained):
+                    key: Row = {"game": game, "variant": variant, "seed": seed}
                     sheet.add([{**key, **row} for row in rows_of(game, one, twin, trained, states)])
 
 
@@ -93,13 +93,11 @@ def variant_of(agent: Agent) -> str:
     return str(agent.module.backbone.options.variant)
 
 
-def states_of(game: str, agents: list[Agent]) -> States:
-    """The same observations for all agents: all of Catch, and of Breakout some that each of the agents met."""
+def states_of(game: str, agent: Agent) -> States:
+    """The same observations for all agents: all of Catch, and of Breakout some that random play leads to."""
     if game == "catch":
-        return States.of_observations(catch_boards(*board(agents[0]))[0], agents[0])
-    each = -(-NUM_STATES // len(agents))
-    tapes = [play(agent, 1, 1_500)[0] for agent in agents]
-    return States.join([spread_over(States.of_tape(tape, i), each) for i, tape in enumerate(tapes)])
+        return States.of_observations(catch_boards(*board(agent))[0], agent)
+    return States.of_observations(random_play(agent, NUM_STATES), agent)
 
 
 def board(agent: Agent) -> tuple[int, int]:
@@ -224,8 +222,7 @@ def bands(frame: pd.DataFrame) -> list[str]:
         "correlation with F1",
     )
     rows = []
-    for variant, name, at in maps_in(frame):
-        trained, untrained = at(1), at(0)
+    for variant, name, trained, untrained in maps_in(frame):
         shares = [interval(of[column]) for of in (trained, untrained) for column in ("column_share", "row_share")]
         rows.append((variant, name, len(trained), *shares, interval(trained.correlation_f1)))
     return table(head, rows)
@@ -236,9 +233,9 @@ def hot_places(frame: pd.DataFrame) -> list[str]:
     measured = [f"{thing}_{axis}" for thing in ("ball", "paddle") for axis in ("place", "row", "column")]
     head = ("hot places", "map", "agents", *(name.replace("_", ", ") for name in measured))
     rows = []
-    for variant, name, at in maps_in(frame[frame.ball_place.notna() & (frame["map"] != "values")]):
-        for trained, said in ((1, "trained"), (0, "untrained")):
-            rows.append((variant, name, said, *(interval(at(trained)[column]) for column in measured)))
+    for variant, name, *agents in maps_in(frame[frame.ball_place.notna() & (frame["map"] != "values")]):
+        for of, said in zip(agents, ("trained", "untrained"), strict=True):
+            rows.append((variant, name, said, *(interval(of[column]) for column in measured)))
     return table(head, rows)
 
 
@@ -246,29 +243,28 @@ def deletions(frame: pd.DataFrame) -> list[str]:
     """What blanking the hottest pixels changes, against random ones."""
     head = ("deletion", "map", *(f"top {share:.0%} (random)" for share in SHARES), "better than random", "untrained")
     rows = []
-    for variant, name, at in maps_in(frame):
-        trained, untrained = at(1), at(0)
+    for variant, name, trained, untrained in maps_in(frame):
         changes = [f"{trained[f'deleted_{s:g}'].mean():.3g} ({trained[f'random_{s:g}'].mean():.3g})" for s in SHARES]
         better = [f"{of.better.sum()} of {len(of)}" for of in (trained, untrained)]
         rows.append((variant, name, *changes, *better))
     return table(head, rows)
 
 
-def maps_in(frame: pd.DataFrame) -> Iterator[tuple[str, str, Callable[[int], pd.DataFrame]]]:
-    """Variants and maps in the order of the study, and their rows by whether the agent is trained."""
+def maps_in(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Variants and maps in the order of the study, their rows of trained agents and of untrained ones."""
     for variant in VARIANTS:
         of_variant = frame[frame.variant == variant]
         for name in dict.fromkeys(of_variant["map"]):
             of_map = of_variant[of_variant["map"] == name]
-            yield variant, name, lambda trained, of_map=of_map: of_map[of_map.trained == trained]
+            yield variant, name, of_map[of_map.trained == 1], of_map[of_map.trained == 0]
 
 
 def draw(storage: Path | None) -> None:
     """The figures; those of maps only where the checkpoints are."""
     if (HERE / f"{NAME}.csv").exists():
         draw_bands(read(HERE / f"{NAME}.csv"))
-    for game in GAMES if storage is not None else ():
-        if agents := [one.load() for one in newest(storage, game, game)]:
+    for game in GAMES:
+        if storage is not None and (agents := [one.load() for one in newest(storage, game, game)]):
             draw_maps(game, agents)
 
 
@@ -306,7 +302,7 @@ def draw_maps(game: str, agents: list[Agent]) -> None:
     """One observation: a column per variant, a row per map, each from its least to its largest value."""
     first = {variant_of(agent): agent for agent in reversed(agents)}
     columns = [variant for variant in VARIANTS if variant in first]
-    states = states_of(game, agents)
+    states = states_of(game, agents[0])
     one = states.select([int(0.6 * len(states))])
     shown = {variant: maps(first[variant], own_actions(first[variant], one)) for variant in columns}
     names = [name for name in dict.fromkeys(name for found in shown.values() for name in found) if name != "F2"] + [

@@ -174,8 +174,8 @@ def draw(storage: Path | None) -> None:
     """The figures; those of maps only where the checkpoints are."""
     if (HERE / f"{NAME}.csv").exists():
         draw_distances(read(HERE / f"{NAME}.csv"))
-    for game, run in GAMES.items() if storage is not None else ():
-        if found := newest(storage, run, NAME):
+    for game, run in GAMES.items():
+        if storage is not None and (found := newest(storage, run, NAME)):
             draw_maps(game, found[0].load())
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from experiments.insight import axis, bonus, explorative, probes
 from experiments.insight.agents import HERE
 from experiments.report import document
@@ -33,6 +35,7 @@ def main() -> None:
     parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=list(STUDIES))
     parser.add_argument("--storage", type=Path, default=STORAGE, help="folder that holds the runs (results/insight)")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # networks so small gain nothing by two, and lose much beside other work
     for name in args.studies:
         if not args.report_only:
             STUDIES[name].measure(args.storage)

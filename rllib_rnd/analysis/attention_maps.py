@@ -99,7 +99,7 @@ class Attention(UntargetedMethod):
             title = f"Exploration minus exploitation: {in_words(rest)}"
             group = "difference, rollout" if rest == ROLLOUT else "difference"
             maps[file_name(self.name, "difference", rest)] = Map(values, title, signed=True, group=group)
-        return maps
+        return dict(sorted(maps.items(), key=lambda named: not named[0].endswith(ROLLOUT)))
 
 
 @METHODS.register
@@ -229,7 +229,7 @@ class AttentionOverTime(UntargetedMethod):
     source = "Suau et al. 2022 (arXiv:1911.07643)"
     shows = (
         f"The weights of all entries (down) over the last {WINDOW} states looked into of the same episode (across, the "
-        "state itself at the right); columns sum to 1, columns before the episode's first state are 0."
+        "state itself at the right); columns sum to 1, those before the episode's first state are even."
     )
     context = WINDOW
     cannot = "What the memory keeps of what it attended to, and steps between the states that were not looked into."
@@ -246,7 +246,8 @@ class AttentionOverTime(UntargetedMethod):
         found = over_time(agent, states)
         maps = {}
         for name, weights in found.items():
-            strips = np.zeros((len(states), weights.shape[1], WINDOW), dtype=np.float32)
+            # Even where nothing is known: no other number is on the scale of the weights wherever that begins.
+            strips = np.full((len(states), weights.shape[1], WINDOW), 1.0 / weights.shape[1], dtype=np.float32)
             for episode in np.unique(states.episode):
                 index = np.flatnonzero(states.episode == episode)
                 index = index[np.argsort(states.step[index], kind="stable")]

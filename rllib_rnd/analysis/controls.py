@@ -176,12 +176,12 @@ def _outputs(agent: Agent, states: States, target: Target) -> Callable[[np.ndarr
     distribution = agent.module.distribution
 
     def look(obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
-        inputs, values = looked(agent, states, obs)
+        seen = looked(agent, states, obs)
         if isinstance(target, PolicyTarget):
-            measured = target.read(agent, states, inputs, values).double().numpy()
+            measured = target.read(seen).double().numpy()
         else:
             measured = target.measure(agent, states, obs)
-        return inputs.double(), values[:, 0].double().numpy(), measured
+        return seen.dist_inputs.double(), seen.values[:, 0].double().numpy(), measured
 
     inputs_before, value_before, target_before = look(states.obs)
 

@@ -209,8 +209,11 @@ def _edited(
     for edit in EDITS[atari_games()[env.game]]:
         writes = edit.writes(ram)
         after = None if writes is None else _shown(env, state, writes, actions)
-        # An edit that is not seen says nothing, unless that is its purpose.
-        if writes is None or after is None or ((after.obs == before.obs).all() and edit.purpose != "control"):
+        if writes is None or after is None:
+            continue
+        # An edit that is not seen (any more) says nothing, unless that is its purpose.
+        newest = 0 if env.options.stack_order == "newest_first" else -1
+        if edit.purpose != "control" and (after.obs[newest] == before.obs[newest]).all():
             continue
         targets, policy = _measured(agent, states, after)
         yield Counterfactual(
@@ -236,5 +239,5 @@ def _measured(agent: Agent, states: States, shown: _Shown) -> tuple[dict[str, fl
         states = replace(states, obs_tm1=shown.obs_tm1[None])
     obs = shown.obs[None]
     targets = {target.name: float(target.measure(agent, states, obs)[0]) for target in targets_of(agent)}
-    dist_inputs, _ = look(agent, states, torch.from_numpy(obs))
+    dist_inputs = look(agent, states, torch.from_numpy(obs)).dist_inputs
     return targets, torch.softmax(dist_inputs[0].double(), dim=0).numpy()

@@ -5,6 +5,7 @@ The agent never stands alone: an untrained twin, and a baseline if there is one,
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -142,6 +143,11 @@ class Found:
     curve: DeletionCurve | None
     target: str
     untrained: float
+
+    @property
+    def title(self) -> str:
+        """Of the map, for people."""
+        return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", self.first.title)
 
     @property
     def first(self) -> Map:

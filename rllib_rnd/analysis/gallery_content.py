@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve
+from rllib_rnd.analysis.counterfactual import Counterfactual
 from rllib_rnd.analysis.events import Event, around
 from rllib_rnd.analysis.explanation import AGENT, UNTRAINED, Explanation, Found, Moment
-from rllib_rnd.analysis.gallery import Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
+from rllib_rnd.analysis.gallery import Before, Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
 from rllib_rnd.analysis.maps import Map, file_name
 from rllib_rnd.analysis.pictures import (
     SIDE,
@@ -38,8 +40,10 @@ from rllib_rnd.errors import ConfigError
 
 PAGE_SIDE = 126  # pixels of a picture in the page: Atari's frames as they are, small ones enlarged
 MOST_PICTURES = 2_000  # overlays in a page, which then has about 12 MB
+_BEYOND = 0.005  # of a signed map's numbers, see `Scale.of`
 _SEEN = "what the agent sees"
 _GAME_SIDE = 210  # pixels of the game's picture: Atari's height
+_MOST_ACTIONS = 3  # whose probabilities a counterfactual tells
 _STRIP_WIDTH = 92
 _BEFORE, _AFTER = 3, 3  # frames of a strip around the event
 
@@ -92,9 +96,9 @@ class StatesOnPage:
             by_who = {}
             for who in one.maps:
                 drawn, scale = self._draw(one, who, b, PAGE_SIDE)
-                by_who[who] = Picture(png(drawn), f"{one.first.title}, {who}, {name}", f"{who}: {scale}")
+                by_who[who] = Picture(png(drawn), f"{one.title}, {who}, {name}", f"{who}: {scale}")
             curve = None if one.curve is None else curve_of(one.curve, b)
-            maps.append(ShownMap(one.first.title, in_words(one.first.target), by_who, curve))
+            maps.append(ShownMap(one.title, in_words(one.first.target), by_who, curve))
         return ShownState(name, facts, pictures, maps)
 
     def _facts(self) -> list[dict[str, str]]:
@@ -181,14 +185,14 @@ class StatesOnPage:
 
         for one in self._explanation.found:
             rows = [[frame, *(cell(one, who, b) for who in people)] for b, frame in enumerate(frames)]
-            title = one.first.title
+            title = one.title
             yield f"maps/{one.name}.png", title, grid(title, [_SEEN, *people], labels, rows)
         together: dict[str, list[Found]] = {}
         for one in self._explanation.found:
             if AGENT in one.maps:
                 together.setdefault(one.first.target or one.method.name, []).append(one)
         for name, members in together.items():
-            columns = [_SEEN, *(one.first.title for one in members)]
+            columns = [_SEEN, *(one.title for one in members)]
             rows = [[frame, *(cell(one, AGENT, b) for one in members)] for b, frame in enumerate(frames)]
             title = f"All maps of the agent: {in_words(name)}"
             yield f"grids/{file_name(name)}.png", title, grid(title, columns, labels, rows)
@@ -211,7 +215,7 @@ def scales_of(found: Sequence[Found]) -> dict[tuple[str, str], list[Scale]]:
             scales[who, name] = []
             for b in range(len(made.values)):
                 own = Scale.of([made.values[b]], signed)
-                shared = Scale.of([other.values[b] for _, other in members], signed)
+                shared = Scale.of([other.values[b] for _, other in members], signed, _BEYOND)
                 scales[who, name].append(own if own.constant else shared)
     return scales
 
@@ -249,6 +253,31 @@ def strip(event: Event, tape: Tape, agent: Agent, newest_first: bool) -> Strip:
     return Strip(f"{sentence(event.text)} ({when})", pictures, index.index(event.t))
 
 
+def shown_change(one: Counterfactual, agent: Agent, newest_first: bool) -> Before:
+    """A change of the game, with what the agent made of it before and after."""
+    space = agent.module.backbone.observation_space
+    seen = observation_pictures(np.stack([one.obs, one.obs_edited]), space, frame_stack(agent), newest_first)
+    when = ("before", "after")
+    pictures = [
+        Picture(png(enlarged(game, _GAME_SIDE)), f"the game {word}", f"the game {word}", smooth=True)
+        for game, word in zip((one.picture, one.picture_edited), when, strict=True)
+    ]
+    pictures += [
+        Picture(png(enlarged(frame)), f"what the agent sees {word}", f"what the agent sees {word}")
+        for frame, word in zip(seen, when, strict=True)
+    ]
+    changes = [(in_words(name), f"{a:.4g}", f"{b:.4g}") for name, (a, b) in one.targets.items()]
+    most = np.argsort(-np.abs(one.policy - one.policy_edited), kind="stable")[:_MOST_ACTIONS]
+    changes += [
+        (f"probability of {one.actions[i]}", f"{one.policy[i]:.3f}", f"{one.policy_edited[i]:.3f}") for i in most
+    ]
+    changes += [("policies apart (total variation)", "", f"{one.policy_change:.3f}")]
+    changes += [("share of the observation that changed", "", f"{one.changed:.2%}")]
+    kind = {"thing": "", "beside": " (beside the game)", "control": " (control: cannot be seen)"}[one.edit.purpose]
+    title = f"{sentence(one.edit.text)}{kind}, at: {one.event.text} (episode {one.event.episode + 1})"
+    return Before(title, pictures, changes)
+
+
 # --- controls -------------------------------------------------------------------------------------------------------
 
 
@@ -262,15 +291,15 @@ def curve_of(curve: DeletionCurve, b: int) -> Curve:
 def verdict_of(one: Found, curve: DeletionCurve) -> Verdict:
     """The deletion curve of all states together."""
     together = Curve(curve.shares, curve.by_map, curve.by_random, curve.better)
-    return Verdict(one.first.title, in_words(one.target), together, curve.wins_random, curve.wins_moved, one.untrained)
+    return Verdict(one.title, in_words(one.target), together, curve.wins_random, curve.wins_moved, one.untrained)
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
 def in_words(name: str | None) -> str:
-    """A target's name for people; "" of none."""
-    return (name or "").replace("_", " ")
+    """A name of a target, or a title with one in it, for people; "" of none."""
+    return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", name or "")
 
 
 def rounded(curve: DeletionCurve) -> dict[str, Any]:
@@ -303,8 +332,8 @@ def names_of_actions(agent: Agent) -> list[str]:
 
 
 def sentence(text: str) -> str:
-    """A text with a capital letter at its beginning."""
-    return text[:1].upper() + text[1:]
+    """A text with a capital letter at its beginning, unless it begins with a name."""
+    return text if ":" in text.split(" ")[0] else text[:1].upper() + text[1:]
 
 
 def scale_pictures() -> list[Picture]:

@@ -27,8 +27,8 @@ from rllib_rnd.analysis.video import Overlay, Panel, Recording, write_video
 from rllib_rnd.errors import ConfigError, unknown_name_error
 
 CHUNK = 64  # states at once
-_MOST_MAPS = 9
-_ENTRIES = 5  # lines of the plot of attention over time, as many as there are colours
+MOST_MAPS = 9  # there is no room for more
+_ENTRIES = 3  # lines of the plot of attention over time, as many as have their names beside its title
 _END = "the end: nothing was done here"
 
 
@@ -83,8 +83,11 @@ def checked(agent: Agent, chosen: Mapping[str, Sequence[str]]) -> dict[str, Meth
     """The methods by name.
 
     Raises:
-        ConfigError: an unknown one, or one that does not apply to the agent.
+        ConfigError: an unknown one, one that does not apply to the agent, or more maps than there is room for.
     """
+    named = [name for names in chosen.values() for name in names]
+    if len(named) > MOST_MAPS:
+        raise ConfigError("video", f"has no room for the {len(named)} maps {', '.join(named)}", f"up to {MOST_MAPS}")
     methods = {name: METHODS.resolve(name, "video")() for name in chosen}
     for name, method in methods.items():
         reason = method.missing(agent)
@@ -101,7 +104,8 @@ class Shown:
     """One map of all states of all episodes, in a file.
 
     Attributes:
-        title, signed, group, on_frame: as of the `Map`.
+        title, signed, on_frame: as of the `Map`.
+        group: of maps that share a scale.
         values: ``[states, h, w]`` float32.
         scale: of its colours, for the whole video.
     """
@@ -114,12 +118,12 @@ class Shown:
     scale: Scale
 
     @classmethod
-    def empty(cls, found: Map, count: int, folder: Path, name: str) -> Shown:
+    def empty(cls, found: Map, count: int, path: Path, group: str) -> Shown:
         """Room for ``count`` states."""
         shape = (count, *found.values.shape[1:])
-        file = np.memmap(folder / name, dtype=np.float32, mode="w+", shape=shape)
+        file = np.memmap(path, dtype=np.float32, mode="w+", shape=shape)
         unknown = Scale(0.0, 0.0, found.signed, constant=True)  # until all values are there
-        return cls(found.title, found.signed, found.group or name, found.on_frame, file, unknown)
+        return cls(found.title, found.signed, group, found.on_frame, file, unknown)
 
 
 def maps_of_tapes(
@@ -135,13 +139,13 @@ def maps_of_tapes(
     Args:
         agent: whose maps they are.
         tapes: its episodes.
-        chosen: method -> names of its maps; no names are all of them.
+        chosen: method -> names of its maps; no names are all of them, as far as there is room.
         targets: of saliency.
         folder: for files as large as the maps.
         progress: is told how many states are done and how many there are.
 
     Raises:
-        ConfigError: unknown methods or maps, or more than the picture has room for.
+        ConfigError: see `checked`; an unknown map.
     """
     methods = checked(agent, chosen)
     shown: dict[str, Shown] = {}
@@ -153,17 +157,19 @@ def maps_of_tapes(
                 lead = min(method.context, start)
                 states = states_between(tape, start - lead, stop, episode)
                 for key, found in _wanted(method.maps(agent, states, targets), chosen[name], name).items():
+                    if not done and not start and len(shown) < MOST_MAPS:
+                        group = f"{name}: {found.group or key}"  # units are those of a method
+                        shown[key] = Shown.empty(found, total, folder / key, group)
                     if key not in shown:
-                        shown[key] = Shown.empty(found, total, folder, key)
-                        _check_room(shown)
+                        continue
                     shown[key].values[done : done + stop - start] = found.values[lead:]
             done += stop - start
             if progress is not None:
                 progress(done, total)
     maps = list(shown.values())
     for one in maps:
-        group = [other.values for other in maps if (other.group, other.signed) == (one.group, one.signed)]
-        one.scale = Scale.of(group, one.signed)
+        sharing = [other.values for other in maps if (other.group, other.signed) == (one.group, one.signed)]
+        one.scale = Scale.of(sharing, one.signed)
     return maps
 
 
@@ -172,12 +178,6 @@ def _wanted(found: Mapping[str, Map], names: Sequence[str], method: str) -> dict
         if name not in found:
             raise unknown_name_error(f"map of {method}", name, found, "video")
     return {name: found[name] for name in names or found}
-
-
-def _check_room(shown: Mapping[str, Shown]) -> None:
-    if len(shown) > _MOST_MAPS:
-        names = ", ".join(shown)
-        raise ConfigError("video", f"has no room for so many maps ({names}, ...)", f"up to {_MOST_MAPS}, named")
 
 
 # --- drawing --------------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def time_panel(agent: Agent, tape: Tape, episode: int) -> Panel | None:
     weights = np.concatenate(parts)
     weights = np.concatenate([weights, np.full_like(weights[:1], np.nan)])
     most = np.argsort(-np.nanmean(weights, axis=0), kind="stable")[:_ENTRIES]
-    return Panel("attention of entry", {str(i): weights[:, i] for i in sorted(most)})
+    return Panel("attention to", {str(i): weights[:, i] for i in sorted(most)})
 
 
 def recordings(player: Player, tapes: Sequence[Tape], maps: Sequence[Shown]) -> Iterator[Recording]:
@@ -274,7 +274,7 @@ def write_insight_video(
         path: of the file.
         player: of the agent's environment; it is not played in.
         tapes: the agent's episodes, one or more.
-        chosen: method -> names of its maps, none: all of them; None: `usual_maps`.
+        chosen: method -> names of its maps, none: all of them as far as there is room; None: `usual_maps`.
         targets: what saliency is of.
         fps: frames per second; None: real time.
         height: of the video in pixels.

@@ -48,10 +48,6 @@ class IntegratedGradients(Method):
     def __init__(self, steps: int = 32) -> None:
         self.steps = steps
 
-    def missing(self, agent: Agent) -> str | None:
-        """Never: every observation is numbers."""
-        return None
-
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target that is differentiable."""
         blank = scaled(agent, mean_frame(agent, states)[None])
@@ -72,7 +68,7 @@ class IntegratedGradients(Method):
 
         parts = []
         for rows, part in chunks(states, _CHUNK):
-            path = target.path(agent, part, scaled(agent, states.obs[rows]))
+            path = target.path(agent, scaled(agent, states.obs[rows]))
             nothing = blank.expand_as(path.x) if path.nothing is None else path.nothing
 
             # Captum repeats rows; their numbers, which it repeats alike, tell which states they are of.

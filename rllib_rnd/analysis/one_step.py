@@ -40,14 +40,14 @@ class OneStep(Rollout):
         return self.stacks[index]
 
 
-def one_step(agent: Agent, obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.ndarray) -> OneStep:
-    """Transitions of N environments ``[N, ...]``, each with an episode of its own that begins with ``obs_tm1``."""
-    return _transitions(obs_tm1, action_tm1, obs, frame_stack(agent), newest_first(agent))
+def one_step(obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.ndarray, stack: int, newest_first: bool) -> OneStep:
+    """Transitions of N environments ``[N, ...]``, each with an episode of its own that begins with ``obs_tm1``.
 
-
-def _transitions(
-    obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.ndarray, stack: int, newest_first: bool
-) -> OneStep:
+    Args:
+        obs_tm1, action_tm1, obs: observation, action, observation.
+        stack: K.
+        newest_first: how observations order their frames.
+    """
     before, after = (torch.from_numpy(np.ascontiguousarray(x)) for x in (obs_tm1, obs))
     if stack == 1:
         frames = torch.stack([before, after])
@@ -88,7 +88,7 @@ def measured_rewards(agent: Agent, reward: IntrinsicReward, states: States, obs:
     parts = []
     for start in range(0, len(obs), size):
         rows = slice(start, start + size)
-        rollout = _transitions(obs_tm1[rows], states.action_tm1[rows], obs[rows], stack, order)
+        rollout = one_step(obs_tm1[rows], states.action_tm1[rows], obs[rows], stack, order)
         parts.append(lone.compute(rollout)[0])
     return torch.cat(parts).double().numpy()
 

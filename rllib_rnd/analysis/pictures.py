@@ -53,27 +53,33 @@ class Scale:
         low, high: the numbers at their ends.
         signed: two-coloured around zero.
         constant: the maps are the same everywhere and get no colours.
+        largest: the size of the largest number, where some are beyond the ends (and get their colours); else None.
     """
 
     low: float
     high: float
     signed: bool
     constant: bool
+    largest: float | None = None
 
     @classmethod
-    def of(cls, values: Sequence[np.ndarray], signed: bool) -> Scale:
+    def of(cls, values: Sequence[np.ndarray], signed: bool, beyond: float = 0.0) -> Scale:
         """The scale that the maps of one group share.
 
         Args:
             values: ``[..., h, w]`` each.
             signed: put zero in the middle.
+            beyond: share of the numbers of a signed map that may lie beyond the ends: a few pixels with very large ones
+                would leave all others without colour.
         """
         low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
         most = max(abs(low), abs(high))
         constant = not math.isfinite(high - low) or high - low <= max(_EVEN * most, _NOTHING)
-        if signed and not constant:
-            low, high = -most, most
-        return cls(low, high, signed, constant)
+        if not signed or constant:
+            return cls(low, high, signed, constant)
+        end = float(np.quantile(np.concatenate([np.abs(v).ravel() for v in values]), 1.0 - beyond))
+        end = most if end <= _NOTHING else end
+        return cls(-end, end, signed, constant, most if end < most else None)
 
     def share(self, values: np.ndarray) -> np.ndarray:
         """Where numbers are between the ends, 0 to 1."""
@@ -84,7 +90,8 @@ class Scale:
         """In words: ``0.001 to 0.03``, ``-0.2 to 0.2`` or ``constant 0.05``."""
         if self.constant:
             return f"constant {self.high:.3g}"
-        return f"{self.low:.3g} to {self.high:.3g}"
+        beyond = "" if self.largest is None else f" (largest {self.largest:.2g})"
+        return f"{self.low:.3g} to {self.high:.3g}{beyond}"
 
 
 def colours(share: np.ndarray, signed: bool) -> np.ndarray:

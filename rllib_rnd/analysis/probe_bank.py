@@ -105,15 +105,16 @@ class ProbeBank(BaseEstimator):
         if self.model == "linear":
             strength = 1000.0 / (max(self.alpha, 1e-12) * count)
             return LogisticRegression(C=strength, class_weight="balanced", max_iter=_LOGISTIC_ITERATIONS)
-        return MLPClassifier((self.hidden,), **self._training(count))
+        return MLPClassifier(**self._training(count))
 
     def _regressor(self, count: int) -> Model:
         if self.model == "linear":
             return Ridge(alpha=self.alpha * count / 1000.0, solver="cholesky")
-        return MLPRegressor((self.hidden,), **self._training(count))
+        return MLPRegressor(**self._training(count))
 
     def _training(self, count: int) -> dict[str, Any]:
         return {
+            "hidden_layer_sizes": (self.hidden,),
             "alpha": self.alpha * count / 1000.0,
             "learning_rate_init": 3e-3,
             "max_iter": _MLP_ITERATIONS,

@@ -72,6 +72,18 @@ class _Rows:
     step: list[int] = field(default_factory=list)
     labels: list[dict[str, float]] = field(default_factory=list)
 
+    def thin_out(self, stride: int) -> None:
+        """Keeps what would have been kept with this stride."""
+        kept = [i for i, (t, game) in enumerate(zip(self.step, self.episode, strict=True)) if _is_kept(t, game, stride)]
+        for column in (self.obs, self.is_first, self.episode, self.step, self.labels, *self.memory.values()):
+            values = [column[i] for i in kept]  # type: ignore[index]
+            column[:] = values  # type: ignore[index, call-overload]
+
+
+def _is_kept(step: int, game: int, stride: int) -> bool:
+    """One state in ``stride``. Games begin their count at different places, so that no moment is left out of all."""
+    return (step + game) % stride == 0
+
 
 def observe(agents: Mapping[str, Agent], plan: PlayPlan, advance: Callable[[int], object] = id) -> ProbeStates:
     """Plays with the first agent's policy (sampled actions) while all agents look on.
@@ -105,7 +117,7 @@ def observe(agents: Mapping[str, Agent], plan: PlayPlan, advance: Callable[[int]
         memory_size=module.backbone.state_size,
     )
     rows = _Rows(memory={name: [] for name in names})
-    stride = max(1, (plan.games or plan.least_games) * plan.max_steps // (2 * plan.states))
+    stride = 1
     played, wave = 0, 0
     try:
         while _goes_on(plan, played, len(rows.step)):
@@ -113,6 +125,10 @@ def observe(agents: Mapping[str, Agent], plan: PlayPlan, advance: Callable[[int]
             wanted = count if plan.games is None else min(count, plan.games - played)
             _play_wave(_Wave(game.position, envs, wanted, played, stride), game.steps(policy), agents, rows, advance)
             played, wave = played + wanted, wave + 1
+            if wave == 1:  # now it is known how long games are
+                games = plan.games or plan.least_games
+                stride = max(1, games * len(rows.step) // (played * 2 * plan.states))
+                rows.thin_out(stride)
     finally:
         game.close()
     kinds = {name: kind for env in envs for name, kind in env.kinds.items()}
@@ -159,8 +175,7 @@ def _play_wave(
     position, labels = wave.position, [env.labels for env in wave.envs]
     while open_games.any():
         for i in np.flatnonzero(open_games & ~position.done):
-            # Games begin their count at different places, so that no moment of the game is left out.
-            if (taken[i] + wave.first + i) % wave.stride == 0:
+            if _is_kept(int(taken[i]), wave.first + int(i), wave.stride):
                 rows.obs.append(position.obs[i].copy())
                 rows.is_first.append(bool(position.is_first[i]))
                 rows.episode.append(wave.first + int(i))

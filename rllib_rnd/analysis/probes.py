@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -61,12 +61,10 @@ class ProbeOptions:
     most_variables: int = 12
 
     def quick(self) -> ProbeOptions:
-        """The same in under a minute: fewer and shorter games, linear probes only."""
+        """The same in under a minute: fewer and shorter games, fewer components, linear probes only."""
         own = self.play
-        play = PlayPlan(own.games, min(own.max_steps, 200), min(own.states, 1200), own.seed, 16)
-        return ProbeOptions(
-            play, ("linear",), self.variables, self.layers, self.untrained, 32, self.trials, self.shuffled, 8
-        )
+        play = replace(own, max_steps=min(own.max_steps, 200), states=min(own.states, 1200), least_games=16)
+        return replace(self, play=play, models=("linear",), components=32, most_variables=8)
 
 
 @dataclass(frozen=True)
@@ -130,12 +128,16 @@ class Probed:
     test_states: int
 
 
+def _nobody(*_: object) -> None:
+    """Is told, and does nothing."""
+
+
 @dataclass(frozen=True)
 class Progress:
     """Who is told how far it is: ``begin(what, total)`` and ``advance(count)``."""
 
-    begin: Callable[[str, int], object] = lambda what, total: None
-    advance: Callable[[int], object] = lambda count: None
+    begin: Callable[[str, int], object] = _nobody
+    advance: Callable[[int], object] = _nobody
 
 
 def probe(agents: Mapping[str, Agent], options: ProbeOptions, progress: Progress | None = None) -> Probed:
@@ -330,10 +332,11 @@ def tune(
     bank = ProbeBank(tuple(units), model, seed=options.play.seed)
     with tempfile.TemporaryDirectory(prefix="rllib_probe_") as folder:
         common = {
-            "scoring": {"mean": UnitScore(None), **{f"u{i}": UnitScore(i) for i in range(len(units))}},
+            "scoring": {"mean": UnitScore(None), **{unit_name(i): UnitScore(i) for i in range(len(units))}},
             "refit": "mean",
             "cv": GroupKFold(_FOLDS),
-            "n_jobs": -1,
+            # Linear probes take less time than a second worker needs to start.
+            "n_jobs": 1 if model == "linear" else -1,
             "loggers": [],
             "local_dir": folder,
             "error_score": "raise",
@@ -348,9 +351,14 @@ def tune(
     order = sorted(range(len(found["params"])), key=lambda i: sorted(found["params"][i].items()))
     best = []
     for unit in range(len(units)):
-        chosen = max(order, key=lambda i: (found[f"mean_test_u{unit}"][i], -order.index(i)))
+        chosen = max(order, key=lambda i: (found[f"mean_test_{unit_name(unit)}"][i], -order.index(i)))
         best.append(dict(found["params"][chosen]))
     return best
+
+
+def unit_name(index: int) -> str:
+    """Name of a unit's score in a search: none is the beginning of another, as tune-sklearn needs it."""
+    return f"u{index:04d}"
 
 
 # --- scores --------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.one_step import one_step
+from rllib_rnd.analysis.pixels import frame_stack, newest_first
 from rllib_rnd.analysis.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
@@ -134,7 +135,7 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
     features: dict[str, np.ndarray] = {}
     space = agent.module.action_space
     still = np.zeros((len(obs), *(space.shape or ())), space.dtype)
-    rollout = one_step(agent, obs, still, obs)
+    rollout = one_step(obs, still, obs, frame_stack(agent), newest_first(agent))
     for name, reward in zip(agent.reward_names, agent.module.rewards(), strict=True):
         twin = copy.deepcopy(reward)
         outputs: list[Tensor] = []

@@ -97,7 +97,6 @@ EDITS: dict[str, tuple[Edit, ...]] = {
             "thing",
             _moved("pitfall", "object_x", 24, 8, 148),
         ),
-        Edit("scorpion", "the scorpion is elsewhere", "thing", _moved("pitfall", "scorpion_x", 24, 16, 136)),
         Edit("clock", "the clock is another by 10 seconds", "beside", _flipped(RAM["pitfall"]["seconds"], _TENS)),
         _CONTROL,
     ),

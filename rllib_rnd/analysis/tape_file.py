@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
@@ -176,6 +177,8 @@ def _read(path: Path, where: str) -> dict[str, np.ndarray] | np.ndarray:
             return {name: loaded[name] for name in loaded.files}
     except _UNREADABLE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "pickle" in reason:  # NumPy's advice would be to read it all the same
+            reason = "it is another kind of file, or holds objects"
         allowed = "NumPy's .npz or .npy, with arrays of numbers only (nothing pickled)"
         raise ConfigError(where, f"cannot be read ({reason.rstrip('.')})", allowed) from error
 
@@ -209,7 +212,7 @@ def _check_spaces(arrays: Mapping[str, np.ndarray], agent: Agent, where: str) ->
         raise ConfigError(where, f"holds {found}", f"{_stack_in_words(*stack)}, as {agent.env} has them here")
 
 
-def _span(space: Any) -> str:
+def _span(space: gym.spaces.Box) -> str:
     return f"{space.low.min()} to {space.high.max()}"
 
 

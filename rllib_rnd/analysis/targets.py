@@ -15,10 +15,27 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.one_step import measured_rewards
 from rllib_rnd.analysis.pixels import for_backbone, newest_frame, over_pixels, read_pixels, unscaled
 from rllib_rnd.analysis.states import States
+from rllib_rnd.functional.distributions import ActionDistribution
 from rllib_rnd.intrinsic.base import IntrinsicReward, Traced
 
 # Observations per pass of the policy.
 _CHUNK = 256
+
+
+class Look(NamedTuple):
+    """What policy and critics make of B states.
+
+    Attributes:
+        dist_inputs: ``[B, P]`` inputs of the actions' distribution.
+        values: ``[B, S]``.
+        action: ``[B, ...]`` that was chosen.
+        distribution: of actions.
+    """
+
+    dist_inputs: Tensor
+    values: Tensor
+    action: Tensor
+    distribution: ActionDistribution
 
 
 class Path(NamedTuple):
@@ -81,7 +98,7 @@ class Target(abc.ABC):
         """Whose convolutions may be looked into."""
         return [agent.module.backbone]
 
-    def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
+    def path(self, agent: Agent, obs: Tensor) -> Path:
         """What the networks read; arguments as of `of`."""
         return Path(obs, None, lambda x, part: self.of(agent, part, x), lambda values: over_pixels(agent, values))
 
@@ -90,24 +107,24 @@ class PolicyTarget(Target):
     """A target that the policy's own networks compute."""
 
     @abc.abstractmethod
-    def read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def read(self, seen: Look) -> Tensor:
         """The target ``[B]`` of what policy and critics say."""
 
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
         """See `Target.of`."""
-        return self.read(agent, states, *look(agent, states, for_backbone(agent, obs)))
+        return self.read(look(agent, states, for_backbone(agent, obs)))
 
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
         """See `Target.measure`."""
-        return self.read(agent, states, *looked(agent, states, obs)).double().numpy()
+        return self.read(looked(agent, states, obs)).double().numpy()
 
 
 class ActionTarget(PolicyTarget):
     """Log-probability (of continuous actions: log-density) of the action that was chosen."""
 
-    def read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def read(self, seen: Look) -> Tensor:
         """See `PolicyTarget.read`."""
-        return agent.module.distribution.logp_and_entropy(dist_inputs, torch.from_numpy(states.action))[0]
+        return seen.distribution.logp_and_entropy(seen.dist_inputs, seen.action)[0]
 
 
 @dataclass(frozen=True)
@@ -120,9 +137,9 @@ class ValueTarget(PolicyTarget):
 
     stream: int = 0
 
-    def read(self, agent: Agent, states: States, dist_inputs: Tensor, values: Tensor) -> Tensor:
+    def read(self, seen: Look) -> Tensor:
         """See `PolicyTarget.read`."""
-        return values[:, self.stream]
+        return seen.values[:, self.stream]
 
 
 @dataclass(frozen=True)
@@ -146,7 +163,7 @@ class RewardTarget(Target):
         Raises:
             TypeError: it is not differentiable.
         """
-        path = self.path(agent, states, obs)
+        path = self.path(agent, obs)
         return path.value(path.x, states)
 
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
@@ -157,7 +174,7 @@ class RewardTarget(Target):
         """The reward's own networks."""
         return list(self._traced(agent).networks)
 
-    def path(self, agent: Agent, states: States, obs: Tensor) -> Path:
+    def path(self, agent: Agent, obs: Tensor) -> Path:
         """What the reward's networks read. Nothing is 0: the mean frame, where frames are normalised, or else black."""
         traced, raw = self._traced(agent), unscaled(agent, obs)
         x = traced.read(raw if traced.stack else newest_frame(agent, raw))
@@ -185,19 +202,25 @@ def targets_of(agent: Agent) -> list[Target]:
     return [ActionTarget("action", True), ValueTarget("extrinsic_value", True, 0), *values, *rewards]
 
 
-def look(agent: Agent, states: States, obs: Tensor) -> tuple[Tensor, Tensor]:
-    """What policy ``[B, P]`` and critics ``[B, S]`` say of ``obs [B, *obs_shape]``, with the states' memory."""
+def look(agent: Agent, states: States, obs: Tensor) -> Look:
+    """What policy and critics say of ``obs [B, *obs_shape]``, with the states' memory and with gradient."""
     memory = torch.from_numpy(np.ascontiguousarray(states.memory)) if states.memory.shape[1] else None
     is_first = torch.from_numpy(np.ascontiguousarray(states.is_first))[None]
     dist_inputs, values, _ = agent.module.policy_and_values(obs, memory, is_first)
-    return dist_inputs, values
+    action = torch.from_numpy(np.ascontiguousarray(states.action))
+    return Look(dist_inputs, values, action, agent.module.distribution)
 
 
 @torch.no_grad()
-def looked(agent: Agent, states: States, obs: np.ndarray) -> tuple[Tensor, Tensor]:
+def looked(agent: Agent, states: States, obs: np.ndarray) -> Look:
     """`look` at raw observations ``[B, *obs_shape]``, without gradient and in pieces."""
     parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
-    return torch.cat([dist_inputs for dist_inputs, _ in parts]), torch.cat([values for _, values in parts])
+    return Look(
+        torch.cat([part.dist_inputs for part in parts]),
+        torch.cat([part.values for part in parts]),
+        torch.from_numpy(np.ascontiguousarray(states.action)),
+        agent.module.distribution,
+    )
 
 
 def measure_all(agent: Agent, states: States, targets: Sequence[Target], obs: np.ndarray) -> np.ndarray:
@@ -206,7 +229,7 @@ def measure_all(agent: Agent, states: States, targets: Sequence[Target], obs: np
     measured = []
     for target in targets:
         if isinstance(target, PolicyTarget) and seen is not None:
-            measured.append(target.read(agent, states, *seen).double().numpy())
+            measured.append(target.read(seen).double().numpy())
         else:
             measured.append(target.measure(agent, states, obs))
     return np.stack(measured) if measured else np.zeros((0, len(states)))

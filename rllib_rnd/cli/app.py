@@ -185,7 +185,7 @@ def explain(
         int | None, typer.Option(help="Agent steps after which an episode is cut; default: 4500, quick 400.", min=1)
     ] = None,
     num_states: Annotated[
-        int | None, typer.Option(help="States that are looked into; default: 12, quick 3.", min=1, max=64)
+        int | None, typer.Option(help="States that are looked into; default: 12, quick 4.", min=1, max=64)
     ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic/--sampled", help="Most likely actions, or draws from the policy.")
@@ -214,6 +214,34 @@ def explain(
         projection=projection,
     )
     run(checkpoint, options)
+
+
+@app.command("probe")
+@reports_errors
+def probe_(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint, trial or experiment folder.")],
+    baseline: Annotated[
+        str, typer.Option(help="untrained (the same networks, weights drawn anew), none, or another checkpoint.")
+    ] = "untrained",
+    episodes: Annotated[int | None, typer.Option(help="Games to play; default: 24 or more.", min=1)] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Agent steps after which a game is cut; default: 500, quick: 200.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of games, splits, probes and intervals.", min=0)] = 0,
+    variables: Annotated[
+        str | None, typer.Option(metavar="A,B,...", help="What to predict; default: all that is told, 12 at most.")
+    ] = None,
+    layers: Annotated[str | None, typer.Option(metavar="A,B,...", help="What to read; default: all layers.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="FOLDER", help="Where to; default: <run name>_probe.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Less of everything, linear probes only.")] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow/--no-mlflow", help="Write the scores to the run's own MLflow run.")
+    ] = True,
+) -> None:
+    """Measure what features know of the state (positions, rooms, ages): probes per layer, with controls."""
+    from rllib_rnd.cli.probe import ProbeCommand, run_probe
+
+    run_probe(checkpoint, ProbeCommand(baseline, episodes, steps, seed, variables, layers, out, quick, mlflow))
 
 
 @app.command("list")

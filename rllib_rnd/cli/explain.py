@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED
@@ -41,7 +44,7 @@ class ExplainOptions:
         seed: of the first episode, the untrained weights and the pixels blanked at random.
         methods, targets: names, comma separated; None: all.
         max_steps: agent steps after which an episode is cut; None: 4500, quick 400.
-        num_states: that are looked into; None: 12, quick 3.
+        num_states: that are looked into; None: 12, quick 4.
         deterministic: the most likely action instead of a draw.
         projection: pca or tsne.
     """
@@ -117,7 +120,7 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
             checked(agent, {name: [] for name in options.plan.video_methods})
     recorded = read_recorded(options, agent)
     out = GalleryFolder(Path(options.out))
-    with WorkBar() as bar:
+    with one_thread(), WorkBar() as bar:
         work = Work(agents, targets, options.plan, out, bar, header(folder, agent, options))
         try:
             work.observe(recorded)
@@ -169,6 +172,17 @@ def checkpoint_name(folder: Path) -> str:
     label = label_of_folder(folder.parent)
     parts = [folder.parts[-3], label if label != folder.parent.name else "", folder.name]
     return " / ".join(part for part in parts if part)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Has torch compute in one thread: of a few observations at a time, threads cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------

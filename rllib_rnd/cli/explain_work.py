@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import BLANK, RULE
+from rllib_rnd.analysis.counterfactual import counterfactuals, why_none
 from rllib_rnd.analysis.events import Event, find_events
 from rllib_rnd.analysis.explanation import (
     AGENT,
@@ -26,7 +27,7 @@ from rllib_rnd.analysis.explanation import (
     onlooker_of_observations,
 )
 from rllib_rnd.analysis.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.gallery_content import StatesOnPage, scale_pictures, sentence, strip
+from rllib_rnd.analysis.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
 from rllib_rnd.analysis.insight_video import write_insight_video
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.pictures import png
@@ -53,6 +54,7 @@ class Plan:
         states: with all maps, at most.
         strips: of events, at most.
         max_steps: agent steps of an episode.
+        edited: moments of an episode at which the game is changed, at most.
         episodes: that are played.
         seed: of the first episode, the untrained weights, the pixels blanked at random and the points projected.
         deterministic: the most likely action instead of a draw.
@@ -64,6 +66,7 @@ class Plan:
     states: int
     strips: int
     max_steps: int
+    edited: int
     episodes: int = 1
     seed: int = 0
     deterministic: bool = False
@@ -81,7 +84,7 @@ def weight_of(method: Method) -> float:
     return _LONG.get(method.name, 1.0)
 
 
-FULL, QUICK = Plan(12, 16, 4500), Plan(3, 6, 400)
+FULL, QUICK = Plan(12, 16, 4500, 4), Plan(4, 6, 400, 1)
 
 
 @dataclass(frozen=True)
@@ -250,9 +253,10 @@ class Work:
             self.bar.done(weight_of(method))
 
     def look_elsewhere(self) -> None:
-        """What is found of whole episodes: projections of features, and the video."""
+        """What is found of whole episodes: counterfactuals, projections of features, and the video."""
         if not self.tapes:
             return
+        self._edit()
         self.bar.begin("projecting features")
         baseline = self.agents.get(BASELINE)
         for chart in projections(self.agent, self.tapes, self.plan.seed, self.plan.projection, baseline):
@@ -263,6 +267,25 @@ class Work:
             self.figures.append(Figure(chart.title, picture, f"{name}.svg"))
         if self.plan.video:
             self._film()
+
+    def _edit(self) -> None:
+        """Changes the game where its memory is known."""
+        reason = why_none(self.agent)
+        if reason is not None:
+            self._note(f"Counterfactuals: {reason}")
+            return
+        self.bar.begin("changing the game")
+        for i, tape in enumerate(self.tapes):
+            events = [event for event in self.events if event.episode == i]
+            try:
+                found = counterfactuals(self.agent, tape, events, limit=self.plan.edited)
+            except ConfigError as error:  # all else is there and worth showing
+                self._note(f"Counterfactuals of episode {i + 1}: {error}")
+                continue
+            self.counterfactuals += [shown_change(one, self.agent, self.newest_first) for one in found]
+        if not self.counterfactuals:
+            self._note("Counterfactuals: at no event was there anything that could be changed")
+        self.bar.say(f"Counterfactuals: {len(self.counterfactuals)}")
 
     def _film(self) -> None:
         name = "videos/episodes.mp4"

@@ -40,6 +40,9 @@ def agent_in(
         },
     )
     single.close()
+    with torch.no_grad():
+        for parameter in module.policy_head.parameters():
+            parameter.mul_(10.0)  # that a small change of what is seen changes what is said
     module.eval()
     config = IntrinsicPPOConfig().environment(env, env_config=env_config).training(intrinsic_reward=rewards)
     return Agent(Path("nowhere"), config, module)

@@ -18,6 +18,7 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.attention_maps import over_time
 from rllib_rnd.analysis.drawing import Pen
 from rllib_rnd.analysis.insight_video import (
+    MOST_MAPS,
     maps_of_tapes,
     recordings,
     states_between,
@@ -171,7 +172,7 @@ def test_what_is_shown_unless_told_otherwise(backbone: dict[str, Any], expected:
         ({"atention": []}, "Did you mean 'attention'"),
         ({"attention": ["attention-explore.rolout"]}, r"Did you mean 'attention-explore.rollout'"),
         ({"attention_values": []}, "not vit_explorative"),
-        ({"attention": [], "attention_heads": []}, "no room for so many maps"),
+        ({"attention": ["attention-explore.rollout"] * 10}, "no room for the 10 maps"),
     ],
 )
 def test_maps_that_cannot_be_shown_are_refused(
@@ -179,6 +180,17 @@ def test_maps_that_cannot_be_shown_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         write_insight_video(tmp_path / "x.mp4", player, [player.play(0)], chosen)
+
+
+def test_a_method_that_makes_more_maps_than_fit_shows_its_first(player: Player, tmp_path: Path) -> None:
+    tapes = [player.play(0)]
+    shown = maps_of_tapes(player.agent, tapes, {"attention": [], "feature_maps": []}, [], tmp_path)
+    titles = [
+        found.title
+        for found in METHODS.resolve("attention")().maps(player.agent, States.of_tape(tapes[0]), []).values()
+    ]
+    assert len(titles) == 12 and [one.title for one in shown] == titles[:MOST_MAPS]
+    assert [title.endswith("rollout") for title in titles] == 3 * [True] + 9 * [False]
 
 
 # --- colours ----------------------------------------------------------------------------------------------------
@@ -290,14 +302,15 @@ def test_the_attention_of_a_memory_is_plotted_over_time(tmp_path: Path) -> None:
     player = player_of({"type": "iam", **IAM}, 0)
     tape = player.play(0)
     panel = time_panel(player.agent, tape, 0)
-    assert panel is not None and list(panel.lines) == ["0", "1", "2", "3"]
+    assert panel is not None and len(panel.lines) == 3
     states = States.of_tape(tape)
     weights = over_time(player.agent, states)["d_set"]
+    assert str(weights.mean(axis=0).argmin()) not in panel.lines  # of four entries
     for entry, line in panel.lines.items():
         np.testing.assert_allclose(line[:-1], weights[:, int(entry)], atol=1e-6)
         assert np.isnan(line[-1])
     (recording,) = painted(player, [tape], usual_maps(player.agent), tmp_path)
-    assert recording.panels[-1].title == "attention of entry"
+    assert recording.panels[-1].title == "attention to"
     (overlay,) = recording.overlays
     assert overlay.pictures(0).shape == (1, 4, 3)  # the cells of the vector
     for frame in Painter(recording, 240).frames(recording):

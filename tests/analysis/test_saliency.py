@@ -190,7 +190,7 @@ def test_integrated_gradients_add_up_to_the_target(planted: tuple[Agent, States]
         np.testing.assert_allclose(total, difference, rtol=0.1, atol=0.02 * np.abs(difference).max())
     reward = found["integrated_gradients-intrinsic_reward-rnd"].values
     wanted = targets[3].measure(agent, states, states.obs)
-    path = targets[3].path(agent, states, scaled(agent, states.obs))
+    path = targets[3].path(agent, scaled(agent, states.obs))
     assert path.nothing is not None
     nothing = path.value(path.nothing, states).detach().numpy()
     np.testing.assert_allclose(reward.sum(axis=(1, 2)), wanted - nothing, rtol=0.1, atol=0.02 * np.abs(wanted).max())

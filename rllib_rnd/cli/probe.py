@@ -1,0 +1,281 @@
+"""``rllib probe``: measures what a checkpoint's features know of the state, against controls."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.features import PIXELS
+from rllib_rnd.analysis.probe_chart import SHUFFLED, probe_figure, title_of
+from rllib_rnd.analysis.probes import LEAST_GAMES, UNTRAINED, Probed, ProbeOptions, ProbeRow, in_a_line, probe
+from rllib_rnd.analysis.probes import Progress as Told
+from rllib_rnd.cli.checkpoints import find_checkpoint, result_at
+from rllib_rnd.cli.map import run_names
+from rllib_rnd.cli.runtime import be_quiet, console, ray_session, say
+from rllib_rnd.cli.surroundings import cannot_write
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.tracking.labels import folder_label
+from rllib_rnd.tracking.metrics import read
+from rllib_rnd.tracking.mlflow_store import database_path, store_uri, valid_keys
+from rllib_rnd.tracking.mlflow_writer import reason_of
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+NONE = "none"
+_NO_LOGS = "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"  # of Tune: each trial's own CSV, JSON and TensorBoard files
+_CPUS = 2
+_CELL_WIDTH = 15  # of a column of the table, the gap before it included
+
+
+@dataclass
+class ProbeCommand:
+    """The options of ``rllib probe``.
+
+    Attributes:
+        baseline: ``untrained``, ``none``, or another checkpoint (which is read beside the untrained twin).
+        episodes: games that are played; None: enough of them.
+        steps: agent steps after which a game is cut; None: 500, or 200 with ``quick``.
+        seed: of all that is drawn.
+        variables, layers: names, separated by commas; None: all.
+        out: folder of what is written; None: ``<run name>_probe`` here.
+        quick: in under a minute.
+        mlflow: write the scores to the run's own MLflow run.
+    """
+
+    baseline: str = UNTRAINED
+    episodes: int | None = None
+    steps: int | None = None
+    seed: int = 0
+    variables: str | None = None
+    layers: str | None = None
+    out: str | None = None
+    quick: bool = False
+    mlflow: bool = True
+
+
+def run_probe(path: str, command: ProbeCommand) -> Path:
+    """Probes a checkpoint, prints the scores, and writes table, heat map and JSON.
+
+    Returns:
+        The folder that was written to.
+
+    Raises:
+        ConfigError: no usable checkpoint, unknown names, too few games, nothing that can be probed, or a folder that
+            cannot be written.
+    """
+    be_quiet(verbose=False)
+    options = options_of(command)
+    folders = [find_checkpoint(path)]
+    if command.baseline not in (UNTRAINED, NONE):
+        folders.append(_baseline(command.baseline))
+    names = run_names(folders)
+    agents = {name: Agent.load(folder, "probe") for name, folder in zip(names, folders, strict=True)}
+    out = output_folder(command.out, names[0])
+    os.environ.setdefault(_NO_LOGS, "1")
+    with _bar() as bar, ray_session(_CPUS):
+        found = probe(agents, options, _told(bar))
+    env = next(iter(agents.values())).env
+    print_probed(found, env)
+    write_probed(found, env, out)
+    if command.mlflow:
+        say(log_to_mlflow(folders[0], found))
+    return out
+
+
+def options_of(command: ProbeCommand) -> ProbeOptions:
+    """What the options of the command ask for.
+
+    Raises:
+        ConfigError: too few games, or an empty list of names.
+    """
+    if command.episodes is not None and command.episodes < LEAST_GAMES:
+        raise ConfigError("--episodes", f"{command.episodes} games are too few to split", f"{LEAST_GAMES} or more")
+    usual = ProbeOptions().quick() if command.quick else ProbeOptions()
+    play = replace(
+        usual.play, games=command.episodes, max_steps=command.steps or usual.play.max_steps, seed=command.seed
+    )
+    return replace(
+        usual,
+        play=play,
+        variables=_names("--variables", command.variables),
+        layers=_names("--layers", command.layers),
+        untrained=command.baseline != NONE,
+    )
+
+
+def _names(option: str, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ConfigError(option, f"{text!r} names nothing", "names, separated by commas")
+    return names
+
+
+def _baseline(path: str) -> Path:
+    """The checkpoint of ``--baseline``.
+
+    Raises:
+        ConfigError: it is neither a word that has a meaning there nor a folder.
+    """
+    if not Path(path).expanduser().exists():
+        near = next((word for word in (UNTRAINED, NONE) if word[:3] == path[:3]), None)
+        raise ConfigError("--baseline", f"{path!r} is no folder", f"{UNTRAINED}, {NONE} or a checkpoint", near)
+    return find_checkpoint(path)
+
+
+def output_folder(out: str | None, name: str) -> Path:
+    """Returns the folder to write to, made.
+
+    Raises:
+        ConfigError: it cannot be written to.
+    """
+    folder = Path(out) if out is not None else Path(f"{folder_label(name.replace('/', '_'))}_probe")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, os.strerror(13))
+    except OSError as error:
+        raise cannot_write(f"--out {folder}", error) from error
+    return folder
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console(stderr=True), transient=True)
+
+
+def _told(bar: Progress) -> Told:
+    """Shows one task after the other."""
+    tasks: list[TaskID] = []
+
+    def begin(what: str, total: int) -> None:
+        for task in tasks:
+            bar.remove_task(task)
+        tasks[:] = [bar.add_task(what, total=total)]
+
+    return Told(begin, lambda count: bar.advance(tasks[0], count))
+
+
+# --- what is shown and written -----------------------------------------------------------------------------------
+
+
+def print_probed(found: Probed, env: str) -> None:
+    """Prints a table to the kind of probe: a row to the layer, a column to the variable, several where it is wide.
+
+    Of categories the score is the balanced accuracy; chance stands in brackets above it.
+    """
+    say(
+        f"{env}: fitted on {found.train_states:,} states of {found.train_games} games, measured on "
+        f"{found.test_states:,} states of {found.test_games} others"
+    )
+    for model in dict.fromkeys(row.model for row in found.rows):
+        rows = [row for row in found.rows if row.model == model]
+        titles = sorted(dict.fromkeys(map(title_of, rows)), key=lambda title: title.startswith(SHUFFLED))
+        variables = list(dict.fromkeys(row.variable for row in rows))
+        by_place = {(title_of(row), row.variable): row for row in rows}
+        widest = max(map(len, titles)) + 2
+        fit = max(1, (console().width - widest) // _CELL_WIDTH)
+        say(f"{model} probes: score, and its 95 % interval over games")
+        for start in range(0, len(variables), fit):
+            table = Table(box=None, padding=(0, 1, 0, 0))
+            table.add_column("layer", no_wrap=True)
+            for variable in variables[start : start + fit]:
+                row = next(row for row in rows if row.variable == variable)
+                metric = "R2" if row.metric == "r2" else f"acc. ({row.chance:.2f})"
+                table.add_column(f"{variable}\n{metric}", justify="right", min_width=_CELL_WIDTH - 1)
+            for title in titles:
+                cells = (_cell(by_place.get((title, variable))) for variable in variables[start : start + fit])
+                table.add_row(title, *cells)
+            console().print(table)
+    if found.left_out:
+        say(f"left out: {in_a_line(found.left_out)}")
+
+
+def _cell(row: ProbeRow | None) -> str:
+    return "" if row is None else f"{row.score:.2f}\n{row.low:.2f}..{row.high:.2f}"
+
+
+def write_probed(found: Probed, env: str, out: Path) -> None:
+    """Writes ``probe.csv``, ``probe.json`` and ``probe.png``.
+
+    Raises:
+        ConfigError: a file cannot be written.
+    """
+    columns = [field.name for field in fields(ProbeRow)]
+    try:
+        with (out / "probe.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(row.as_dict() for row in found.rows)
+        document = {
+            "env": env,
+            "fitted_on": {"games": found.train_games, "states": found.train_states},
+            "measured_on": {"games": found.test_games, "states": found.test_states},
+            "left_out": found.left_out,
+            "probes": [row.as_dict() for row in found.rows],
+        }
+        (out / "probe.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        probe_figure(found.rows, env).savefig(out / "probe.png", dpi=120, metadata={"Software": None})
+    except OSError as error:
+        raise cannot_write(f"--out {out}", error) from error
+    say(f"written to {out}: probe.csv, probe.json, probe.png")
+
+
+# --- MLflow --------------------------------------------------------------------------------------------------------
+
+
+def log_to_mlflow(checkpoint: Path, found: Probed) -> str:
+    """Writes the scores to the run's own MLflow run, at the agent steps of the checkpoint.
+
+    Returns:
+        One line: where to, or why not.
+    """
+    trial = checkpoint.parent
+    uri = store_uri(str(trial.parent.parent))
+    database = database_path(uri) if uri is not None else None
+    if uri is None or (database is not None and not database.is_file()):
+        return f"no MLflow store beside the run ({trial.parent.parent}): scores are in the files only"
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    try:
+        from mlflow.entities import Metric
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(tracking_uri=uri)
+        run = _run_of(client, trial)
+        if run is None:
+            return f"no MLflow run of {trial.name} in {uri}: scores are in the files only"
+        step, now = int(read(result_at(checkpoint), "agent_steps") or 0), int(time.time() * 1000)
+        values = valid_keys({_metric_name(row): row.score for row in found.rows})
+        metrics = [Metric(key, float(str(value)), now, step) for key, value in values.items()]
+        for start in range(0, len(metrics), 500):
+            client.log_batch(run.info.run_id, metrics=metrics[start : start + 500])
+    except Exception as error:  # any fault of the store: the files are written
+        return f"MLflow takes no scores ({reason_of(error)}): they are in the files only"
+    return f"{len(metrics)} metrics in MLflow, probe/..., run {run.info.run_name} of {uri}"
+
+
+def _run_of(client: MlflowClient, trial: Path) -> Run | None:
+    """The MLflow run of a trial's folder, the newest if there are several; None if there is none."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    folder = str(trial).replace("'", "")
+    runs = client.search_runs(experiments, f"tags.trial_folder = '{folder}'", order_by=["start_time DESC"])
+    return runs[0] if runs else None
+
+
+def _metric_name(row: ProbeRow) -> str:
+    whose = PIXELS if row.agent == PIXELS else f"{row.agent}/{row.layer}"
+    control = "/shuffled" if row.labels == "shuffled" else ""
+    return f"probe/{row.model}/{whose}/{row.variable}{control}"

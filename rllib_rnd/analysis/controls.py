@@ -17,7 +17,7 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import Map
 from rllib_rnd.analysis.pixels import blanked, mean_frame, picture_shape, upscaled
 from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Target, chunks, look
+from rllib_rnd.analysis.targets import PolicyTarget, Target, looked
 from rllib_rnd.functional.distributions import ActionDistribution, Categorical, DiagonalGaussian, MultiCategorical
 
 #: Shares of an observation's pixels that are blanked.
@@ -26,8 +26,9 @@ SHARES = (0.05, 0.1, 0.2)
 #: What was done to the pixels, and the rule by which a map is called better; for pages and documentation.
 BLANK = "the states' mean frame (of fewer than 8 states its mean colour), in all frames of the stack alike"
 RULE = (
-    "better than random: blanking what the map shows changes the target more often than not, by the lower end of the "
-    "95 % interval over states, both against random pixels and against the same shape in a random place"
+    "better than random: blanking what the map shows changes the target (makes a reward fall) more than blanking "
+    "random pixels, and more than blanking the same shape in a random place, in more than half of all comparisons by "
+    "the lower end of the 95 % interval over states"
 )
 
 # Random blankings of each kind per state and share.
@@ -56,7 +57,7 @@ class DeletionCurve:
 
     Attributes:
         shares: of the pixels that were blanked.
-        target: absolute changes of the target.
+        target: absolute changes of the target; of an intrinsic reward how far it fell (below 0: it rose).
         policy: Kullback-Leibler divergences of the actions' distribution from what it was, in nats.
         value: absolute changes of the extrinsic value.
         wins_random, wins_moved: mean, lower and upper end of the 95 % interval over states of how often the map's
@@ -100,7 +101,7 @@ def deletion(
         agent: whose outputs are measured.
         states: that the map is of, B of one or more. The interval takes them as independent, which neighbours in time
             are not: draw them far apart.
-        map: its values are ranked by size, also where they are negative; equal ones in random order.
+        map: values are ranked by size, also where they are negative; equal ones in random order.
         target: whose change is measured, of maps of no target the action's.
         shares: of pixels.
         seed: of the random pixels.
@@ -172,27 +173,25 @@ def similarity(first: Map, second: Map) -> np.ndarray:
 
 def _outputs(agent: Agent, states: States, target: Target) -> Callable[[np.ndarray], np.ndarray]:
     """Changes of target, policy and extrinsic value against those of the states: obs -> ``[3, B]``."""
-    before_target = target.measure(agent, states, states.obs)
-    before_inputs, before_value = _look(agent, states, states.obs)
+    distribution = agent.module.distribution
+
+    def look(obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+        seen = looked(agent, states, obs)
+        if isinstance(target, PolicyTarget):
+            measured = target.read(seen).double().numpy()
+        else:
+            measured = target.measure(agent, states, obs)
+        return seen.dist_inputs.double(), seen.values[:, 0].double().numpy(), measured
+
+    inputs_before, value_before, target_before = look(states.obs)
 
     def outputs(obs: np.ndarray) -> np.ndarray:
-        inputs, value = _look(agent, states, obs)
-        divergence = kl_divergence(agent.module.distribution, before_inputs, inputs)
-        changes = (
-            np.abs(target.measure(agent, states, obs) - before_target),
-            divergence.numpy(),
-            np.abs(value - before_value),
-        )
-        return np.stack(changes)
+        inputs, value, measured = look(obs)
+        fall = target_before - measured
+        divergence = kl_divergence(distribution, inputs_before, inputs).numpy()
+        return np.stack([fall if target.falls else np.abs(fall), divergence, np.abs(value - value_before)])
 
     return outputs
-
-
-@torch.no_grad()
-def _look(agent: Agent, states: States, obs: np.ndarray) -> tuple[torch.Tensor, np.ndarray]:
-    """Inputs of the actions' distribution ``[B, P]`` and extrinsic values ``[B]``, of raw observations."""
-    parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
-    return torch.cat([inputs for inputs, _ in parts]).double(), torch.cat([v[:, 0] for _, v in parts]).double().numpy()
 
 
 def kl_divergence(distribution: ActionDistribution, before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

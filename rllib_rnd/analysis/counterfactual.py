@@ -239,5 +239,5 @@ def _measured(agent: Agent, states: States, shown: _Shown) -> tuple[dict[str, fl
         states = replace(states, obs_tm1=shown.obs_tm1[None])
     obs = shown.obs[None]
     targets = {target.name: float(target.measure(agent, states, obs)[0]) for target in targets_of(agent)}
-    dist_inputs, _ = look(agent, states, torch.from_numpy(obs))
+    dist_inputs = look(agent, states, torch.from_numpy(obs)).dist_inputs
     return targets, torch.softmax(dist_inputs[0].double(), dim=0).numpy()

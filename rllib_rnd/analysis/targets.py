@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +15,27 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.one_step import measured_rewards
 from rllib_rnd.analysis.pixels import for_backbone, newest_frame, over_pixels, read_pixels, unscaled
 from rllib_rnd.analysis.states import States
+from rllib_rnd.functional.distributions import ActionDistribution
 from rllib_rnd.intrinsic.base import IntrinsicReward, Traced
 
 # Observations per pass of the policy.
 _CHUNK = 256
+
+
+class Look(NamedTuple):
+    """What policy and critics make of B states.
+
+    Attributes:
+        dist_inputs: ``[B, P]`` inputs of the actions' distribution.
+        values: ``[B, S]``.
+        action: ``[B, ...]`` that was chosen.
+        distribution: of actions.
+    """
+
+    dist_inputs: Tensor
+    values: Tensor
+    action: Tensor
+    distribution: ActionDistribution
 
 
 class Path(NamedTuple):
@@ -44,10 +61,12 @@ class Target(abc.ABC):
     Attributes:
         name: "action", "extrinsic_value", "intrinsic_value: rnd", "intrinsic_reward: rnd".
         differentiable: gradients reach the observation; else it is explained by perturbing observations only.
+        falls: what a map shows is to make the target fall where it is blanked, not just change.
     """
 
     name: str
     differentiable: bool
+    falls: ClassVar[bool] = False
 
     @abc.abstractmethod
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
@@ -84,46 +103,32 @@ class Target(abc.ABC):
         return Path(obs, None, lambda x, part: self.of(agent, part, x), lambda values: over_pixels(agent, values))
 
 
-class _Said(NamedTuple):
-    """What an agent's policy ``dist_inputs [B, P]`` and critics ``values [B, S]`` say of states."""
-
-    agent: Agent
-    states: States
-    dist_inputs: Tensor
-    values: Tensor
-
-
-class _PolicyTarget(Target):
+class PolicyTarget(Target):
     """A target that the policy's own networks compute."""
 
     @abc.abstractmethod
-    def _read(self, said: _Said) -> Tensor:
+    def read(self, seen: Look) -> Tensor:
         """The target ``[B]`` of what policy and critics say."""
 
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
         """See `Target.of`."""
-        return self._read(_Said(agent, states, *look(agent, states, for_backbone(agent, obs))))
+        return self.read(look(agent, states, for_backbone(agent, obs)))
 
-    @torch.no_grad()
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
         """See `Target.measure`."""
-        parts = [
-            self._read(_Said(agent, part, *look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows])))))
-            for rows, part in chunks(states)
-        ]
-        return torch.cat(parts).double().numpy()
+        return self.read(looked(agent, states, obs)).double().numpy()
 
 
-class ActionTarget(_PolicyTarget):
+class ActionTarget(PolicyTarget):
     """Log-probability (of continuous actions: log-density) of the action that was chosen."""
 
-    def _read(self, said: _Said) -> Tensor:
-        action = torch.from_numpy(said.states.action)
-        return said.agent.module.distribution.logp_and_entropy(said.dist_inputs, action)[0]
+    def read(self, seen: Look) -> Tensor:
+        """See `PolicyTarget.read`."""
+        return seen.distribution.logp_and_entropy(seen.dist_inputs, seen.action)[0]
 
 
 @dataclass(frozen=True)
-class ValueTarget(_PolicyTarget):
+class ValueTarget(PolicyTarget):
     """One critic's value.
 
     Attributes:
@@ -132,8 +137,9 @@ class ValueTarget(_PolicyTarget):
 
     stream: int = 0
 
-    def _read(self, said: _Said) -> Tensor:
-        return said.values[:, self.stream]
+    def read(self, seen: Look) -> Tensor:
+        """See `PolicyTarget.read`."""
+        return seen.values[:, self.stream]
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,8 @@ class RewardTarget(Target):
     """
 
     index: int = 0
+    #: A blanked pixel may well be new itself and raise the reward; what was new before takes novelty away.
+    falls: ClassVar[bool] = True
 
     def of(self, agent: Agent, states: States, obs: Tensor) -> Tensor:
         """See `Target.of`.
@@ -194,12 +202,37 @@ def targets_of(agent: Agent) -> list[Target]:
     return [ActionTarget("action", True), ValueTarget("extrinsic_value", True, 0), *values, *rewards]
 
 
-def look(agent: Agent, states: States, obs: Tensor) -> tuple[Tensor, Tensor]:
-    """What policy ``[B, P]`` and critics ``[B, S]`` say of ``obs [B, *obs_shape]``, with the states' memory."""
+def look(agent: Agent, states: States, obs: Tensor) -> Look:
+    """What policy and critics say of ``obs [B, *obs_shape]``, with the states' memory and with gradient."""
     memory = torch.from_numpy(np.ascontiguousarray(states.memory)) if states.memory.shape[1] else None
     is_first = torch.from_numpy(np.ascontiguousarray(states.is_first))[None]
     dist_inputs, values, _ = agent.module.policy_and_values(obs, memory, is_first)
-    return dist_inputs, values
+    action = torch.from_numpy(np.ascontiguousarray(states.action))
+    return Look(dist_inputs, values, action, agent.module.distribution)
+
+
+@torch.no_grad()
+def looked(agent: Agent, states: States, obs: np.ndarray) -> Look:
+    """`look` at raw observations ``[B, *obs_shape]``, without gradient and in pieces."""
+    parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
+    return Look(
+        torch.cat([part.dist_inputs for part in parts]),
+        torch.cat([part.values for part in parts]),
+        torch.from_numpy(np.ascontiguousarray(states.action)),
+        agent.module.distribution,
+    )
+
+
+def measure_all(agent: Agent, states: States, targets: Sequence[Target], obs: np.ndarray) -> np.ndarray:
+    """`Target.measure` of several targets, ``[targets, B]``: what policy and critics say is computed once."""
+    seen = looked(agent, states, obs) if any(isinstance(target, PolicyTarget) for target in targets) else None
+    measured = []
+    for target in targets:
+        if isinstance(target, PolicyTarget) and seen is not None:
+            measured.append(target.read(seen).double().numpy())
+        else:
+            measured.append(target.measure(agent, states, obs))
+    return np.stack(measured) if measured else np.zeros((0, len(states)))
 
 
 def chunks(states: States, size: int = _CHUNK) -> Iterator[tuple[slice, States]]:

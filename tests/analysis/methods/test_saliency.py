@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import deletion, similarity
-from rllib_rnd.analysis.convolutions import activation_and_gradient, convolution_maps
-from rllib_rnd.analysis.gradcam import GradCAM, LayerMethod
-from rllib_rnd.analysis.gradcam_plus_plus import GradCAMPlusPlus, plus_plus
-from rllib_rnd.analysis.integrated_gradients import IntegratedGradients
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods import Occlusion
+from rllib_rnd.analysis.methods.convolutions import activation_and_gradient, convolution_maps
+from rllib_rnd.analysis.methods.gradcam import GradCAM, LayerMethod
+from rllib_rnd.analysis.methods.gradcam_plus_plus import GradCAMPlusPlus, plus_plus
+from rllib_rnd.analysis.methods.integrated_gradients import IntegratedGradients
 from rllib_rnd.analysis.pixels import mean_frame, scaled, upscaled
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of

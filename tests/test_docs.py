@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from typer.main import get_command
 
+from rllib_rnd.analysis.methods import METHODS
 from rllib_rnd.auxiliary.barlow_twins import BarlowTwinsOptions
 from rllib_rnd.auxiliary.byol import BYOLOptions
+from rllib_rnd.cli import app
 from rllib_rnd.envs.atari_options import AtariOptions
 from rllib_rnd.envs.catch import CatchOptions
 from rllib_rnd.envs.deep_sea import DeepSeaOptions
@@ -137,6 +140,19 @@ def test_the_warehouse_table_has_every_option() -> None:
     rows = table(section("environments.md", "## Warehouse"))
     fields = {f.name: as_written(default_of(f)) for f in dataclasses.fields(WarehouseOptions)}
     assert {name: rows.get(name) for name in fields} == fields
+
+
+def test_the_table_of_methods_is_that_of_the_code() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section("insight.md", "## Methods"), re.MULTILINE)
+    assert rows == [(name, method.shows, method.cannot) for name, method in METHODS.items()]
+
+
+def test_the_options_of_explain_are_those_of_the_command() -> None:
+    command: Any = get_command(app)
+    known = [option for option in command.commands["explain"].params if option.opts[0].startswith("--")]
+    rows = re.findall(r"^\| (`--.*?`) \|", section("insight.md", "## Options"), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(--[\w-]+)", row)}
+    assert named == {name for option in known for name in (*option.opts, *option.secondary_opts)}
 
 
 def test_backbone_table_names_every_backbone() -> None:

@@ -29,8 +29,8 @@ from experiments.report import COLORS, image, read, save, section, table
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import deletion
-from rllib_rnd.analysis.feature_maps import captured
 from rllib_rnd.analysis.maps import Map
+from rllib_rnd.analysis.methods.feature_maps import captured
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of
 
@@ -233,7 +233,7 @@ def hot_places(frame: pd.DataFrame) -> list[str]:
     measured = [f"{thing}_{axis}" for thing in ("ball", "paddle") for axis in ("place", "row", "column")]
     head = ("hot places", "map", "agents", *(name.replace("_", ", ") for name in measured))
     rows = []
-    for variant, name, *agents in maps_in(frame[frame.ball_place.notna() & (frame["map"] != "values")]):
+    for variant, name, *agents in maps_in(frame[frame.ball_place.notna() & ~frame["map"].isin(("F1", "values"))]):
         for of, said in zip(agents, ("trained", "untrained"), strict=True):
             rows.append((variant, name, said, *(interval(of[column]) for column in measured)))
     return table(head, rows)

@@ -14,7 +14,7 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
-from rllib_rnd.analysis.insight_video import states_between
+from rllib_rnd.analysis.figures.insight_video import states_between
 from rllib_rnd.analysis.maps import Map, Method
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States
@@ -174,9 +174,10 @@ class Explanation:
     def missing(self, method: Method) -> str | None:
         """Why a method applies to nobody, or None; the reason is noted."""
         reasons = {who: method.missing(o.agent) for who, o in self.onlookers.items() if who != UNTRAINED}
-        for who, reason in reasons.items():
+        for reason in dict.fromkeys(reasons.values()):
             if reason is not None:
-                self.notes.append(f"{method.title}: {reason}" + ("" if who == AGENT else f" ({who})"))
+                whose = [who for who, other in reasons.items() if other == reason]
+                self.notes.append(f"{method.title}: {reason}" + (f" ({whose[0]})" if len(whose) < len(reasons) else ""))
         return reasons[AGENT] if all(reasons.values()) else None
 
     def look(self, method: Method, tell: Callable[[str], object] = str) -> list[Found]:

@@ -26,11 +26,11 @@ from rllib_rnd.analysis.explanation import (
     onlooker_of_episodes,
     onlooker_of_observations,
 )
-from rllib_rnd.analysis.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
-from rllib_rnd.analysis.insight_video import write_insight_video
+from rllib_rnd.analysis.figures.gallery import Before, Figure, Gallery, Picture, Strip, render
+from rllib_rnd.analysis.figures.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
+from rllib_rnd.analysis.figures.insight_video import write_insight_video
+from rllib_rnd.analysis.figures.pictures import png
 from rllib_rnd.analysis.maps import Method
-from rllib_rnd.analysis.pictures import png
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.projection import Method as Projection
 from rllib_rnd.analysis.projection import projections
@@ -42,6 +42,7 @@ from rllib_rnd.cli.gallery_folder import GalleryFolder
 from rllib_rnd.cli.runtime import console, say
 from rllib_rnd.envs import frame_stack
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.threads import count
 
 PAGE = "index.html"
 
@@ -77,6 +78,9 @@ class Plan:
 
 # About how long a method takes, against others: those that perturb observations take longest.
 _LONG = {"occlusion": 8.0, "integrated_gradients": 3.0}
+
+
+_ELSEWHERE, _DRAWING = 4.0, 2.0  # the same of counterfactuals with projections and videos, and of the page
 
 
 def weight_of(method: Method) -> float:
@@ -198,10 +202,12 @@ class Work:
         self.events = find_events(self.agent, self.tapes)
         self.moments = choose(self.events, self.tapes, self.plan.states)
         steps = sum(int(tape.valid.sum()) for tape in self.tapes)
-        count = f"{len(self.tapes)} episode" + ("s" if len(self.tapes) > 1 else "")
+        episodes = count(len(self.tapes), "episode")
         what = "played" if recorded is None else "taken from files"
-        self.facts["observations"] = f"{count} {what}, {steps:,} agent steps"
-        self.bar.say(f"{self.facts['observations']}: {len(self.events)} events, {len(self.moments)} states")
+        self.facts["observations"] = f"{episodes} {what}, {steps:,} agent steps"
+        self.bar.say(
+            f"{self.facts['observations']}: {count(len(self.events), 'event')}, {count(len(self.moments), 'state')}"
+        )
         return {
             who: onlooker_of_episodes(agent, self.tapes, self.moments, self.targets[who], who == AGENT)
             for who, agent in self.agents.items()
@@ -241,13 +247,13 @@ class Work:
     def look(self, methods: Sequence[Method]) -> None:
         """Has every method that applies look at the states."""
         explanation = self._explanation
-        self.bar.plan(sum(weight_of(method) for method in methods))
+        self.bar.plan(sum(weight_of(method) for method in methods) + _ELSEWHERE + _DRAWING)
         for method in methods:
             before = len(explanation.notes)
             self.bar.begin(method.title)
             if explanation.missing(method) is None:
                 found = explanation.look(method, lambda what: self.bar.begin(what))
-                self.bar.say(f"{method.title}: {len(found)} maps")
+                self.bar.say(f"{method.title}: {count(len(found), 'map')}")
             for note in explanation.notes[before:]:
                 self._note(note)
             self.bar.done(weight_of(method))
@@ -267,6 +273,7 @@ class Work:
             self.figures.append(Figure(chart.title, picture, f"{name}.svg"))
         if self.plan.video:
             self._film()
+        self.bar.done(_ELSEWHERE)
 
     def _edit(self) -> None:
         """Changes the game where its memory is known."""
@@ -347,7 +354,8 @@ class Work:
         self.out.write(PAGE, page)
         self.out.finish(report)
         maps = len(self.explanation.found) if self.explanation is not None else 0
-        return f"{self.out.root / PAGE}: {len(self.moments)} states, {maps} maps, {len(page) / 1e6:.1f} MB"
+        what = f"{count(len(self.moments), 'state')}, {count(maps, 'map')}"
+        return f"{self.out.root / PAGE}: {what}, {len(page) / 1e6:.1f} MB"
 
     def _strip(self, event: Event) -> Strip:
         return strip(event, self.tapes[event.episode], self.agent, self.newest_first)

@@ -1,0 +1,295 @@
+"""One page that shows what was found out about an agent: pictures, curves and words in a single HTML file.
+
+It needs no network, no script and no other file; links to the PNG and MP4 files beside it are all it refers to.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATE = "gallery.html.jinja"
+_CURVE = (132, 62)  # size of a curve, in pixels
+_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 6, 14  # room around its lines
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the page.
+
+    Attributes:
+        png: the bytes of its file.
+        alt: what is on it, for those who cannot see it.
+        caption: below it.
+        width: in pixels as shown; narrower where there is no room.
+        smooth: mixes neighbouring pixels where it is enlarged; else they stay squares.
+    """
+
+    png: bytes
+    alt: str
+    caption: str = ""
+    width: int = 168
+    smooth: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The picture itself in place of an address."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How far a number moves when pixels are blanked.
+
+    Attributes:
+        shares: of pixels, each from 0 to 1, growing.
+        by_map: mean change when those are blanked that the map ranks first.
+        by_random: when as many random ones are.
+        better: the map finds pixels that matter more than random ones, over all states.
+        here: so it does at this state alone; None: the curve is of all states.
+    """
+
+    shares: Sequence[float]
+    by_map: Sequence[float]
+    by_random: Sequence[float]
+    better: bool
+    here: bool | None = None
+
+    @property
+    def svg(self) -> Markup:
+        """The drawing: both start at no change for no pixel."""
+        width, height = _CURVE
+        most = max([*self.by_map, *self.by_random, 1e-12])
+        end = max(self.shares)
+
+        def points(changes: Sequence[float]) -> str:
+            pairs = [(0.0, 0.0), *zip(self.shares, changes, strict=True)]
+            places = [
+                (
+                    _LEFT + share / end * (width - _LEFT - _RIGHT),
+                    height - _BOTTOM - max(change, 0.0) / most * (height - _TOP - _BOTTOM),
+                )
+                for share, change in pairs
+            ]
+            return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+
+        words = ", ".join(
+            f"{share:.0%}: {a:.3g} against {b:.3g}"
+            for share, a, b in zip(self.shares, self.by_map, self.by_random, strict=True)
+        )
+        return Markup(
+            '<svg class="curve" viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="{label}">'
+            "<title>{label}</title>"
+            '<line class="axis" x1="{left}" y1="{base}" x2="{right}" y2="{base}"/>'
+            '<polyline class="random" points="{random}"/><polyline class="map" points="{map}"/>'
+            '<text x="{left}" y="{low}">0</text><text x="{right}" y="{low}" text-anchor="end">{end}</text></svg>'
+        ).format(
+            w=width,
+            h=height,
+            label=f"Change when pixels are blanked, by the map against random. {words}",
+            left=_LEFT,
+            right=width - _RIGHT,
+            base=height - _BOTTOM,
+            low=height - 3,
+            random=points(self.by_random),
+            map=points(self.by_map),
+            end=f"{end:.0%}",
+        )
+
+
+@dataclass(frozen=True)
+class ShownMap:
+    """One map of one state, as every agent has it.
+
+    Attributes:
+        title: of the map.
+        target: the number that it explains; "" of attention and feature maps.
+        pictures: the overlays, by agent.
+        curve: of the agent; None where there is none.
+    """
+
+    title: str
+    target: str
+    pictures: Mapping[str, Picture]
+    curve: Curve | None = None
+
+
+@dataclass(frozen=True)
+class ShownState:
+    """One observation and everything that was found about it.
+
+    Attributes:
+        name: of it.
+        facts: label -> text.
+        pictures: the game, and what the agent sees.
+        maps: of it.
+    """
+
+    name: str
+    facts: Mapping[str, str]
+    pictures: Sequence[Picture]
+    maps: Sequence[ShownMap]
+
+    @property
+    def targets(self) -> dict[str, list[ShownMap]]:
+        """The maps by the number they explain."""
+        found: dict[str, list[ShownMap]] = {}
+        for shown in self.maps:
+            found.setdefault(shown.target, []).append(shown)
+        return found
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The frames around an event.
+
+    Attributes:
+        title: what happened, and when.
+        pictures: in the order of time.
+        moment: index of the one at which it happened.
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+    moment: int
+
+
+@dataclass(frozen=True)
+class MethodText:
+    """What a method is.
+
+    Attributes:
+        name: for ``--methods``.
+        title, shows, cannot, source: see `Method`.
+        files: name -> path of its PNG grids.
+    """
+
+    name: str
+    title: str
+    shows: str
+    cannot: str
+    source: str
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The deletion curve of one map over all states.
+
+    Attributes:
+        title: of the map.
+        target: the number that was watched.
+        curve: means over states; ``better`` of all states together.
+        wins_random, wins_moved: how often the map's pixels change the number more than random ones, and more than the
+            same shape elsewhere: mean, lower and upper end of the 95 % interval over states.
+        untrained: rank correlation with the map of the untrained network; NaN: not known.
+    """
+
+    title: str
+    target: str
+    curve: Curve
+    wins_random: tuple[float, float, float]
+    wins_moved: tuple[float, float, float]
+    untrained: float
+
+    @property
+    def wins(self) -> list[str]:
+        """Both shares in words."""
+        return [
+            f"{mean:.0%} ({max(low, 0.0):.0%} to {min(high, 1.0):.0%})"
+            for mean, low, high in (self.wins_random, self.wins_moved)
+        ]
+
+    @property
+    def likeness(self) -> str:
+        """The rank correlation in words."""
+        return "-" if math.isnan(self.untrained) else f"{self.untrained:.2f}"
+
+    @property
+    def pairs(self) -> list[tuple[float, float]]:
+        """Change by the map, change by random pixels; for each share."""
+        return list(zip(self.curve.by_map, self.curve.by_random, strict=True))
+
+
+@dataclass(frozen=True)
+class Before:
+    """A change of the game itself and what it did to the agent's outputs.
+
+    Attributes:
+        title: what was changed.
+        pictures: before, after.
+        changes: name of the output, before, after.
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+    changes: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A large picture.
+
+    Attributes:
+        title: above it.
+        picture: itself.
+        file: path of its file, or "".
+    """
+
+    title: str
+    picture: Picture
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the page shows, in its order.
+
+    Attributes:
+        title: of the page.
+        facts: of the agent and of what was played, label -> text.
+        notes: what does not apply, each with its reason.
+        verdicts: which maps can be believed.
+        rule: when a map counts as better than random, and what pixels are blanked with.
+        strips: of the events.
+        states: that were looked into.
+        agents: whose maps stand side by side, the agent first.
+        counterfactuals: of the game.
+        figures: projections and spectra.
+        methods: used.
+        videos: name -> path.
+        scales: pictures of the two colour scales, unsigned and signed.
+        unfinished: what Ctrl-C left out, or "".
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    agents: Sequence[str]
+    scales: Sequence[Picture]
+    notes: Sequence[str] = ()
+    verdicts: Sequence[Verdict] = ()
+    rule: str = ""
+    strips: Sequence[Strip] = ()
+    states: Sequence[ShownState] = ()
+    counterfactuals: Sequence[Before] = ()
+    figures: Sequence[Figure] = ()
+    methods: Sequence[MethodText] = ()
+    videos: Mapping[str, str] = field(default_factory=dict)
+    unfinished: str = ""
+
+
+def render(gallery: Gallery) -> str:
+    """The page as HTML."""
+    environment = Environment(
+        loader=PackageLoader("rllib_rnd.analysis.figures", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(gallery=gallery)

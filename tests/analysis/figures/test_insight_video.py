@@ -1,0 +1,333 @@
+"""The video with maps over the picture: one scale in all frames, no colours where nothing differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rllib_rnd import IntrinsicPPOConfig
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.figures.drawing import Pen
+from rllib_rnd.analysis.figures.insight_video import (
+    MOST_MAPS,
+    maps_of_tapes,
+    recordings,
+    states_between,
+    time_panel,
+    usual_maps,
+    write_insight_video,
+)
+from rllib_rnd.analysis.figures.pictures import Scale, colours
+from rllib_rnd.analysis.figures.video import Overlay, Painter, Recording
+from rllib_rnd.analysis.maps import METHODS, Map, Method
+from rllib_rnd.analysis.methods import attention_maps
+from rllib_rnd.analysis.methods.attention_maps import over_time
+from rllib_rnd.analysis.player import Player, PlayOptions
+from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.tape import Tape
+from rllib_rnd.analysis.targets import Target
+from rllib_rnd.errors import ConfigError
+from tests.analysis.agents import make_agent
+from tests.analysis.attentive_agents import IAM, VIT
+
+CATCH = gym.spaces.Box(0, 255, (40, 40), np.uint8)
+CARTPOLE = gym.spaces.Box(-5.0, 5.0, (4,), np.float32)
+EXPLORATIVE = {"type": "vit_explorative", **VIT, "patch_size": 8}
+
+
+def player_of(backbone: dict[str, Any], size: int = 10) -> Player:
+    """In Catch, whose pictures have ``4 size`` pixels and whose episodes ``size - 1`` steps; size 0: in CartPole."""
+    config, options = IntrinsicPPOConfig(), PlayOptions(max_steps=12)
+    if not size:
+        config.environment("CartPole-v1")
+        return Player(
+            replace(make_agent(CARTPOLE, gym.spaces.Discrete(2), backbone, frame_stack=1), config=config), options
+        )
+    config.environment("rllib_rnd/Catch-v0", env_config={"size": size})
+    space = gym.spaces.Box(0, 255, (4 * size, 4 * size), np.uint8)
+    return Player(replace(make_agent(space, gym.spaces.Discrete(3), backbone, frame_stack=1), config=config), options)
+
+
+@pytest.fixture
+def player() -> Iterator[Player]:
+    player = player_of(EXPLORATIVE)
+    yield player
+    player.close()
+
+
+def frames_of(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
+    reader = pytest.importorskip("imageio_ffmpeg").read_frames(str(path))
+    meta = next(reader)
+    width, height = meta["size"]
+    return meta, [np.frombuffer(data, np.uint8).reshape(height, width, 3).astype(int) for data in reader]
+
+
+class Ramp(Method):
+    """State t of an episode has a ramp from 0 to t; a state without steps the same number everywhere."""
+
+    name: ClassVar[str] = "ramp"
+    title = source = shows = cannot = "ramp"
+
+    def missing(self, agent: Agent) -> str | None:
+        return None
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+        ramp = np.broadcast_to(np.linspace(0.0, 1.0, 5), (len(states), 5, 5))
+        values = np.where(states.step[:, None, None] == 0, 3.0, ramp * states.step[:, None, None])
+        return {
+            "ramp": Map(values, "a ramp", group="ramps"),
+            "doubled": Map(2.0 * values, "the same, doubled", group="ramps"),
+            "signed": Map(values - 2.0, "about two", signed=True),
+            "off": Map(values, "no place", on_frame=False),
+            "flat": Map(np.full_like(values, 0.25), "flat"),
+        }
+
+
+@pytest.fixture
+def ramp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(METHODS._classes, "ramp", Ramp)
+
+
+def painted(player: Player, tapes: Sequence[Tape], chosen: dict[str, list[str]], folder: Path) -> list[Recording]:
+    maps = maps_of_tapes(player.agent, tapes, chosen, [], folder)
+    return list(recordings(player, tapes, maps))
+
+
+# --- states -----------------------------------------------------------------------------------------------------
+
+
+def test_states_of_a_part_are_those_of_the_whole() -> None:
+    tape = Tape(frame_stack=3, newest_first=True)
+    rng = np.random.default_rng(0)
+    is_first = [True, False, False, False, True, False, False, True, False]
+    for t, first in enumerate(is_first):
+        tape.add_frames(rng.integers(0, 255, (3, 4, 4), dtype=np.uint8))
+        tape.is_first.append(first)
+        tape.memory.append(rng.random(2).astype(np.float32))
+        tape.rooms.append(t)
+        tape.add_outlook(np.zeros(3, np.float32), np.zeros(1, np.float32))
+        if t < 8:
+            tape.action.append(np.array(t))
+            tape.logp.append(0.0)
+            tape.reward.append(0.0)
+            tape.terminated.append(is_first[t + 1])
+            tape.truncated.append(False)
+    whole = States.of_tape(tape, 4)
+    for start in range(8):
+        for stop in range(start + 1, 9):
+            part = states_between(tape, start, stop, 4)
+            for name, column in vars(whole.select(np.arange(start, stop))).items():
+                np.testing.assert_array_equal(getattr(part, name), column, err_msg=f"{name} of {start} to {stop}")
+
+
+def test_maps_of_chunks_are_those_of_the_whole(player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_rnd.analysis.figures.insight_video.CHUNK", 4)
+    tapes, told = [player.play(seed) for seed in (0, 1)], []
+    names = ["attention-explore.rollout", "attention-exploit.blocks.1", "attention-difference-blocks.2"]
+    shown = maps_of_tapes(player.agent, tapes, {"attention": names}, [], tmp_path, lambda *done: told.append(done))
+    states = States.join([States.of_tape(tape, i) for i, tape in enumerate(tapes)])
+    whole = METHODS.resolve("attention")().maps(player.agent, states, [])
+    for one, name in zip(shown, names, strict=True):
+        np.testing.assert_allclose(one.values, whole[name].values, atol=1e-6)
+    assert told == [(4, 18), (8, 18), (9, 18), (13, 18), (17, 18), (18, 18)]
+
+
+def test_a_strip_over_time_does_not_end_where_a_chunk_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_rnd.analysis.figures.insight_video.CHUNK", 2)
+    player = player_of({"type": "iam", **IAM}, 15)
+    tape = player.play(0)
+    player.close()
+    (shown,) = maps_of_tapes(player.agent, [tape], {"attention_over_time": []}, [], tmp_path)
+    (whole,) = attention_maps.AttentionOverTime().maps(player.agent, States.of_tape(tape), []).values()
+    np.testing.assert_allclose(shown.values, whole.values, atol=1e-6)
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backbone", "expected"),
+    [
+        (EXPLORATIVE, {"attention": [f"attention-{n}rollout" for n in ("explore.", "exploit.", "difference-")]}),
+        ({"type": "self_attention", "variant": "CWRCA"}, {"attention": ["attention-rows", "attention-columns"]}),
+        ({"type": "self_attention", "norm_softmax": False}, {"attention_values": ["attention_values"]}),
+        ({"type": "nature_cnn", "hidden_sizes": [8]}, {"feature_maps": ["feature_maps-convs.5"]}),
+        ({"type": "mlp"}, {}),
+    ],
+)
+def test_what_is_shown_unless_told_otherwise(backbone: dict[str, Any], expected: dict[str, list[str]]) -> None:
+    assert usual_maps(make_agent(CATCH, backbone=backbone, frame_stack=1)) == expected
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"atention": []}, "Did you mean 'attention'"),
+        ({"attention": ["attention-explore.rolout"]}, r"Did you mean 'attention-explore.rollout'"),
+        ({"attention_values": []}, "not vit_explorative"),
+        ({"attention": ["attention-explore.rollout"] * 10}, "no room for the 10 maps"),
+    ],
+)
+def test_maps_that_cannot_be_shown_are_refused(
+    player: Player, tmp_path: Path, chosen: dict[str, list[str]], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        write_insight_video(tmp_path / "x.mp4", player, [player.play(0)], chosen)
+
+
+def test_a_method_that_makes_more_maps_than_fit_shows_its_first(player: Player, tmp_path: Path) -> None:
+    tapes = [player.play(0)]
+    shown = maps_of_tapes(player.agent, tapes, {"attention": [], "feature_maps": []}, [], tmp_path)
+    titles = [
+        found.title
+        for found in METHODS.resolve("attention")().maps(player.agent, States.of_tape(tapes[0]), []).values()
+    ]
+    assert len(titles) == 12 and [one.title for one in shown] == titles[:MOST_MAPS]
+    assert [title.endswith("rollout") for title in titles] == 3 * [True] + 9 * [False]
+
+
+# --- colours ----------------------------------------------------------------------------------------------------
+
+
+def overlays_by_title(recording: Recording) -> dict[str, Overlay]:
+    return {overlay.title: overlay for overlay in recording.overlays}
+
+
+@pytest.mark.usefixtures("ramp")
+def test_one_scale_for_all_frames_episodes_and_maps_of_a_group(player: Player, tmp_path: Path) -> None:
+    tapes = [player.play(seed) for seed in (0, 1)]
+    for recording in painted(player, tapes, {"ramp": []}, tmp_path):
+        shown = overlays_by_title(recording)
+        assert (shown["a ramp"].low, shown["a ramp"].high) == ("0", "16")  # twice the eight of the last step
+        assert (shown["the same, doubled"].low, shown["the same, doubled"].high) == ("0", "16")
+        assert (shown["about two"].low, shown["about two"].high) == ("-6", "6")  # zero in the middle
+        # A number has the same colour in every frame: 4 ends the ramp of step 4 and is in the middle of step 8's.
+        off = shown["no place"]
+        assert (off.low, off.high) == ("0", "8")
+        np.testing.assert_array_equal(off.pictures(4)[0, 4], off.pictures(8)[0, 2])
+        np.testing.assert_array_equal(off.pictures(4)[0, 4], off.colours[128])
+        assert off.notes(4) == "now 0 to 4"
+
+
+@pytest.mark.usefixtures("ramp")
+def test_a_constant_map_has_no_colours_and_says_so(player: Player, tmp_path: Path) -> None:
+    (recording,) = painted(player, [player.play(0)], {"ramp": []}, tmp_path)
+    shown = overlays_by_title(recording)
+    for title, t in (("a ramp", 0), ("about two", 0), ("flat", 5)):
+        picture = shown[title].pictures(t).astype(int)
+        assert (picture == picture[..., :1]).all()  # grey
+        assert shown[title].notes(t).startswith("constant: ")
+    assert shown["flat"].notes(5) == "constant: 0.25 everywhere" and shown["flat"].high == "constant 0.25"
+    coloured = shown["a ramp"].pictures(5).astype(int)
+    assert (coloured != coloured[..., :1]).any()
+    end = shown["a ramp"].pictures(9).astype(int)  # nothing was done there
+    assert (end == end[..., :1]).all() and "end" in shown["a ramp"].notes(9)
+
+
+@pytest.mark.usefixtures("ramp")
+def test_decoded_frames_have_the_same_scale_and_grey_where_constant(player: Player, tmp_path: Path) -> None:
+    chosen, tape = {"ramp": ["ramp"]}, player.play(0)
+    facts = write_insight_video(tmp_path / "x.mp4", player, [tape], chosen, height=240, fps=5)
+    meta, frames = frames_of(tmp_path / "x.mp4")
+    assert meta["size"] == facts.size and len(frames) == facts.frames == 10 + 5
+    (recording,) = painted(player, [tape], chosen, tmp_path)
+    painter = Painter(recording, 240)
+    (box,) = painter.overlay_boxes
+    scale = [frame[box.y + box.height + 1 : box.y + box.height + 8, box.x : box.x + box.width] for frame in frames]
+    wanted = colours(np.linspace(0.0, 1.0, 256)[None], False)[0].astype(int)
+    for part in scale:
+        assert np.abs(part - scale[0]).mean() < 5.0  # the codec's noise
+        middle = part[4, part.shape[1] // 2]
+        assert np.abs(middle - wanted[128]).max() < 40
+    drawn = [frame[box.y : box.y + box.height, box.x : box.x + box.width] for frame in frames]
+    spread = [float((part.max(axis=2) - part.min(axis=2)).mean()) for part in drawn]
+    assert spread[0] < 3.0 < 20.0 < spread[8]  # no colour, much colour
+    assert spread[9] < 3.0
+
+
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    files = []
+    for name in ("a.mp4", "b.mp4"):
+        player = player_of(EXPLORATIVE)
+        write_insight_video(tmp_path / name, player, [player.play(3)], height=240)
+        player.close()
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+
+
+# --- layout -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("ramp")
+@pytest.mark.parametrize("names", [["ramp"], ["ramp", "flat"], ["ramp", "flat", "off", "signed", "doubled"]])
+@pytest.mark.parametrize("height", [240, 480])
+def test_overlays_do_not_overlap_anything(player: Player, tmp_path: Path, names: list[str], height: int) -> None:
+    (recording,) = painted(player, [player.play(0)], {"ramp": names}, tmp_path)
+    painter = Painter(recording, height)
+    assert painter.picture_box is not None
+    row = painter.pen.px(17)
+    for i, box in enumerate(painter.overlay_boxes):
+        assert box.x > painter.picture_box.x + painter.picture_box.width
+        assert box.x + box.width < painter.middle.x
+        assert box.y - 2 * row >= painter.pen.px(10) + row  # below the line on the scale
+        assert box.y + box.height + 2 * row <= painter.size[1] - painter.pen.px(6)
+        for other in painter.overlay_boxes[:i]:
+            apart_x = box.x >= other.x + other.width or other.x >= box.x + box.width
+            apart_y = box.y - 2 * row >= other.y + other.height + 2 * row
+            assert apart_x or apart_y
+    for frame in painter.frames(recording):
+        assert frame.shape == (painter.size[1], painter.size[0], 3)
+
+
+def test_lines_are_broken_at_spaces() -> None:
+    pen = Pen(1.0)
+    assert pen.wrapped("exploration token, rollout", 10_000, 2) == ["exploration token, rollout"]
+    lines = pen.wrapped("exploration token, rollout", pen.width("exploration token,"), 2)
+    assert lines == ["exploration token,", "rollout"]
+    assert pen.wrapped("a b c d", 1, 2) == ["a", "b c d"]
+
+
+# --- memories and vectors ---------------------------------------------------------------------------------------
+
+
+def test_the_attention_of_a_memory_is_plotted_over_time(tmp_path: Path) -> None:
+    player = player_of({"type": "iam", **IAM}, 0)
+    tape = player.play(0)
+    panel = time_panel(player.agent, tape, 0)
+    assert panel is not None and len(panel.lines) == 3
+    states = States.of_tape(tape)
+    weights = over_time(player.agent, states)["d_set"]
+    assert str(weights.mean(axis=0).argmin()) not in panel.lines  # of four entries
+    for entry, line in panel.lines.items():
+        np.testing.assert_allclose(line[:-1], weights[:, int(entry)], atol=1e-6)
+        assert np.isnan(line[-1])
+    (recording,) = painted(player, [tape], usual_maps(player.agent), tmp_path)
+    assert recording.panels[-1].title == "attention to"
+    (overlay,) = recording.overlays
+    assert overlay.pictures(0).shape == (1, 4, 3)  # the cells of the vector
+    for frame in Painter(recording, 240).frames(recording):
+        assert frame.any()
+    player.close()
+
+
+def test_without_maps_it_is_the_video_of_the_episode(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    player = player_of({"type": "mlp"}, 0)
+    facts = write_insight_video(tmp_path / "x.mp4", player, [player.play(0)], height=240)
+    player.close()
+    assert facts.maps == [] and (tmp_path / "x.mp4").stat().st_size > 1000
+
+
+def test_a_scale_of_files_is_that_of_their_numbers(tmp_path: Path) -> None:
+    file = np.memmap(tmp_path / "x", dtype=np.float32, mode="w+", shape=(3, 2, 2))
+    file[1, 0, 1], file[2] = -1.5, 0.5
+    assert Scale.of([file], signed=False) == Scale(-1.5, 0.5, False, False)
+    assert torch.from_numpy(np.asarray(file)).shape == (3, 2, 2)

@@ -1,0 +1,190 @@
+"""Probes on planted features: what they find and what not, their split, their intervals, their controls."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rllib_rnd.analysis.probing.features import bounded, components, pixel_features
+from rllib_rnd.analysis.probing.labels import Labels, rotated, usable
+from rllib_rnd.analysis.probing.probe_bank import ProbeBank, Unit, UnitScore
+from rllib_rnd.analysis.probing.probe_states import PlayPlan
+from rllib_rnd.analysis.probing.probes import ProbeOptions, ProbeRow, fit_probes, measured, training_side
+from rllib_rnd.errors import ConfigError
+
+GAMES, LENGTH = 18, 30
+EPISODE = np.repeat(np.arange(GAMES), LENGTH)
+
+
+def walks(seed: int, count: int) -> np.ndarray:
+    """``[B, count]``: random walks, one to a game, so that labels are as slow as those of real games."""
+    random = np.random.default_rng(seed)
+    steps = random.normal(size=(GAMES, LENGTH, count))
+    return (random.normal(size=(GAMES, 1, count)) * 3.0 + steps.cumsum(axis=1)).reshape(-1, count)
+
+
+@pytest.fixture(scope="module")
+def planted(ray_session: None) -> list[ProbeRow]:
+    """A layer in which one number and one category are linear, and one that holds nothing of them."""
+    hidden = walks(0, 6)
+    mixing = np.random.default_rng(1).normal(size=(6, 12))
+    layers = {
+        ("agent", "knows"): (hidden @ mixing).astype(np.float32),
+        ("agent", "noise"): walks(2, 12).astype(np.float32),
+    }
+    labels = Labels(
+        {"position": hidden[:, 0], "side": (hidden[:, 1] > 0.0).astype(float)},
+        {"position": "number", "side": "category"},
+    )
+    options = ProbeOptions(play=PlayPlan(seed=3), models=("linear",))
+    return fit_probes(layers, labels, EPISODE, training_side(EPISODE, 3), options)
+
+
+def row(rows: list[ProbeRow], layer: str, variable: str, labels: str = "true") -> ProbeRow:
+    return next(r for r in rows if (r.layer, r.variable, r.labels) == (layer, variable, labels))
+
+
+def test_a_planted_number_is_found(planted: list[ProbeRow]) -> None:
+    found = row(planted, "knows", "position")
+    assert found.metric == "r2" and found.score > 0.99
+    assert found.low <= found.score <= found.high and found.low > 0.98
+    assert row(planted, "noise", "position").score < 0.3
+
+
+def test_a_planted_category_is_found(planted: list[ProbeRow]) -> None:
+    found = row(planted, "knows", "side")
+    assert found.metric == "balanced_accuracy" and found.chance == 0.5 and found.score > 0.9
+    assert row(planted, "noise", "side").score < 0.7
+
+
+def test_shuffled_labels_give_no_more_than_chance(planted: list[ProbeRow]) -> None:
+    assert row(planted, "knows", "position", "shuffled").score < 0.1
+    assert row(planted, "knows", "side", "shuffled").low < 0.5 + 0.1
+    assert {r.labels for r in planted} == {"true", "shuffled"}
+
+
+def test_no_game_is_on_both_sides() -> None:
+    for seed in range(5):
+        train = training_side(EPISODE, seed)
+        assert not set(EPISODE[train]) & set(EPISODE[~train])
+        assert len(set(EPISODE[~train])) == GAMES // 3
+    assert not np.array_equal(training_side(EPISODE, 0), training_side(EPISODE, 1))
+    with pytest.raises(ConfigError, match="too few"):
+        training_side(np.repeat(np.arange(3), 10), 0)
+
+
+def test_a_score_and_its_interval_by_hand() -> None:
+    """Two games: one predicted without error, one at its own mean; the pooled mean is 2."""
+    truth, predicted = np.array([1.0, 3.0, 0.0, 4.0]), np.array([1.0, 3.0, 2.0, 2.0])
+    episode = np.array([0, 0, 1, 1])
+    # Squared errors 0 and 8, squared deviations from the mean 2 and 8. Drawn are (2, 0), (1, 1), (0, 2) games:
+    # scores 1, 1 - 8 / 10 and 1 - 16 / 16, with chances 1/4, 1/2, 1/4, so the percentiles are the extremes.
+    score, low, high = measured(truth, predicted, episode, "number", 0)
+    assert score == pytest.approx(0.2)
+    assert (low, high) == (pytest.approx(0.0), pytest.approx(1.0))
+
+
+def test_balanced_accuracy_and_its_interval_by_hand() -> None:
+    truth = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0])
+    predicted = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
+    episode = np.array([0, 0, 0, 0, 1, 1])
+    score, low, high = measured(truth, predicted, episode, "category", 0)
+    assert score == pytest.approx((3 / 4 + 1 / 2) / 2)
+    # Game 0 alone: (2/3 + 1) / 2; game 1 alone: (1 + 0) / 2.
+    assert (low, high) == (pytest.approx(0.5), pytest.approx(5 / 6))
+
+
+def test_rotated_labels_are_those_of_other_moments() -> None:
+    """Each game gets all labels of one other game, in their circular order."""
+    values = EPISODE * 100.0 + np.tile(np.arange(LENGTH), GAMES)
+    mixed = rotated(values, EPISODE, 5)
+    for game in range(GAMES):
+        own = mixed[game == EPISODE]
+        assert len(set(own // 100)) == 1 and own[0] // 100 != game
+        steps = np.diff(own % 100)
+        assert sorted(own % 100) == list(range(LENGTH)) and (steps != 1).sum() <= 1
+    assert sorted(mixed) == sorted(values)
+    assert np.array_equal(mixed, rotated(values, EPISODE, 5))
+
+
+def test_labels_that_cannot_be_probed_are_left_out_with_a_reason() -> None:
+    train = training_side(EPISODE, 0)
+    count = len(EPISODE)
+    rare = np.full(count, np.nan)
+    rare[:5] = np.arange(5)
+    rooms = np.zeros(count)
+    rooms[0] = 1.0
+    x = walks(0, 1)[:, 0]
+    labels = Labels(
+        {"x": x, "same": x.copy(), "constant": np.ones(count), "rare": rare, "room": rooms, "y": x**2, "z": x**3},
+        {
+            name: "category" if name == "room" else "number"
+            for name in ("x", "same", "constant", "rare", "room", "y", "z")
+        },
+    )
+    kept = usable(labels, train, (), 2)
+    assert list(kept.values) == ["x", "y"]
+    assert "same as x" in kept.left_out["same"] and "few states" in kept.left_out["rare"]
+    assert "same in all states" in kept.left_out["constant"] and "too rare" in kept.left_out["room"]
+    assert "--variables" in kept.left_out["z"]
+    assert list(usable(labels, train, ("z",), 2).values) == ["z"]
+    with pytest.raises(ConfigError, match="Did you mean 'room'"):
+        usable(labels, train, ("rom",), 2)
+
+
+def test_an_mlp_finds_what_a_line_cannot() -> None:
+    """The sign of a product; hyperparameters given, so without a search."""
+    x = np.random.default_rng(0).normal(size=(900, 4)).astype(np.float32)
+    y = (x[:, 0] * x[:, 1] > 0.0).astype(float)[:, None]
+    unit = Unit("layer", (0, 4), (0,), "category")
+    scores = {
+        model: UnitScore(0)(ProbeBank((unit,), model, alpha=0.01).fit(x[:600], y[:600]), x[600:], y[600:])
+        for model in ("linear", "mlp")
+    }
+    assert scores["linear"] < 0.65 and scores["mlp"] > 0.85
+
+
+def test_unknown_labels_are_neither_fitted_nor_scored() -> None:
+    x = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    y = (x @ np.array([1.0, -2.0, 0.5]))[:, None].astype(float)
+    y[::3] = np.nan
+    bank = ProbeBank((Unit("layer", (0, 3), (0,), "number"),), alpha=1e-6).fit(x[:200], y[:200])
+    assert UnitScore(0)(bank, x[200:], y[200:]) > 0.99
+    assert UnitScore(0)(bank, x[200:], np.full((100, 1), np.nan)) == 0.0
+
+
+def test_components_come_from_training_states_alone() -> None:
+    random = np.random.default_rng(0)
+    features, train = random.normal(size=(200, 30)), np.arange(200) < 120
+    for count in (8, 30):
+        reduced = components(features, train, count, 0)
+        assert reduced.shape == (200, count)
+        assert np.allclose(reduced[train].mean(axis=0), 0.0, atol=1e-5) and np.allclose(reduced[train].std(axis=0), 1.0)
+        changed = features.copy()
+        changed[~train] += 100.0
+        assert np.allclose(components(changed, train, count, 0)[train], reduced[train], atol=1e-4)
+
+
+def test_large_maps_are_averaged_over_neighbours() -> None:
+    import torch
+
+    maps = torch.arange(2 * 16 * 32 * 32, dtype=torch.float32).view(2, 16, 32, 32)
+    small = bounded(maps)
+    assert small.shape == (2, 16 * 16 * 16)
+    assert small.view(2, 16, 16, 16)[0, 0, 0, 0] == maps[0, 0, :2, :2].mean()
+    assert bounded(maps[:, :1, :4, :4]).shape == (2, 16)
+    grey = np.zeros((3, 4, 84, 84), dtype=np.uint8)
+    grey[1] = 8
+    assert (pixel_features(grey)[1] == 8.0).all() and pixel_features(grey).shape == (3, 4 * 32 * 32)
+    colour = np.zeros((2, 84, 84, 3), dtype=np.uint8)
+    colour[..., 1] = 6
+    assert np.array_equal(np.unique(pixel_features(colour)[0].reshape(3, -1)[1]), [6.0])
+
+
+def test_quick_is_less_of_everything() -> None:
+    usual, quick = ProbeOptions(variables=("x",)), ProbeOptions(variables=("x",)).quick()
+    assert quick.models == ("linear",) and quick.variables == ("x",) and quick.components < usual.components
+    assert quick.play.states < usual.play.states and quick.play.max_steps < usual.play.max_steps
+    assert replace(usual, play=replace(usual.play, max_steps=50)).quick().play.max_steps == 50

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.analysis.occlusion import windows
+from rllib_rnd.analysis.methods.occlusion import windows
 from rllib_rnd.analysis.pixels import (
     blanked,
     mean_frame,

@@ -13,9 +13,9 @@ from gymnasium import spaces
 
 from experiments.provenance import note
 from experiments.studies import Row, append
-from rllib_rnd.analysis import attention_maps, feature_maps, methods  # noqa: F401 - they register their methods
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.maps import METHODS, Map
+from rllib_rnd.analysis.maps import Map
+from rllib_rnd.analysis.methods import METHODS
 from rllib_rnd.analysis.player import Player, PlayOptions, make_single
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape

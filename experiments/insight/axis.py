@@ -29,8 +29,8 @@ from experiments.report import COLORS, image, read, save, section, table
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import deletion
-from rllib_rnd.analysis.feature_maps import captured
 from rllib_rnd.analysis.maps import Map
+from rllib_rnd.analysis.methods.feature_maps import captured
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of
 

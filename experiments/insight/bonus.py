@@ -26,9 +26,9 @@ from experiments.snd_vs_rnd.run import FRAMES_PER_ROOM, UNSEEN_ROOMS, unseen_fra
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import deletion
+from rllib_rnd.analysis.figures.projection_charts import projection_chart, spread_chart
 from rllib_rnd.analysis.maps import Map
 from rllib_rnd.analysis.projection import MAX_POINTS, Points, points_of, policy_features, project, reward_features
-from rllib_rnd.analysis.projection_charts import projection_chart, spread_chart
 from rllib_rnd.analysis.spectrum import spectrum
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape

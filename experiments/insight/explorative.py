@@ -27,7 +27,7 @@ from experiments.provenance import commit
 from experiments.report import COLORS, image, read, save, section, table
 from experiments.studies import Row
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.attention import EXPLOIT, EXPLORE, distance
+from rllib_rnd.analysis.methods.attention import EXPLOIT, EXPLORE, distance
 from rllib_rnd.analysis.states import States
 
 NAME = "explorative"

@@ -13,8 +13,8 @@ import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.figures.video import encode_picture
 from rllib_rnd.analysis.tape import Tape
-from rllib_rnd.analysis.video import encode_picture
 from rllib_rnd.envs import make_env
 from rllib_rnd.envs.info import GAME_GOES_ON, LIVES, POSITION, ROOM
 from rllib_rnd.envs.vector import LeanVectorEnv

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.figures.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
-from rllib_rnd.analysis.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import chunks

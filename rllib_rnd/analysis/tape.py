@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Panel, Recording
+from rllib_rnd.analysis.figures.video import ContinuousPolicy, DiscretePolicy, Panel, Recording
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.plugin_contract import checked_reward
 from rllib_rnd.rollout import Rollout

@@ -11,10 +11,10 @@ import torch
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED
-from rllib_rnd.analysis.insight_video import checked
+from rllib_rnd.analysis.figures.insight_video import checked
+from rllib_rnd.analysis.figures.mp4 import import_ffmpeg
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.methods import METHODS
-from rllib_rnd.analysis.mp4 import import_ffmpeg
 from rllib_rnd.analysis.projection import METHODS as PROJECTIONS
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.tape_file import load_observations, load_tape

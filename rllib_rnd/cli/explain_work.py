@@ -26,11 +26,11 @@ from rllib_rnd.analysis.explanation import (
     onlooker_of_episodes,
     onlooker_of_observations,
 )
-from rllib_rnd.analysis.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
-from rllib_rnd.analysis.insight_video import write_insight_video
+from rllib_rnd.analysis.figures.gallery import Before, Figure, Gallery, Picture, Strip, render
+from rllib_rnd.analysis.figures.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
+from rllib_rnd.analysis.figures.insight_video import write_insight_video
+from rllib_rnd.analysis.figures.pictures import png
 from rllib_rnd.analysis.maps import Method
-from rllib_rnd.analysis.pictures import png
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.projection import Method as Projection
 from rllib_rnd.analysis.projection import projections

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.features import PIXELS
-from rllib_rnd.analysis.probe_chart import SHUFFLED, probe_figure, title_of
-from rllib_rnd.analysis.probes import LEAST_GAMES, UNTRAINED, Probed, ProbeOptions, ProbeRow, in_a_line, probe
-from rllib_rnd.analysis.probes import Progress as Told
+from rllib_rnd.analysis.figures.probe_chart import SHUFFLED, probe_figure, title_of
+from rllib_rnd.analysis.probing.features import PIXELS
+from rllib_rnd.analysis.probing.probes import LEAST_GAMES, UNTRAINED, Probed, ProbeOptions, ProbeRow, in_a_line, probe
+from rllib_rnd.analysis.probing.probes import Progress as Told
 from rllib_rnd.cli.checkpoints import find_checkpoint, result_at
 from rllib_rnd.cli.map import run_names
 from rllib_rnd.cli.runtime import be_quiet, console, ray_session, say

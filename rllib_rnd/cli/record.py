@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.mp4 import import_ffmpeg
+from rllib_rnd.analysis.figures.mp4 import import_ffmpeg
+from rllib_rnd.analysis.figures.video import Recording, write_video
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.tape import make_recording
-from rllib_rnd.analysis.video import Recording, write_video
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, say
 from rllib_rnd.cli.surroundings import cannot_write

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_rnd.analysis.figures.projection_charts import projection_chart, safe, spread_chart
 from rllib_rnd.analysis.projection import (
     MAX_POINTS,
     colours_of,
@@ -19,7 +20,6 @@ from rllib_rnd.analysis.projection import (
     projections,
     reward_features,
 )
-from rllib_rnd.analysis.projection_charts import projection_chart, safe, spread_chart
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError
 from tests.analysis.agents import PICTURES, make_agent, random_obs, random_states

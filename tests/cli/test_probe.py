@@ -94,7 +94,7 @@ def test_mistakes_are_one_line(
 
 
 def test_no_store_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rllib_rnd.analysis.probes import Probed
+    from rllib_rnd.analysis.probing.probes import Probed
     from rllib_rnd.cli.probe import log_to_mlflow
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from rllib_rnd.analysis import agent as agent_module
 from rllib_rnd.analysis.agent import Agent, reward_names
+from rllib_rnd.analysis.figures.video import ContinuousPolicy, DiscretePolicy, Recording, decode_picture
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.tape import Tape
-from rllib_rnd.analysis.video import ContinuousPolicy, DiscretePolicy, Recording, decode_picture
 from rllib_rnd.cli import app
 from rllib_rnd.cli.record import output_path, recordings
 from rllib_rnd.envs import make_env

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.labels import LabelledEnv, Labels
+from rllib_rnd.analysis.probing.labels import LabelledEnv, Labels
 from rllib_rnd.envs import make_env
 from rllib_rnd.envs.atari_ram import Kind
 from rllib_rnd.envs.vector import LeanVectorEnv

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rllib_rnd.analysis.convolutions import Forward, activation_and_gradient
-from rllib_rnd.analysis.gradcam import LayerMethod
 from rllib_rnd.analysis.maps import METHODS
+from rllib_rnd.analysis.methods.convolutions import Forward, activation_and_gradient
+from rllib_rnd.analysis.methods.gradcam import LayerMethod
 
 _EPSILON = 1e-7
 

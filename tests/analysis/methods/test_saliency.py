@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import deletion, similarity
-from rllib_rnd.analysis.convolutions import activation_and_gradient, convolution_maps
-from rllib_rnd.analysis.gradcam import GradCAM, LayerMethod
-from rllib_rnd.analysis.gradcam_plus_plus import GradCAMPlusPlus, plus_plus
-from rllib_rnd.analysis.integrated_gradients import IntegratedGradients
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods import Occlusion
+from rllib_rnd.analysis.methods.convolutions import activation_and_gradient, convolution_maps
+from rllib_rnd.analysis.methods.gradcam import GradCAM, LayerMethod
+from rllib_rnd.analysis.methods.gradcam_plus_plus import GradCAMPlusPlus, plus_plus
+from rllib_rnd.analysis.methods.integrated_gradients import IntegratedGradients
 from rllib_rnd.analysis.pixels import mean_frame, scaled, upscaled
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of
@@ -93,6 +93,22 @@ def test_a_deletion_curve_is_the_change_of_the_outputs(planted: tuple[Agent, Sta
     p, q = before.detach().log_softmax(1), after.detach().log_softmax(1)
     assert curve.policy.by_map[0] == pytest.approx(float((p.exp() * (p - q)).sum(1).mean()), rel=1e-4)
     np.testing.assert_allclose(curve.state_by_map[:, 0], changed, rtol=1e-6)
+
+
+def test_a_reward_is_to_fall_and_its_rise_is_no_success(planted: tuple[Agent, States]) -> None:
+    """Blanking a dim patch makes it brighter: the reward rises, which other targets would count as a change."""
+    agent, states = planted
+    reward = next(t for t in targets_of(agent) if t.name.startswith("intrinsic_reward"))
+    dim = states.select(np.arange(len(states)) % 3 == 0)
+    bright = States(**(vars(dim) | {"obs": np.where(dim.obs < 90, 255, dim.obs).astype(np.uint8)}))
+    dim_patch = np.zeros((len(dim), 11, 11))
+    dim_patch[:, 2, 7] = 1.0
+    # The mean of these few states is bright all over but for the patch.
+    bright.obs[:, 1, 8:12, 28:32] = 0
+    curve = deletion(agent, bright, Map(dim_patch, "patch"), reward, shares=(0.05,))
+    assert curve.by_map[0] < -0.3 and curve.wins_random[0] < 0.5
+    value = deletion(agent, bright, Map(dim_patch, "patch"), targets_of(agent)[1], shares=(0.05,))
+    assert value.by_map[0] > 0.3 and value.wins_random[0] > 0.5
 
 
 def test_the_same_seed_draws_the_same_curve(planted: tuple[Agent, States]) -> None:

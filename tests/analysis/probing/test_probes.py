@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rllib_rnd.analysis.features import bounded, components, pixel_features
-from rllib_rnd.analysis.labels import Labels, rotated, usable
-from rllib_rnd.analysis.probe_bank import ProbeBank, Unit, UnitScore
-from rllib_rnd.analysis.probe_states import PlayPlan
-from rllib_rnd.analysis.probes import ProbeOptions, ProbeRow, fit_probes, measured, training_side
+from rllib_rnd.analysis.probing.features import bounded, components, pixel_features
+from rllib_rnd.analysis.probing.labels import Labels, rotated, usable
+from rllib_rnd.analysis.probing.probe_bank import ProbeBank, Unit, UnitScore
+from rllib_rnd.analysis.probing.probe_states import PlayPlan
+from rllib_rnd.analysis.probing.probes import ProbeOptions, ProbeRow, fit_probes, measured, training_side
 from rllib_rnd.errors import ConfigError
 
 GAMES, LENGTH = 18, 30

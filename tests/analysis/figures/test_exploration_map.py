@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_rnd.analysis.exploration_map import (
+from rllib_rnd.analysis.figures.exploration_map import (
     MONTEZUMA,
     START_COLOUR,
     CellGrid,

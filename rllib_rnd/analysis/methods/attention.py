@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.feature_maps import grid_of, network_inputs
+from rllib_rnd.analysis.methods.feature_maps import grid_of, network_inputs
 from rllib_rnd.analysis.pixels import over_pixels
 from rllib_rnd.analysis.states import States
 from rllib_rnd.modules.image import conv_output_shape

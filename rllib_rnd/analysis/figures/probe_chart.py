@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rllib_rnd.analysis.features import PIXELS
-from rllib_rnd.analysis.probes import ProbeRow
+from rllib_rnd.analysis.probing.features import PIXELS
+from rllib_rnd.analysis.probing.probes import ProbeRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

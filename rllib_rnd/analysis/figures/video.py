@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from rllib_rnd.analysis.drawing import (
+from rllib_rnd.analysis.figures.drawing import (
     BACKGROUND,
     DIM,
     ROW,
@@ -29,7 +29,7 @@ from rllib_rnd.analysis.drawing import (
     paste,
     paste_all,
 )
-from rllib_rnd.analysis.mp4 import video_file
+from rllib_rnd.analysis.figures.mp4 import video_file
 
 HEIGHT = 480  # in units; a video of this height has one pixel to the unit
 WINDOW = 300  # agent steps that the plots show

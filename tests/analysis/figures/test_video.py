@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_rnd.analysis.drawing import BACKGROUND, LINES, PANEL, Box, Pen, Plot, fit, frame_pictures, paste_all
-from rllib_rnd.analysis.mp4 import import_ffmpeg, video_file
-from rllib_rnd.analysis.video import (
+from rllib_rnd.analysis.figures.drawing import BACKGROUND, LINES, PANEL, Box, Pen, Plot, fit, frame_pictures, paste_all
+from rllib_rnd.analysis.figures.mp4 import import_ffmpeg, video_file
+from rllib_rnd.analysis.figures.video import (
     ContinuousPolicy,
     DiscretePolicy,
     Painter,

@@ -16,9 +16,8 @@ from rllib_rnd.analysis.controls import DeletionCurve
 from rllib_rnd.analysis.counterfactual import Counterfactual
 from rllib_rnd.analysis.events import Event, around
 from rllib_rnd.analysis.explanation import AGENT, UNTRAINED, Explanation, Found, Moment
-from rllib_rnd.analysis.gallery import Before, Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
-from rllib_rnd.analysis.maps import Map, file_name
-from rllib_rnd.analysis.pictures import (
+from rllib_rnd.analysis.figures.gallery import Before, Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
+from rllib_rnd.analysis.figures.pictures import (
     SIDE,
     Cell,
     Scale,
@@ -31,11 +30,12 @@ from rllib_rnd.analysis.pictures import (
     overlay,
     png,
 )
+from rllib_rnd.analysis.figures.video import decode_picture
+from rllib_rnd.analysis.maps import Map, file_name
 from rllib_rnd.analysis.pixels import frame_stack, layout_of
 from rllib_rnd.analysis.player import make_single
 from rllib_rnd.analysis.tape import Tape, action_names
 from rllib_rnd.analysis.targets import targets_of
-from rllib_rnd.analysis.video import decode_picture
 from rllib_rnd.errors import ConfigError
 
 PAGE_SIDE = 126  # pixels of a picture in the page: Atari's frames as they are, small ones enlarged

@@ -15,7 +15,7 @@ import cv2
 import gymnasium as gym
 import numpy as np
 
-from rllib_rnd.analysis.drawing import (
+from rllib_rnd.analysis.figures.drawing import (
     BACKGROUND,
     DIM,
     PANEL,

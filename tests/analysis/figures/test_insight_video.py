@@ -13,11 +13,9 @@ import pytest
 import torch
 
 from rllib_rnd import IntrinsicPPOConfig
-from rllib_rnd.analysis import attention_maps
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.attention_maps import over_time
-from rllib_rnd.analysis.drawing import Pen
-from rllib_rnd.analysis.insight_video import (
+from rllib_rnd.analysis.figures.drawing import Pen
+from rllib_rnd.analysis.figures.insight_video import (
     MOST_MAPS,
     maps_of_tapes,
     recordings,
@@ -26,13 +24,15 @@ from rllib_rnd.analysis.insight_video import (
     usual_maps,
     write_insight_video,
 )
+from rllib_rnd.analysis.figures.pictures import Scale, colours
+from rllib_rnd.analysis.figures.video import Overlay, Painter, Recording
 from rllib_rnd.analysis.maps import METHODS, Map, Method
-from rllib_rnd.analysis.pictures import Scale, colours
+from rllib_rnd.analysis.methods import attention_maps
+from rllib_rnd.analysis.methods.attention_maps import over_time
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target
-from rllib_rnd.analysis.video import Overlay, Painter, Recording
 from rllib_rnd.errors import ConfigError
 from tests.analysis.agents import make_agent
 from tests.analysis.attentive_agents import IAM, VIT
@@ -128,7 +128,7 @@ def test_states_of_a_part_are_those_of_the_whole() -> None:
 
 
 def test_maps_of_chunks_are_those_of_the_whole(player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rllib_rnd.analysis.insight_video.CHUNK", 4)
+    monkeypatch.setattr("rllib_rnd.analysis.figures.insight_video.CHUNK", 4)
     tapes, told = [player.play(seed) for seed in (0, 1)], []
     names = ["attention-explore.rollout", "attention-exploit.blocks.1", "attention-difference-blocks.2"]
     shown = maps_of_tapes(player.agent, tapes, {"attention": names}, [], tmp_path, lambda *done: told.append(done))
@@ -140,7 +140,7 @@ def test_maps_of_chunks_are_those_of_the_whole(player: Player, tmp_path: Path, m
 
 
 def test_a_strip_over_time_does_not_end_where_a_chunk_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rllib_rnd.analysis.insight_video.CHUNK", 2)
+    monkeypatch.setattr("rllib_rnd.analysis.figures.insight_video.CHUNK", 2)
     player = player_of({"type": "iam", **IAM}, 15)
     tape = player.play(0)
     player.close()

@@ -15,15 +15,15 @@ from typing import NamedTuple
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.attention_maps import over_time
-from rllib_rnd.analysis.drawing import PANEL, frame_pictures
+from rllib_rnd.analysis.figures.drawing import PANEL, frame_pictures
+from rllib_rnd.analysis.figures.pictures import Scale, ascii_text, colours, in_cells, overlay
+from rllib_rnd.analysis.figures.video import Overlay, Panel, Recording, write_video
 from rllib_rnd.analysis.maps import METHODS, Map, Method
-from rllib_rnd.analysis.pictures import Scale, ascii_text, colours, in_cells, overlay
+from rllib_rnd.analysis.methods.attention_maps import over_time
 from rllib_rnd.analysis.player import Player
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape, make_recording
 from rllib_rnd.analysis.targets import Target
-from rllib_rnd.analysis.video import Overlay, Panel, Recording, write_video
 from rllib_rnd.errors import ConfigError, unknown_name_error
 
 CHUNK = 64  # states at once

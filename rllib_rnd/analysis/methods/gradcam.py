@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.convolutions import Forward, last_convolutions, layer_maps, no_convolution
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
+from rllib_rnd.analysis.methods.convolutions import Forward, last_convolutions, layer_maps, no_convolution
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import Target, targets_of
 

@@ -286,7 +286,7 @@ class Gallery:
 def render(gallery: Gallery) -> str:
     """The page as HTML."""
     environment = Environment(
-        loader=PackageLoader("rllib_rnd.analysis", "."),
+        loader=PackageLoader("rllib_rnd.analysis.figures", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

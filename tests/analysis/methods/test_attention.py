@@ -12,10 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.attention import attention_weights, distance, layers_of, received, rollout, with_rollouts
-from rllib_rnd.analysis.attention_maps import WINDOW, in_words, over_time, tiled
-from rllib_rnd.analysis.feature_maps import CHUNK
 from rllib_rnd.analysis.maps import METHODS, Map, Method
+from rllib_rnd.analysis.methods.attention import (
+    attention_weights,
+    distance,
+    layers_of,
+    received,
+    rollout,
+    with_rollouts,
+)
+from rllib_rnd.analysis.methods.attention_maps import WINDOW, in_words, over_time, tiled
+from rllib_rnd.analysis.methods.feature_maps import CHUNK
 from rllib_rnd.analysis.states import States
 from rllib_rnd.modules import BACKBONES, Backbone, StatelessBackbone
 from tests.analysis.attentive_agents import IAM, IMAGE, VECTOR, VIT, agent_with, states_for

@@ -20,7 +20,7 @@ def test_scores_equal_those_of_grid_search(ray_session: None, tmp_path: Path) ->
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import GridSearchCV, GroupKFold
 
-    from rllib_rnd.analysis.tune_sklearn_compat import TuneGridSearchCV
+    from rllib_rnd.analysis.probing.tune_sklearn_compat import TuneGridSearchCV
 
     x, y, groups = data()
     grid, folds = {"alpha": [0.1, 100.0]}, GroupKFold(3)
@@ -38,7 +38,7 @@ def test_early_stopping(ray_session: None, tmp_path: Path) -> None:
     """``partial_fit`` learns of its classes, and scores take one scorer."""
     from sklearn.linear_model import SGDClassifier
 
-    from rllib_rnd.analysis.tune_sklearn_compat import TuneSearchCV
+    from rllib_rnd.analysis.probing.tune_sklearn_compat import TuneSearchCV
 
     x, y, _ = data()
     options = {"early_stopping": True, "max_iters": 2, "n_trials": 1, "cv": 2, "n_jobs": 1, "random_state": 4}
@@ -49,7 +49,7 @@ def test_early_stopping(ray_session: None, tmp_path: Path) -> None:
 
 
 def test_the_search_that_ray_dropped_says_so() -> None:
-    import rllib_rnd.analysis.tune_sklearn_compat  # noqa: F401 - puts it there
+    import rllib_rnd.analysis.probing.tune_sklearn_compat  # noqa: F401 - puts it there
 
     with pytest.raises(RuntimeError, match="optuna"):
         sys.modules["ray.tune.search.skopt"].SkOptSearch(space={})

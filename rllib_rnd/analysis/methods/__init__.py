@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from rllib_rnd.analysis.attention_maps import (
+from rllib_rnd.analysis.maps import METHODS
+from rllib_rnd.analysis.methods.attention_maps import (
     Attention,
     AttentionHeads,
     AttentionMatrix,
     AttentionOverTime,
     AttentionValues,
 )
-from rllib_rnd.analysis.feature_maps import FeatureMaps
-from rllib_rnd.analysis.gradcam import GradCAM
-from rllib_rnd.analysis.gradcam_plus_plus import GradCAMPlusPlus
-from rllib_rnd.analysis.integrated_gradients import IntegratedGradients
-from rllib_rnd.analysis.maps import METHODS
-from rllib_rnd.analysis.occlusion import Occlusion
+from rllib_rnd.analysis.methods.feature_maps import FeatureMaps
+from rllib_rnd.analysis.methods.gradcam import GradCAM
+from rllib_rnd.analysis.methods.gradcam_plus_plus import GradCAMPlusPlus
+from rllib_rnd.analysis.methods.integrated_gradients import IntegratedGradients
+from rllib_rnd.analysis.methods.occlusion import Occlusion
 
 __all__ = [
     "METHODS",

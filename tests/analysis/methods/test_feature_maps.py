@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.analysis.feature_maps import CHUNK, captured, grid_of, min_max
 from rllib_rnd.analysis.maps import METHODS
+from rllib_rnd.analysis.methods.feature_maps import CHUNK, captured, grid_of, min_max
 from tests.analysis.attentive_agents import IAM, IMAGE, VECTOR, VIT, agent_with, states_for
 
 FEATURE_MAPS = METHODS.resolve("feature_maps")()

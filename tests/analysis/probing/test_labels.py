@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.features import MEMORY, layer_features
-from rllib_rnd.analysis.labels import LabelledEnv, labels_of_state
-from rllib_rnd.analysis.probe_states import PlayPlan, observe
+from rllib_rnd.analysis.probing.features import MEMORY, layer_features
+from rllib_rnd.analysis.probing.labels import LabelledEnv, labels_of_state
+from rllib_rnd.analysis.probing.probe_states import PlayPlan, observe
 from rllib_rnd.envs import make_env
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.module import IntrinsicPPOModule

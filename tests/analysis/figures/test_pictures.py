@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rllib_rnd.analysis.pictures import (
+from rllib_rnd.analysis.figures.pictures import (
     Cell,
     Scale,
     alone,

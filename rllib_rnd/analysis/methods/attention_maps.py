@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.attention import (
+from rllib_rnd.analysis.maps import METHODS, Map, UntargetedMethod, file_name
+from rllib_rnd.analysis.methods.attention import (
     EXPLOIT,
     EXPLORE,
     ROLLOUT,
@@ -21,8 +22,7 @@ from rllib_rnd.analysis.attention import (
     received,
     with_rollouts,
 )
-from rllib_rnd.analysis.feature_maps import captured, chunks, min_max
-from rllib_rnd.analysis.maps import METHODS, Map, UntargetedMethod, file_name
+from rllib_rnd.analysis.methods.feature_maps import captured, chunks, min_max
 from rllib_rnd.analysis.pixels import picture_shape
 from rllib_rnd.analysis.states import States
 from rllib_rnd.modules.self_attention import SelfAttentionCNN

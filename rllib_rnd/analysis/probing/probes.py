@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.features import PIXELS, components, layer_features, pixel_features
-from rllib_rnd.analysis.labels import Labels, rotated, usable
-from rllib_rnd.analysis.probe_bank import ProbeBank, Unit, UnitScore, known_rows
-from rllib_rnd.analysis.probe_states import PlayPlan, ProbeStates, observe
+from rllib_rnd.analysis.probing.features import PIXELS, components, layer_features, pixel_features
+from rllib_rnd.analysis.probing.labels import Labels, rotated, usable
+from rllib_rnd.analysis.probing.probe_bank import ProbeBank, Unit, UnitScore, known_rows
+from rllib_rnd.analysis.probing.probe_states import PlayPlan, ProbeStates, observe
 from rllib_rnd.envs.atari_ram import Kind
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.sampling.seeds import derived_seed
@@ -327,7 +327,7 @@ def tune(
     """
     from sklearn.model_selection import GroupKFold
 
-    from rllib_rnd.analysis.tune_sklearn_compat import TuneGridSearchCV, TuneSearchCV
+    from rllib_rnd.analysis.probing.tune_sklearn_compat import TuneGridSearchCV, TuneSearchCV
 
     bank = ProbeBank(tuple(units), model, seed=options.play.seed)
     with tempfile.TemporaryDirectory(prefix="rllib_probe_") as folder:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_rnd.analysis.gallery import (
+from rllib_rnd.analysis.figures.gallery import (
     Before,
     Curve,
     Figure,
@@ -28,7 +28,7 @@ from rllib_rnd.analysis.gallery import (
     Verdict,
     render,
 )
-from rllib_rnd.analysis.pictures import png
+from rllib_rnd.analysis.figures.pictures import png
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WIDTHS = (400, 900, 1600)

@@ -1,0 +1,1 @@
+"""Pictures, videos and pages of what analysis has found."""

@@ -1,0 +1,1 @@
+"""Probes: what features know of the state."""

@@ -48,7 +48,8 @@ class Curve:
 
     Attributes:
         shares: of pixels, each from 0 to 1, growing.
-        by_map: mean change when those are blanked that the map ranks first.
+        by_map: mean change when those are blanked that the map ranks first; of an intrinsic reward how far it falls,
+            below zero where it rises.
         by_random: when as many random ones are.
         better: the map finds pixels that matter more than random ones, over all states.
         here: so it does at this state alone; None: the curve is of all states.
@@ -64,18 +65,16 @@ class Curve:
     def svg(self) -> Markup:
         """The drawing: both start at no change for no pixel."""
         width, height = _CURVE
-        most = max([*self.by_map, *self.by_random, 1e-12])
+        every = [0.0, *self.by_map, *self.by_random]
+        low, span = min(every), max(max(every) - min(every), 1e-12)
         end = max(self.shares)
+
+        def row(change: float) -> float:
+            return height - _BOTTOM - (change - low) / span * (height - _TOP - _BOTTOM)
 
         def points(changes: Sequence[float]) -> str:
             pairs = [(0.0, 0.0), *zip(self.shares, changes, strict=True)]
-            places = [
-                (
-                    _LEFT + share / end * (width - _LEFT - _RIGHT),
-                    height - _BOTTOM - max(change, 0.0) / most * (height - _TOP - _BOTTOM),
-                )
-                for share, change in pairs
-            ]
+            places = [(_LEFT + share / end * (width - _LEFT - _RIGHT), row(change)) for share, change in pairs]
             return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
         words = ", ".join(
@@ -94,7 +93,7 @@ class Curve:
             label=f"Change when pixels are blanked, by the map against random. {words}",
             left=_LEFT,
             right=width - _RIGHT,
-            base=height - _BOTTOM,
+            base=f"{row(0.0):.1f}",
             low=height - 3,
             random=points(self.by_random),
             map=points(self.by_map),

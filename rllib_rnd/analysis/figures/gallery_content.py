@@ -266,7 +266,10 @@ def shown_change(one: Counterfactual, agent: Agent, newest_first: bool) -> Befor
         Picture(png(enlarged(frame)), f"what the agent sees {word}", f"what the agent sees {word}")
         for frame, word in zip(seen, when, strict=True)
     ]
-    changes = [(in_words(name), f"{a:.4g}", f"{b:.4g}") for name, (a, b) in one.targets.items()]
+    changes = [
+        (in_words(name).replace("action", "log-probability of the action"), f"{a:.4g}", f"{b:.4g}")
+        for name, (a, b) in one.targets.items()
+    ]
     most = np.argsort(-np.abs(one.policy - one.policy_edited), kind="stable")[:_MOST_ACTIONS]
     changes += [
         (f"probability of {one.actions[i]}", f"{one.policy[i]:.3f}", f"{one.policy_edited[i]:.3f}") for i in most

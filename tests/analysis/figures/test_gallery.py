@@ -141,6 +141,15 @@ def test_curves_start_at_zero_and_share_one_scale() -> None:
     np.testing.assert_allclose(np.diff(xs) / (xs[-1] - xs[0]), [0.25, 0.25, 0.5], atol=0.01)
 
 
+def test_a_curve_below_zero_stays_below_the_line_of_no_change() -> None:
+    drawn = str(Curve((0.1, 0.2), (1.0, 2.0), (-1.0, -2.0), True).svg)
+    base = float(re.findall(r'class="axis" x1="[\d.]+" y1="([\d.]+)"', drawn)[0])
+    for name, sign in (("map", 1.0), ("random", -1.0)):
+        (text,) = re.findall(rf'class="{name}" points="([^"]+)"', drawn)
+        heights = [base - float(point.split(",")[1]) for point in text.split()]
+        np.testing.assert_allclose(heights, [0.0, sign * 10.5, sign * 21.0], atol=0.1)
+
+
 # --- in a browser ---------------------------------------------------------------------------------------------------
 
 # Of every frame: how wide its content is, and the least contrast of a text with what is behind it (WCAG 2.2).

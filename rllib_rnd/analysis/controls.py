@@ -113,7 +113,7 @@ def deletion(
         raise ValueError(f"deletion: a map of {len(map.values)} states for {len(states)}.")
     rng = np.random.default_rng(seed)
     blank, outputs = mean_frame(agent, states), _outputs(agent, states, target)
-    order = _by_size(map, picture_shape(agent), rng)
+    order = _by_size(map, picture_shape(agent), rng, by_value=target.falls)
     found: dict[str, list[np.ndarray]] = {"map": [], "random": [], "moved": []}
     for share in shares:
         chosen = order < max(1, round(share * order[0].size))
@@ -209,9 +209,13 @@ def kl_divergence(distribution: ActionDistribution, before: torch.Tensor, after:
     return total.clamp(min=0.0)
 
 
-def _by_size(map: Map, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """``[B, h, w]``: each pixel's place among all by the size of its value, 0 the largest; ties in random order."""
-    values = np.abs(upscaled(map.values, shape)).reshape(len(map.values), -1)
+def _by_size(map: Map, shape: tuple[int, int], rng: np.random.Generator, by_value: bool) -> np.ndarray:
+    """``[B, h, w]``: each pixel's place among all, 0 the first; ties in random order.
+
+    By the size of its value, or ``by_value``: what holds a target down does not make it fall.
+    """
+    values = upscaled(map.values, shape).reshape(len(map.values), -1)
+    values = values if by_value else np.abs(values)
     flat = map.constant[:, None]
     values = np.where(flat, 0.0, values)
     ranked = np.lexsort((rng.random(values.shape), -values), axis=1)

@@ -20,6 +20,7 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.figures.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
+from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import chunks
@@ -234,12 +235,21 @@ def projections(
         projection_chart(name, values, project(values, seed, method), colours, METHODS[method])
         for name, values in features.items()
     ]
-    features["policy, untrained"] = policy_features(agent.untrained(seed), points.states)
+    untrained = agent.untrained(seed)
+    features["policy, untrained"] = policy_features(untrained, _seen_by(untrained, tapes, seed, points.states))
     space = agent.module.observation_space
     if baseline is not None and baseline.module.observation_space == space:
-        others = {"policy": policy_features(baseline, points.states), **reward_features(baseline, points.states.obs)}
+        own = _seen_by(baseline, tapes, seed, points.states)
+        others = {"policy": policy_features(baseline, own), **reward_features(baseline, own.obs)}
         features |= {f"baseline: {name}": values for name, values in others.items()}
     return [*charts, spread_chart(features)]
+
+
+def _seen_by(agent: Agent, tapes: Sequence[Tape], seed: int, states: States) -> States:
+    """The same draws with this agent's own memory, if it has one: ``states`` hold that of who played."""
+    if not agent.module.backbone.state_size:
+        return states
+    return points_of([replay(agent, tape) for tape in tapes], seed).states
 
 
 def colours_of(points: Points, reward_names: Sequence[str]) -> dict[str, np.ndarray]:

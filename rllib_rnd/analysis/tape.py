@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,7 +119,9 @@ def intrinsic_rewards(module: IntrinsicPPOModule, rollout: Rollout) -> tuple[np.
     Returns:
         Raw rewards, and rewards scaled as for the value streams: ``[T, S - 1]`` each, NaN on reset steps.
     """
-    tensors, rewards = rollout.to_torch(), module.rewards()
+    # Copies: computing a reward moves statistics of some, and rows of the episode's memory. The backbone is shared.
+    shared = {id(part): part for part in module.backbone.modules()}
+    tensors, rewards = rollout.to_torch(), [copy.deepcopy(reward, dict(shared)) for reward in module.rewards()]
     raw, normalized = (np.full((rollout.num_steps, len(rewards)), np.nan) for _ in range(2))
     played = rollout.valid[:, 0]
     for i, reward in enumerate(rewards):

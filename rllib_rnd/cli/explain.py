@@ -119,6 +119,7 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
         with at("--video-methods"):
             checked(agent, {name: [] for name in options.plan.video_methods})
     recorded = read_recorded(options, agent)
+    check_out(options)
     out = GalleryFolder(Path(options.out))
     with one_thread(), WorkBar() as bar:
         work = Work(agents, targets, options.plan, out, bar, header(folder, agent, options))
@@ -126,12 +127,26 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
             work.observe(recorded)
             work.look(methods)
             work.look_elsewhere()
-        except KeyboardInterrupt:
-            bar.say(f"stopped: {work.write('Stopped by Ctrl-C; this page shows what was finished until then.')}")
+        except BaseException as error:
+            by = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else "an error"
+            with contextlib.suppress(ConfigError):  # of a full disk, say: the first error is the one to tell
+                bar.say(f"stopped: {work.write(f'Stopped by {by}; this page shows what was finished until then.')}")
             raise
         line = work.write()
     say(line)
     return out.root / PAGE
+
+
+def check_out(options: ExplainOptions) -> None:
+    """Refuses to write where what is read lies: an earlier gallery's files are replaced.
+
+    Raises:
+        ConfigError: it would be.
+    """
+    out = Path(options.out).resolve()
+    for file in (*options.tape, *options.states):
+        if Path(file).resolve().is_relative_to(out):
+            raise ConfigError(f"--out {options.out}", f"{file}, which is read, lies in it", "another folder")
 
 
 def read_recorded(options: ExplainOptions, agent: Agent) -> Recorded | None:

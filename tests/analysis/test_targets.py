@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -13,10 +14,11 @@ import torch
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.pixels import scaled
 from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.tape import intrinsic_rewards
 from rllib_rnd.analysis.targets import Target, targets_of
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS
 from rllib_rnd.plugin_contract import checked_reward
-from rllib_rnd.rollout import Rollout
+from rllib_rnd.rollout import ARRAYS, Rollout
 from tests.analysis.agents import PICTURES, make_agent, one_thread, random_obs, random_states
 from tests.intrinsic.every_reward import SMALL
 
@@ -185,3 +187,17 @@ def test_what_is_not_differentiable_says_so() -> None:
     with pytest.raises(TypeError, match="not differentiable"):
         found.of(agent, states, scaled(agent, states.obs))
     assert found.measure(agent, states, random_obs(PICTURES, 2, seed=5)).shape == (2,)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_bonus_of_an_episode_leaves_the_agent_as_it_is(name: str) -> None:
+    agent = reward_agent(name)
+    before = {key: value.clone() for key, value in agent.module.state_dict().items()}
+    rollout = rollout_of(moved_on(agent, 1), agent.module.model_config["frame_stack"])
+    rollout = replace(rollout, **{array: getattr(rollout, array).numpy() for array in ARRAYS})
+    first = intrinsic_rewards(agent.module, rollout)
+    again = intrinsic_rewards(agent.module, rollout)
+    np.testing.assert_array_equal(first, again)
+    after = agent.module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in before)

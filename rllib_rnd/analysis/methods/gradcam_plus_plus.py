@@ -11,8 +11,6 @@ from rllib_rnd.analysis.maps import METHODS
 from rllib_rnd.analysis.methods.convolutions import Forward, activation_and_gradient
 from rllib_rnd.analysis.methods.gradcam import LayerMethod
 
-_EPSILON = 1e-7
-
 
 @METHODS.register
 class GradCAMPlusPlus(LayerMethod):
@@ -39,15 +37,13 @@ class GradCAMPlusPlus(LayerMethod):
 
 
 def plus_plus(activation: Tensor, gradient: Tensor) -> Tensor:
-    """The map ``[B, h, w]`` of a layer's activations and a target's gradient by them, ``[B, C, h, w]`` both.
+    """The map ``[B, h, w]`` of a layer's activations A and a target's gradient g by them, ``[B, C, h, w]`` both.
 
-    Gradients are divided by the largest of their observation, since cubes of small numbers vanish; alpha stays what it
-    is if A is multiplied by the same. Where alpha's denominator is 0 it is taken as 1: the gradient is 0 there too.
+    Equation 19 with the second and third derivative of exp(S) replaced by squares and cubes of g, as the paper does
+    (its exp(S) cancels): ``alpha = g^2 / (2 g^2 + sum(A) g^3) = 1 / (2 + sum(A) g)`` where g is not 0. A denominator of
+    0 or less, which only layers that are not rectified can have, leaves its place out.
     """
-    size = gradient.abs().amax(dim=(1, 2, 3), keepdim=True)
-    g = gradient / size.clamp(min=torch.finfo(gradient.dtype).tiny)
-    square = g.square()
-    below = 2.0 * square + (size * activation * square * g).sum(dim=(2, 3), keepdim=True)
-    alpha = square / torch.where(below.abs() < _EPSILON, 1.0, below)
-    weight = (alpha * g.clamp(min=0.0)).sum(dim=(2, 3), keepdim=True) * size
+    below = 2.0 + activation.sum(dim=(2, 3), keepdim=True) * gradient
+    alpha = torch.where(below > 0.0, 1.0 / torch.where(below > 0.0, below, 1.0), 0.0)
+    weight = (alpha * gradient.clamp(min=0.0)).sum(dim=(2, 3), keepdim=True)
     return (weight * activation).sum(dim=1).clamp(min=0.0)

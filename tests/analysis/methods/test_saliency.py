@@ -166,9 +166,10 @@ def test_gradcam_by_hand() -> None:
 
 
 def test_gradcam_plus_plus_by_hand() -> None:
-    # Channel 0: sum A g^3 = 1 * 1 + 0 * 8 + 2 * 27 + 1 * -8 = 47; alpha = g^2 / (2 g^2 + 47) = 1/49, 4/55, 9/65, 4/55.
-    # w_0 = 1/49 * 1 + 4/55 * 2 + 9/65 * 3 (the last gradient is negative). Channel 1: sum = 4 * 1; w_1 = 1 / (2 + 4).
-    weights = [1 / 49 + 8 / 55 + 27 / 65, 1 / 6]
+    # Channel 0: sum A = 4; alpha = g^2 / (2 g^2 + 4 g^3) = 1/6, 1/10, 1/14 where g is 1, 2, 3; a negative g counts
+    # for nothing.
+    # w_0 = 1/6 * 1 + 1/10 * 2 + 1/14 * 3. Channel 1: sum A = 8; w_1 = 1 / (2 + 8).
+    weights = [1 / 6 + 2 / 10 + 3 / 14, 1 / 10]
     x = np.array([[1.0, 0.0], [2.0, 1.0]])
     np.testing.assert_allclose(two_layers(GradCAMPlusPlus())[0], (weights[0] + 2 * weights[1]) * x, rtol=1e-5)
 

@@ -263,7 +263,9 @@ def test_random_play_writes_down_what_a_policy_would_have_said(action: str) -> N
     sent = [np.ravel(one) for one in pair.play.env.envs[0].unwrapped.taken]
     back = pair.play.to_env(played.action[:, 0])
     valid = played.valid[:, 0]
-    np.testing.assert_allclose(np.stack([np.ravel(a) for a in back[valid]]), np.stack(sent[: valid.sum()]), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.stack([np.ravel(a) for a in back[valid]]), np.stack(sent[: valid.sum()]), rtol=1e-5, atol=1e-6
+    )
     features = Spaces(pair.module.observation_space, space).action_features(torch.as_tensor(played.action[:, 0]))
     assert float(features.abs().max()) <= 1.0 + 1e-5
 

@@ -160,7 +160,7 @@ class MLflowLogger(LoggerCallback):
         if self._writer is None or trial_id in self._open_trials:
             return
         self._open_trials.add(trial_id)
-        tags = {**self.tags, "algorithm": self.algorithm, "trial_folder": str(trial.local_path or "")}
+        tags = {**self.tags, "algorithm": self.algorithm, "trial_folder": str(trial.path or "")}
         tags = {key: valid_text(str(value), _MAX_TAG_LENGTH) for key, value in valid_keys(tags).items()}
         texts = valid_keys({"run": self.algorithm, **self._parameters(trial.config)})
         started = int(time.time() * 1000)

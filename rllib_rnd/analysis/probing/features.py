@@ -15,6 +15,10 @@ from rllib_rnd.analysis.projection import reward_features
 
 #: Numbers of a layer per state at most, before principal components are taken: larger maps are averaged over places.
 MAX_NUMBERS = 4096
+#: Layers of so many numbers are read as they are; principal components of few would hide what lies in none of them.
+READ_WHOLE = 256
+# Deviation below which a number or a component is dropped, as a share of the largest of its layer.
+_LEAST_SCALE = 1e-4
 PIXELS = "pixels"
 MEMORY = "memory"
 _CHUNK = 256
@@ -83,12 +87,7 @@ def layer_features(
         for hook in hooks:
             hook.remove()
     features = {name: np.concatenate(parts) for name, parts in seen.items()}
-    for name, like in (
-        ("extrinsic", "policy"),
-        ("intrinsic", "policy"),
-        ("intrinsic", "extrinsic"),
-        (MEMORY, "policy"),
-    ):
+    for name, like in _MAY_BE_SAME:
         if name in features and like in features and np.array_equal(features[name], features[like]):
             left_out[name] = f"the same as {like}"
             del features[name]
@@ -126,21 +125,37 @@ def pixel_features(obs: np.ndarray) -> np.ndarray:
 
 
 def components(features: np.ndarray, train: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Principal components, standardised; mean, directions and scales are those of the training states.
+    """A layer's numbers, standardised; of more than `READ_WHOLE` their principal components, standardised.
+
+    Numbers are standardised before components are taken too, or those of a small scale would be lost. Means, scales
+    and directions are those of the training states. What hardly varies there (`_LEAST_SCALE`) is dropped: of a layer
+    of low rank the last components are rounding errors.
 
     Args:
         features: ``[B, D]``.
         train: ``[B]`` bool.
-        count: components at most; with fewer numbers than that they are only standardised.
+        count: components at most.
         seed: of the randomised decomposition.
 
     Returns:
-        ``[B, min(count, D)]`` float32.
+        ``[B, D']`` float32, D' at most ``count`` or `READ_WHOLE`, and at least 1.
     """
-    if features.shape[1] > count:
+    features = _standardised(features, train)
+    if features.shape[1] > max(count, READ_WHOLE):
         from sklearn.decomposition import PCA
 
         pca = PCA(min(count, int(train.sum()) - 1), svd_solver="randomized", random_state=seed).fit(features[train])
-        features = pca.transform(features)
+        features = _standardised(pca.transform(features), train)
+    return features.astype(np.float32)
+
+
+def _standardised(features: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Columns that vary in training states, with mean 0 and deviation 1 there; one of zeros if none does."""
+    features = features.astype(np.float64)
     mean, std = features[train].mean(axis=0), features[train].std(axis=0)
-    return ((features - mean) / np.where(std > 1e-6, std, 1.0)).astype(np.float32)
+    # A column that does not vary has a deviation of rounding errors, in proportion to its mean.
+    varies = std > np.maximum(_LEAST_SCALE * std.max(), 1e-7 * np.abs(mean))
+    if not varies.any():
+        return np.zeros((len(features), 1))
+    scaled: np.ndarray = (features[:, varies] - mean[varies]) / std[varies]
+    return scaled

@@ -30,7 +30,7 @@ MODELS = ("linear", "mlp")
 LEAST_GAMES = 6
 _FOLDS = 3
 _DRAWS_OF_BOOTSTRAP, _LEVEL = 1000, 0.95
-_ALPHAS = [0.1, 10.0, 1000.0, 10_000.0]
+_ALPHAS = [0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0]
 _MLP_SPACE = {"alpha": [1e-3, 0.1, 1.0, 10.0, 100.0], "hidden": [32, 64, 128]}
 
 
@@ -44,7 +44,7 @@ class ProbeOptions:
         variables: labels to predict; none: all that can be, `most_variables` at most.
         layers: to read; none: all.
         untrained: also read the same networks with weights drawn anew.
-        components: principal components of a layer that are read.
+        components: principal components that are read of a layer of more than 256 numbers.
         trials: draws of the MLP's hyperparameters.
         shuffled: also predict labels of other moments.
         most_variables: see ``variables``.

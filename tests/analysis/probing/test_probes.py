@@ -157,14 +157,45 @@ def test_unknown_labels_are_neither_fitted_nor_scored() -> None:
 
 def test_components_come_from_training_states_alone() -> None:
     random = np.random.default_rng(0)
-    features, train = random.normal(size=(200, 30)), np.arange(200) < 120
-    for count in (8, 30):
-        reduced = components(features, train, count, 0)
-        assert reduced.shape == (200, count)
+    train = np.arange(500) < 400
+    for width, kept in ((300, 8), (30, 30)):
+        features = random.normal(size=(500, width))
+        reduced = components(features, train, 8, 0)
+        assert reduced.shape == (500, kept)
         assert np.allclose(reduced[train].mean(axis=0), 0.0, atol=1e-5) and np.allclose(reduced[train].std(axis=0), 1.0)
         changed = features.copy()
         changed[~train] += 100.0
-        assert np.allclose(components(changed, train, count, 0)[train], reduced[train], atol=1e-4)
+        assert np.allclose(components(changed, train, 8, 0)[train], reduced[train], atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [40, 300])
+def test_rounding_errors_of_a_layer_of_low_rank_are_not_read(width: int) -> None:
+    """Three directions on large means: components after them, and numbers that are constant, are dropped."""
+    random = np.random.default_rng(0)
+    train = np.arange(500) < 400
+    features = random.normal(size=(500, 3)) @ random.normal(size=(3, width)) * 700.0 + 5_000.0
+    features[:, 3:6] = 686.0 + random.normal(size=(500, 3)) * 4e-5
+    reduced = components(features.astype(np.float32), train, 64, 0)
+    assert reduced.shape[1] == (3 if width == 300 else width - 3)
+    assert np.abs(reduced[~train]).max() < 10.0
+    assert components(np.full((500, width), 0.1, np.float32), train, 64, 0).tolist() == [[0.0]] * 500
+
+
+@pytest.mark.parametrize("width", [120, 400])
+def test_a_layer_that_contains_another_knows_no_less(width: int) -> None:
+    """The label is in 8 numbers of small scale, beside many of a large scale that have nothing to do with it."""
+    random = np.random.default_rng(0)
+    train = np.arange(900) < 600
+    hidden = random.normal(size=(900, 2))
+    own = hidden @ random.normal(size=(2, 8)) * 0.01
+    other = random.normal(size=(900, 40)) @ random.normal(size=(40, width)) * 50.0
+    y = hidden[:, :1]
+    scores = []
+    for features in (own, np.concatenate([own, other], axis=1)):
+        x = components(features.astype(np.float32), train, 64, 0)
+        bank = ProbeBank((Unit("layer", (0, x.shape[1]), (0,), "number"),), alpha=0.1).fit(x[train], y[train])
+        scores.append(UnitScore(0)(bank, x[~train], y[~train]))
+    assert scores[0] > 0.99 and scores[1] > scores[0] - 0.02
 
 
 def test_large_maps_are_averaged_over_neighbours() -> None:

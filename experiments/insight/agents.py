@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from gymnasium import spaces
 
 from experiments.provenance import note
+from experiments.report import commits
 from experiments.studies import Row, append
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import Map
@@ -35,10 +37,12 @@ class Found:
     Attributes:
         path: its folder.
         agent_steps: of training.
+        return_mean: of the episodes before it, NaN if there were none.
     """
 
     path: Path
     agent_steps: int
+    return_mean: float = math.nan
 
     def load(self) -> Agent:
         """The agent."""
@@ -49,9 +53,11 @@ def checkpoints(storage: Path, run: str) -> dict[Path, list[Found]]:
     """The complete checkpoints of an experiment by trial folder, in order of time."""
     trials: dict[Path, list[Found]] = {}
     for path in checkpoints_in(storage / run) if (storage / run).is_dir() else []:
-        steps = read(result_at(path), "agent_steps")
+        result = result_at(path)
+        steps, return_mean = read(result, "agent_steps"), read(result, "return_mean")
         if steps is not None:
-            trials.setdefault(path.parent, []).append(Found(path, int(steps)))
+            found = Found(path, int(steps), math.nan if return_mean is None else return_mean)
+            trials.setdefault(path.parent, []).append(found)
     return trials
 
 
@@ -63,20 +69,22 @@ def newest(storage: Path, run: str, file: str) -> list[Found]:
     return found
 
 
-def nearest(storage: Path, run: str, file: str, agent_steps: int, tolerance: float = 0.05) -> Found | None:
-    """The checkpoint nearest to a number of agent steps; says what would train it if none is near enough."""
+def nearest(storage: Path, run: str, file: str, agent_steps: int) -> Found | None:
+    """The checkpoint nearest to a number of agent steps; says so if it is far from it, or what would train one."""
     every = [found for trial in checkpoints(storage, run).values() for found in trial]
-    best = min(every, key=lambda found: abs(found.agent_steps - agent_steps), default=None)
-    if best is not None and abs(best.agent_steps - agent_steps) <= tolerance * agent_steps:
-        return best
-    tell_missing(storage, run, file, f" at {agent_steps:,} agent steps")
-    return None
+    if not every:
+        tell_missing(storage, run, file)
+        return None
+    best = min(every, key=lambda found: abs(found.agent_steps - agent_steps))
+    if abs(best.agent_steps - agent_steps) > 0.05 * agent_steps:
+        print(f"{run}: nearest to {agent_steps:,} agent steps is {best.agent_steps:,}", flush=True)
+    return best
 
 
-def tell_missing(storage: Path, run: str, file: str, when: str = "") -> None:
+def tell_missing(storage: Path, run: str, file: str) -> None:
     """One line: what is left out, and the command that would train it."""
     command = f"rllib train file experiments/insight/{file}.yaml --storage {storage}"
-    print(f"{run}: no checkpoint{when} in {storage / run}, left out; {command} trains it", flush=True)
+    print(f"{run}: no checkpoint in {storage / run}, left out; {command} trains it", flush=True)
 
 
 # --- rows of measurements ----------------------------------------------------------------------------------------
@@ -109,15 +117,36 @@ class Sheet:
         print(*(rows[0][name] for name in self.key), f"{len(rows)} rows", flush=True)
 
 
-def seeds_line(frame: pd.DataFrame) -> list[str]:
-    """Seeds, agents and commit of a frame with the columns ``seed`` and ``commit``."""
-    seeds = ", ".join(str(seed) for seed in sorted(frame.seed.unique()))
-    steps = f"trained for at most {int(frame.agent_steps.max()):,} agent steps"
-    return [f"Seeds: {seeds}; agents {steps}; code: commit {', '.join(sorted(set(frame.commit)))}."]
+def newest_rows(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """Of what has been measured at several numbers of agent steps only the rows of the largest.
+
+    Args:
+        frame: with a column ``agent_steps``.
+        key: columns that tell whose rows are of the same agent.
+    """
+    return frame[frame.agent_steps == frame.groupby(list(key)).agent_steps.transform("max")]
+
+
+def seeds_line(frame: pd.DataFrame, group: str) -> list[str]:
+    """Seeds, agent steps and commit, a line to each value of a column, of a frame with ``seed`` and ``commit``."""
+    lines = []
+    for name, of in frame.groupby(group, sort=False):
+        seeds = ", ".join(str(seed) for seed in sorted(of.seed.unique()))
+        least, most = int(of.agent_steps.min()), int(of.agent_steps.max())
+        steps = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        lines += [f"- {name}: seeds {seeds}; trained for {steps} agent steps; code: commit {commits(of)}."]
+    return lines
+
+
+#: Fewer seeds than these have no interval: of two or three it reaches far beyond what was seen.
+LEAST_SEEDS = 5
 
 
 def interval(values: Iterable[float], digits: int = 2) -> str:
-    """Mean with the half width of its 95 % confidence interval over seeds (Student's t); the mean alone of one seed."""
+    """Mean over seeds with the half width of its 95 % confidence interval (Student's t), of few seeds with the range.
+
+    ``0.50 ± 0.02``, of fewer than five seeds ``0.50 (0.48 to 0.52)``, the mean alone of one seed.
+    """
     from scipy.stats import t
 
     known = np.array([value for value in values if np.isfinite(value)])
@@ -125,6 +154,8 @@ def interval(values: Iterable[float], digits: int = 2) -> str:
         return "-"
     if len(known) == 1:
         return f"{known[0]:.{digits}f}"
+    if len(known) < LEAST_SEEDS:
+        return f"{known.mean():.{digits}f} ({known.min():.{digits}f} to {known.max():.{digits}f})"
     half = t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known))
     return f"{known.mean():.{digits}f} ± {half:.{digits}f}"
 

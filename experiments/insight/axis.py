@@ -19,6 +19,7 @@ from experiments.insight.agents import (
     interval,
     maps_of,
     newest,
+    newest_rows,
     percentile,
     random_play,
     seeds_line,
@@ -35,7 +36,8 @@ from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import targets_of
 
 NAME = "axis"
-KEY = ("game", "variant", "seed", "trained")
+AGENT = ("game", "variant", "seed", "trained")
+KEY = (*AGENT, "agent_steps")
 VARIANTS = ("NA", "SWA", "CWRA", "CWCA", "CWRCA")
 GAMES = ("catch", "breakout")
 SHARES = (0.05, 0.1, 0.2)
@@ -83,7 +85,8 @@ def measure(storage: Path) -> None:
         for one, agent in agents:
             for trained, twin in twins(agent, int(agent.config.seed or 0)):
                 variant, seed = variant_of(agent), int(agent.config.seed or 0)
-                if not sheet.has(game=game, variant=variant, seed=seed, trained=trained):
+                at = {"game": game, "variant": variant, "seed": seed, "trained": trained}
+                if not sheet.has(**at, agent_steps=one.agent_steps):
                     key: Row = {"game": game, "variant": variant, "seed": seed}
                     sheet.add([{**key, **row} for row in rows_of(game, one, twin, trained, states)])
 
@@ -128,7 +131,7 @@ def rows_of(game: str, found: Found, agent: Agent, trained: int, states: States)
         rows, columns = effects(one.values)
         numbers = {"row_share": rows, "column_share": columns, "rest_share": 1 - rows - columns}
         if one.values.shape == shown["F1"].values.shape:
-            numbers["correlation_f1"] = correlation(one.values, shown["F1"].values)
+            numbers["correlation_f1"] = correlation(heat(one), heat(shown["F1"]))
             numbers |= hotness(one, agent) if game == "catch" else {}
         row: Row = {"trained": trained, "agent_steps": found.agent_steps, "map": name}
         row |= {key: mean(numbers[key]) if key in numbers else "" for key in _MEASURED}
@@ -191,12 +194,12 @@ def sections() -> Iterator[list[str]]:
     """Of what has been measured."""
     if not (HERE / f"{NAME}.csv").exists():
         return
-    frame = read(HERE / f"{NAME}.csv")
+    frame = newest_rows(read(HERE / f"{NAME}.csv"), AGENT)
     yield section(
         "Which axis attends",
         *(block for game in GAMES if game in set(frame.game) for block in game_blocks(frame[frame.game == game], game)),
         image("bands", "axis_bands.png"),
-        seeds_line(frame),
+        seeds_line(frame, "game"),
     )
 
 
@@ -262,7 +265,7 @@ def maps_in(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.Da
 def draw(storage: Path | None) -> None:
     """The figures; those of maps only where the checkpoints are."""
     if (HERE / f"{NAME}.csv").exists():
-        draw_bands(read(HERE / f"{NAME}.csv"))
+        draw_bands(newest_rows(read(HERE / f"{NAME}.csv"), AGENT))
     for game in GAMES:
         if storage is not None and (agents := [one.load() for one in newest(storage, game, game)]):
             draw_maps(game, agents)

@@ -15,6 +15,7 @@ from experiments.insight.agents import (
     first_visits,
     maps_of,
     nearest,
+    newest_rows,
     play,
     seeds_line,
     spread_over,
@@ -35,6 +36,8 @@ from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target, targets_of
 
 NAME, FEATURES = "bonus", "bonus_features"
+AGENT = ("variant", "seed", "trained")
+KEY = (*AGENT, "agent_steps")
 RUNS = ("rnd", "snd_v")
 AGENT_STEPS = 1_000_000
 METHODS = ("integrated_gradients", "occlusion")
@@ -46,17 +49,14 @@ _KINDS = ("ordinary", "first visit", "unseen room")
 
 
 def agents(storage: Path) -> dict[str, tuple[int, Agent]]:
-    """Agent steps and agent of each run that has trained long enough."""
+    """Agent steps and agent of each run, at the checkpoint nearest to `AGENT_STEPS`."""
     found = {run: nearest(storage, run, "montezuma", AGENT_STEPS) for run in RUNS}
     return {run: (one.agent_steps, one.load()) for run, one in found.items() if one is not None}
 
 
 def measure(storage: Path) -> None:
     """Measures what is missing in bonus.csv and bonus_features.csv."""
-    maps, features = (
-        Sheet(HERE / f"{NAME}.csv", ("variant", "seed", "trained")),
-        Sheet(HERE / f"{FEATURES}.csv", ("variant", "seed", "trained")),
-    )
+    maps, features = (Sheet(HERE / f"{name}.csv", KEY) for name in (NAME, FEATURES))
     every = agents(storage)
     if not every:
         return
@@ -65,9 +65,9 @@ def measure(storage: Path) -> None:
         seed = int(agent.config.seed or 0)
         for trained, twin in twins(agent, seed):
             key: Row = {"variant": run, "seed": seed, "trained": trained, "agent_steps": steps}
-            if not maps.has(variant=run, seed=seed, trained=trained):
+            if not maps.has(variant=run, seed=seed, trained=trained, agent_steps=steps):
                 maps.add([{**key, **row, "commit": commit()} for row in map_rows(twin, frames(twin, tapes))])
-            if not features.has(variant=run, seed=seed, trained=trained):
+            if not features.has(variant=run, seed=seed, trained=trained, agent_steps=steps):
                 features.add([{**key, **row, "commit": commit()} for row in feature_rows(twin, tapes)])
 
 
@@ -160,7 +160,7 @@ def sections() -> Iterator[list[str]]:
     """Of what has been measured."""
     if not (HERE / f"{NAME}.csv").exists():
         return
-    maps, features = read(HERE / f"{NAME}.csv"), read(HERE / f"{FEATURES}.csv")
+    maps, features = (newest_rows(read(HERE / f"{name}.csv"), AGENT) for name in (NAME, FEATURES))
     yield section(
         "Bonus maps",
         bonuses(maps),
@@ -169,7 +169,7 @@ def sections() -> Iterator[list[str]]:
         feature_table(features),
         image("spread of the features", "bonus_spread.png"),
         *(image(f"features of {run}", f"bonus_projection_{run}.png") for run in RUNS if run in set(maps.variant)),
-        seeds_line(maps),
+        seeds_line(maps, "variant"),
     )
 
 

@@ -18,6 +18,7 @@ from experiments.insight.agents import (
     interval,
     maps_of,
     newest,
+    newest_rows,
     percentile,
     sea_boards,
     seeds_line,
@@ -31,8 +32,12 @@ from rllib_rnd.analysis.methods.attention import EXPLOIT, EXPLORE, distance
 from rllib_rnd.analysis.states import States
 
 NAME = "explorative"
-KEY = ("game", "seed", "trained")
+AGENT = ("game", "seed", "trained")
+KEY = (*AGENT, "agent_steps")
 GAMES = {"catch": "explorative_catch", "deep_sea": "explorative_deep_sea"}
+#: Share of the return at which training stops, from which an agent counts as one that has learned its game.
+_LEARNED = 0.8
+STOPS = {"catch": 0.97, "deep_sea": 0.9}
 _MEASURED = ("total_variation", "jensen_shannon", "between_states")
 
 
@@ -40,12 +45,27 @@ def measure(storage: Path) -> None:
     """Measures what is missing in explorative.csv."""
     sheet = Sheet(HERE / f"{NAME}.csv", KEY)
     for game, run in GAMES.items():
-        for found in newest(storage, run, NAME):
+        for found in learned(storage, game, run):
             agent = found.load()
             seed = int(agent.config.seed or 0)
             for trained, twin in twins(agent, seed):
-                if not sheet.has(game=game, seed=seed, trained=trained):
+                if not sheet.has(game=game, seed=seed, trained=trained, agent_steps=found.agent_steps):
                     sheet.add([{"game": game, "seed": seed, **row} for row in rows_of(game, found, twin, trained)])
+
+
+def learned(storage: Path, game: str, run: str) -> list[Found]:
+    """The newest checkpoint of each trial that has learned its game; says which have not."""
+    every = newest(storage, run, NAME)
+    for found in every:
+        if not knows(game, found):
+            told = f"return {found.return_mean:.3g} after {found.agent_steps:,} agent steps"
+            print(f"{run}: {told}, not learned ({_LEARNED * STOPS[game]:.2g}), left out", flush=True)
+    return [found for found in every if knows(game, found)]
+
+
+def knows(game: str, found: Found) -> bool:
+    """Whether an agent has learned its game."""
+    return found.return_mean >= _LEARNED * STOPS[game]
 
 
 def boards(game: str, agent: Agent) -> tuple[States, dict[str, np.ndarray], int]:
@@ -109,14 +129,14 @@ def sections() -> Iterator[list[str]]:
     """Of what has been measured."""
     if not (HERE / f"{NAME}.csv").exists():
         return
-    frame = read(HERE / f"{NAME}.csv")
+    frame = newest_rows(read(HERE / f"{NAME}.csv"), AGENT)
     yield section(
         "Explorative attention",
         distances(frame),
         looks(frame),
         image("distance of the tokens", f"{NAME}.png"),
         *([f"![maps of {game}](explorative_{game}.png)"] for game in GAMES if game in set(frame.game)),
-        seeds_line(frame),
+        seeds_line(frame, "game"),
     )
 
 
@@ -173,9 +193,9 @@ def looks(frame: pd.DataFrame) -> list[str]:
 def draw(storage: Path | None) -> None:
     """The figures; those of maps only where the checkpoints are."""
     if (HERE / f"{NAME}.csv").exists():
-        draw_distances(read(HERE / f"{NAME}.csv"))
+        draw_distances(newest_rows(read(HERE / f"{NAME}.csv"), AGENT))
     for game, run in GAMES.items():
-        if storage is not None and (found := newest(storage, run, NAME)):
+        if storage is not None and (found := learned(storage, game, run)):
             draw_maps(game, found[0].load())
 
 

@@ -72,8 +72,42 @@ def test_first_visits_leave_out_where_the_episode_begins() -> None:
 def test_intervals() -> None:
     assert interval([0.5]) == "0.50"
     assert interval([np.nan]) == "-"
-    # Student's t with two degrees of freedom: 4.303 / sqrt(3).
-    assert interval([1.0, 2.0, 3.0]) == "2.00 ± 2.48"
+    # Student's t with four degrees of freedom: 2.776 * sqrt(2.5 / 5).
+    assert interval([1.0, 2.0, 3.0, 4.0, 5.0]) == "3.00 ± 1.96"
+    assert interval([0.0, 0.5, 1.0]) == "0.50 (0.00 to 1.00)", "an interval of so few would reach beyond [0, 1]"
+
+
+def test_only_agents_that_have_learned_are_explorative_results() -> None:
+    """DeepSea was cut at a return of 0.014, which is no trained agent's."""
+    assert not explorative.knows("deep_sea", agents.Found(Path("x"), 39_744, 0.014))
+    assert not explorative.knows("catch", agents.Found(Path("x"), 10)), "no episode has ended"
+    assert explorative.knows("catch", agents.Found(Path("x"), 60_864, 0.97))
+
+
+def test_an_agent_trained_on_is_measured_anew_and_the_report_takes_its_newest_rows() -> None:
+    assert all("agent_steps" in study.KEY for study in (axis, explorative, bonus))
+    frame = pd.DataFrame({"seed": [0, 0, 1], "agent_steps": [10, 20, 10], "commit": "58536e0", "game": "catch"})
+    newest = agents.newest_rows(frame, ("seed",))
+    assert newest.index.tolist() == [1, 2]
+    assert agents.seeds_line(newest, "game") == [
+        "- catch: seeds 0, 1; trained for 10 to 20 agent steps; code: commit 58536e0."
+    ]
+
+
+def test_the_nearest_checkpoint_is_taken_even_if_it_is_far(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = [agents.Found(Path("a"), 200_000), agents.Found(Path("b"), 400_000)]
+    monkeypatch.setattr(agents, "checkpoints", lambda *_: {Path("trial"): found})
+    assert agents.nearest(Path("x"), "snd_v", "montezuma", 1_000_000) == found[1]
+    assert "nearest to 1,000,000 agent steps is 400,000" in capsys.readouterr().out
+
+
+def test_maps_with_a_sign_are_compared_by_their_heat() -> None:
+    """The sign of values is the weights' as they were drawn: a map and its negative show the same."""
+    values = np.array([[[0.0, 1.0, 5.0], [0.0, 0.0, 0.0]]])
+    one, turned = (axis.heat(Map(sign * values, "values", signed=True)) for sign in (1.0, -1.0))
+    np.testing.assert_allclose(axis.correlation(one, turned), 1.0)
 
 
 def test_where_a_bonus_map_is() -> None:
@@ -99,7 +133,7 @@ def test_what_is_missing_is_told_with_the_command(tmp_path: Path, capsys: pytest
     assert agents.nearest(tmp_path, "rnd", "montezuma", 1_000) is None
     told = capsys.readouterr().out
     assert f"rllib train file experiments/insight/catch.yaml --storage {tmp_path}" in told
-    assert "rnd: no checkpoint at 1,000 agent steps" in told and "montezuma.yaml" in told
+    assert "rnd: no checkpoint in" in told and "montezuma.yaml" in told
 
 
 def test_what_nobody_has_measured_has_no_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +154,12 @@ def test_the_tables_of_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             row |= {f"{token}_{thing}": "" for token in ("explore", "exploit") for thing in ("ball", "paddle", "diver")}
             sheet.add([{**row, "explore_ball": 0.9, "exploit_ball": 0.4 + 0.1 * seed, "commit": "58536e0"}])
     (section,) = explorative.sections()
-    assert "| catch | blocks.0 | 2 | 0.60 ± 0.00 | 0.20 ± 0.00 | 0.40 ± 0.00 | 0.10 ± 0.00" in "\n".join(section)
+    assert "| catch | blocks.0 | 2 | 0.60 (0.60 to 0.60) | 0.20 (0.20 to 0.20) | 0.40 (0.40 to 0.40)" in "\n".join(
+        section
+    )
     assert any(
-        line.startswith("| catch | blocks.0 | ball | 0.90 ± 0.00 | 0.45 ± 0.64 | 0.45 ± 0.64") for line in section
+        line.startswith("| catch | blocks.0 | ball | 0.90 (0.90 to 0.90) | 0.45 (0.40 to 0.50) | 0.45 (0.40 to 0.50)")
+        for line in section
     )
     assert not any("paddle" in line for line in section)
     explorative.draw(None)

@@ -25,8 +25,8 @@ AGENTS = {
     "warehouse": {name: (f"warehouse_{name}", 4_000_000) for name in ("iam", "gru", "fnn")},
 }
 PLANS = {
-    "montezuma": ProbeOptions(PlayPlan(max_steps=400, states=3_000), layers=()),
-    "warehouse": ProbeOptions(PlayPlan(max_steps=200, states=3_000)),
+    "montezuma": ProbeOptions(PlayPlan(max_steps=400, states=2_000), models=("linear",)),
+    "warehouse": ProbeOptions(PlayPlan(max_steps=200, states=2_000), models=("linear",)),
 }
 
 
@@ -84,27 +84,27 @@ def sections() -> Iterator[list[str]]:
 
 
 def policies(frame: pd.DataFrame) -> list[str]:
-    """What the policies' features know, by variable: score and interval of linear probes, MLPs in brackets."""
-    of = frame[(frame.layer.isin(("policy", "pixels"))) & (frame.labels == "true")]
-    names = list(dict.fromkeys(of.agent))
+    """What the policies' features and memories know, by variable: score and interval of linear probes."""
+    of = frame[(frame.layer.isin(("policy", "memory", "pixels"))) & (frame.labels == "true")]
+    names = list(dict.fromkeys(zip(of.agent, of.layer, strict=True)))
     shuffled = frame[(frame.labels == "shuffled") & (frame.model == "linear") & (frame.layer == "policy")]
     rows = []
     for variable in dict.fromkeys(of.variable):
         of_variable = of[of.variable == variable]
-        cells = [_cell(of_variable[of_variable.agent == name]) for name in names]
+        cells = [_cell(of_variable[(of_variable.agent == who) & (of_variable.layer == what)]) for who, what in names]
         control = shuffled[shuffled.variable == variable].score
         rows.append((variable, of_variable.metric.iloc[0], *cells, f"{control.mean():.2f}" if len(control) else "-"))
-    return table(("policy's features", "metric", *names, "shuffled labels"), rows)
+    heads = [who if who == what else f"{who}: {what}" for who, what in names]
+    return table(("variable", "metric", *heads, "shuffled labels"), rows)
 
 
 def _cell(rows: pd.DataFrame) -> str:
-    """``linear [low, high] (mlp)``."""
-    linear, mlp = (rows[rows.model == model] for model in ("linear", "mlp"))
+    """``score [low, high]`` of the linear probe."""
+    linear = rows[rows.model == "linear"]
     if linear.empty:
         return "-"
     one = linear.iloc[0]
-    more = f" ({mlp.score.iloc[0]:.2f})" if len(mlp) else ""
-    return f"{one.score:.2f} [{one.low:.2f}, {one.high:.2f}]{more}"
+    return f"{one.score:.2f} [{one.low:.2f}, {one.high:.2f}]"
 
 
 def every_layer(frame: pd.DataFrame) -> list[str]:

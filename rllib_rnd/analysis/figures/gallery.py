@@ -14,6 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 TEMPLATE = "gallery.html.jinja"
+# Rank correlation from which a map counts as that of untrained weights.
+_LIKE_UNTRAINED = 0.9
 _CURVE = (132, 62)  # size of a curve, in pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 6, 14  # room around its lines
 
@@ -53,6 +55,7 @@ class Curve:
         by_random: when as many random ones are.
         better: the map finds pixels that matter more than random ones, over all states.
         here: so it does at this state alone; None: the curve is of all states.
+        untrained: rank correlation of the map with that of untrained weights; NaN if it is not known.
     """
 
     shares: Sequence[float]
@@ -60,6 +63,12 @@ class Curve:
     by_random: Sequence[float]
     better: bool
     here: bool | None = None
+    untrained: float = math.nan
+
+    @property
+    def like_untrained(self) -> bool:
+        """Whether the map shows the picture and the architecture rather than what was learned."""
+        return self.untrained >= _LIKE_UNTRAINED
 
     @property
     def svg(self) -> Markup:

@@ -97,7 +97,7 @@ class StatesOnPage:
             for who in one.maps:
                 drawn, scale = self._draw(one, who, b, PAGE_SIDE)
                 by_who[who] = Picture(png(drawn), f"{one.title}, {who}, {name}", f"{who}: {scale}")
-            curve = None if one.curve is None else curve_of(one.curve, b)
+            curve = None if one.curve is None else curve_of(one.curve, b, one.untrained)
             maps.append(ShownMap(one.title, in_words(one.first.target), by_who, curve))
         return ShownState(name, facts, pictures, maps)
 
@@ -284,16 +284,16 @@ def shown_change(one: Counterfactual, agent: Agent, newest_first: bool) -> Befor
 # --- controls -------------------------------------------------------------------------------------------------------
 
 
-def curve_of(curve: DeletionCurve, b: int) -> Curve:
+def curve_of(curve: DeletionCurve, b: int, untrained: float) -> Curve:
     """The deletion curve of state ``b`` alone, with what was found over all states."""
     by_map, by_random = curve.state_by_map[b], curve.state_by_random[b]
     here = bool(by_map.mean() > by_random.mean())
-    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), curve.better, here)
+    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), curve.better, here, untrained)
 
 
 def verdict_of(one: Found, curve: DeletionCurve) -> Verdict:
     """The deletion curve of all states together."""
-    together = Curve(curve.shares, curve.by_map, curve.by_random, curve.better)
+    together = Curve(curve.shares, curve.by_map, curve.by_random, curve.better, untrained=one.untrained)
     return Verdict(one.title, in_words(one.target), together, curve.wins_random, curve.wins_moved, one.untrained)
 
 

@@ -216,3 +216,10 @@ def test_nothing_overflows_and_everything_can_be_read_in_a_browser(tmp_path: Pat
         assert row["contrast"][0] >= 4.5, row["contrast"]
         assert row["texts"] > 100 and row["loaded"] and row["images"] > 20
         assert (row["page"] < 0.1) == dark, "the page is as dark as the reader wants it"
+
+
+def test_a_map_like_that_of_untrained_weights_is_marked_so() -> None:
+    drawn = [replace(GOOD, untrained=likeness) for likeness in (0.95, 0.2)]
+    assert [curve.like_untrained for curve in drawn] == [True, False]
+    one, other = (render(replace(page(), verdicts=[replace(page().verdicts[0], curve=curve)])) for curve in drawn)
+    assert "better than random pixels, but like untrained (0.95)" in one and "but like untrained" not in other

@@ -271,8 +271,13 @@ def _run_of(client: MlflowClient, trial: Path) -> Run | None:
     """The MLflow run of a trial's folder, the newest if there are several; None if there is none."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     folder = str(trial).replace("'", "")
-    runs = client.search_runs(experiments, f"tags.trial_folder = '{folder}'", order_by=["start_time DESC"])
-    return runs[0] if runs else None
+    # By its name alone where the store is older, or the folder was moved: that name is unique.
+    name = folder.rsplit("/", 1)[-1]
+    for condition in (f"= '{folder}'", f"LIKE '%/{name}'"):
+        runs = client.search_runs(experiments, f"tags.trial_folder {condition}", order_by=["start_time DESC"])
+        if runs:
+            return runs[0]
+    return None
 
 
 def _metric_name(row: ProbeRow) -> str:

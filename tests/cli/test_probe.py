@@ -101,3 +101,22 @@ def test_no_store_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Monkey
     line = log_to_mlflow(tmp_path / "run" / "trial" / "checkpoint_000000", Probed([], {}, 0, 0, 0, 0))
     assert line.startswith("no MLflow store beside the run") and "\n" not in line
     assert not (tmp_path / "mlruns.db").exists()
+
+
+def test_a_run_is_found_by_its_folder_or_its_name(tmp_path: Path) -> None:
+    """Stores of before name the folder that Ray staged the trial in."""
+    from mlflow.tracking import MlflowClient
+
+    from rllib_rnd.cli.probe import _run_of
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlruns.db'}")
+    experiment = client.create_experiment("probes")
+    trial = tmp_path / "run" / "RND_x_00000"
+    staged = client.create_run(experiment, tags={"trial_folder": f"/tmp/ray/session/run/{trial.name}"}).info.run_id
+    client.create_run(experiment, tags={"trial_folder": "/tmp/ray/session/run/RND_x_00001"})
+    found = _run_of(client, trial)
+    assert found is not None and found.info.run_id == staged
+    own = client.create_run(experiment, tags={"trial_folder": str(trial)}, start_time=0).info.run_id
+    found = _run_of(client, trial)
+    assert found is not None and found.info.run_id == own
+    assert _run_of(client, tmp_path / "run" / "other") is None

@@ -39,7 +39,9 @@ class Trial(SimpleNamespace):
 
 
 def trial(name: str = "a") -> Trial:
-    return Trial(trial_id=name, config={"lr": 0.5}, local_path="/somewhere")
+    return Trial(
+        trial_id=name, config={"lr": 0.5}, local_path="/tmp/staging/study/trial_a", path="/storage/study/trial_a"
+    )
 
 
 def result(steps: int) -> dict[str, Any]:
@@ -99,6 +101,7 @@ def test_a_run_holds_the_curated_set_and_its_end(uri: str, failed: bool, interru
     assert run.data.metrics == {"agent_steps": 200.0, "return_mean": 2.0, "iteration": 1.0}
     assert (run.data.params["lr"], run.data.params["run"]) == ("0.5", "RND")
     assert run.data.tags["folder"] == "study_2"
+    assert run.data.tags["trial_folder"] == trial().path  # where it is kept, not where Ray stages it
     assert said == []
     from mlflow.tracking import MlflowClient
 

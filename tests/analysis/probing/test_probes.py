@@ -188,7 +188,7 @@ def test_a_layer_that_contains_another_knows_no_less(width: int) -> None:
     train = np.arange(900) < 600
     hidden = random.normal(size=(900, 2))
     own = hidden @ random.normal(size=(2, 8)) * 0.01
-    other = random.normal(size=(900, 40)) @ random.normal(size=(40, width)) * 50.0
+    other = random.normal(size=(900, 40)) @ random.normal(size=(40, width))
     y = hidden[:, :1]
     scores = []
     for features in (own, np.concatenate([own, other], axis=1)):

@@ -48,7 +48,6 @@ _MEASURED = (
     "row_share",
     "column_share",
     "rest_share",
-    "correlation_f1",
     *(f"{o}_{a}" for o in ("ball", "paddle") for a in ("place", "row", "column")),
 )
 
@@ -131,7 +130,6 @@ def rows_of(game: str, found: Found, agent: Agent, trained: int, states: States)
         rows, columns = effects(one.values)
         numbers = {"row_share": rows, "column_share": columns, "rest_share": 1 - rows - columns}
         if one.values.shape == shown["F1"].values.shape:
-            numbers["correlation_f1"] = correlation(heat(one), heat(shown["F1"]))
             numbers |= hotness(one, agent) if game == "catch" else {}
         row: Row = {"trained": trained, "agent_steps": found.agent_steps, "map": name}
         row |= {key: mean(numbers[key]) if key in numbers else "" for key in _MEASURED}
@@ -150,14 +148,6 @@ def mean(values: np.ndarray) -> float | str:
     """Of the numbers among them, rounded; empty if there are none."""
     known = np.asarray(values)[np.isfinite(values)]
     return float(f"{known.mean():.5g}") if known.size else ""
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson's, over places: two ``[B, h, w]`` -> ``[B]``, NaN where one is constant."""
-    a, b = (x.reshape(len(x), -1).astype(np.float64) for x in (a, b))
-    a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
-    norm = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
-    return (a * b).sum(axis=1) / np.where(norm > 0.0, norm, np.nan)
 
 
 def heat(one: Map) -> np.ndarray:
@@ -222,12 +212,11 @@ def bands(frame: pd.DataFrame) -> list[str]:
         "horizontal",
         "untrained: vertical",
         "horizontal",
-        "correlation with F1",
     )
     rows = []
     for variant, name, trained, untrained in maps_in(frame):
         shares = [interval(of[column]) for of in (trained, untrained) for column in ("column_share", "row_share")]
-        rows.append((variant, name, len(trained), *shares, interval(trained.correlation_f1)))
+        rows.append((variant, name, len(trained), *shares))
     return table(head, rows)
 
 

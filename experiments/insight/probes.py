@@ -25,8 +25,8 @@ AGENTS = {
     "warehouse": {name: (f"warehouse_{name}", 4_000_000) for name in ("iam", "gru", "fnn")},
 }
 PLANS = {
-    "montezuma": ProbeOptions(PlayPlan(max_steps=400, states=2_000), models=("linear",)),
-    "warehouse": ProbeOptions(PlayPlan(max_steps=200, states=2_000), models=("linear",)),
+    "montezuma": ProbeOptions(PlayPlan(max_steps=400, states=1_500), models=("linear",)),
+    "warehouse": ProbeOptions(PlayPlan(max_steps=200, states=1_500), models=("linear",)),
 }
 
 
@@ -84,18 +84,18 @@ def sections() -> Iterator[list[str]]:
 
 
 def policies(frame: pd.DataFrame) -> list[str]:
-    """What the policies' features and memories know, by variable: score and interval of linear probes."""
+    """What policies and memories know, by variable: score and interval of linear probes."""
     of = frame[(frame.layer.isin(("policy", "memory", "pixels"))) & (frame.labels == "true")]
-    names = list(dict.fromkeys(zip(of.agent, of.layer, strict=True)))
+    pairs = list(dict.fromkeys(zip(of.agent, of.layer, strict=True)))
     shuffled = frame[(frame.labels == "shuffled") & (frame.model == "linear") & (frame.layer == "policy")]
     rows = []
     for variable in dict.fromkeys(of.variable):
         of_variable = of[of.variable == variable]
-        cells = [_cell(of_variable[(of_variable.agent == who) & (of_variable.layer == what)]) for who, what in names]
+        cells = [_cell(of_variable[(of_variable.agent == a) & (of_variable.layer == layer)]) for a, layer in pairs]
         control = shuffled[shuffled.variable == variable].score
         rows.append((variable, of_variable.metric.iloc[0], *cells, f"{control.mean():.2f}" if len(control) else "-"))
-    heads = [who if who == what else f"{who}: {what}" for who, what in names]
-    return table(("variable", "metric", *heads, "shuffled labels"), rows)
+    names = [agent if agent == layer else f"{agent}: {layer}" for agent, layer in pairs]
+    return table(("linear probes", "metric", *names, "shuffled labels"), rows)
 
 
 def _cell(rows: pd.DataFrame) -> str:

@@ -103,13 +103,6 @@ def test_the_nearest_checkpoint_is_taken_even_if_it_is_far(
     assert "nearest to 1,000,000 agent steps is 400,000" in capsys.readouterr().out
 
 
-def test_maps_with_a_sign_are_compared_by_their_heat() -> None:
-    """The sign of values is the weights' as they were drawn: a map and its negative show the same."""
-    values = np.array([[[0.0, 1.0, 5.0], [0.0, 0.0, 0.0]]])
-    one, turned = (axis.heat(Map(sign * values, "values", signed=True)) for sign in (1.0, -1.0))
-    np.testing.assert_allclose(axis.correlation(one, turned), 1.0)
-
-
 def test_where_a_bonus_map_is() -> None:
     values = np.zeros((1, 84, 84))
     values[0, 0, 0], values[0, 50, 10] = -1.0, 3.0
@@ -164,3 +157,14 @@ def test_the_tables_of_the_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not any("paddle" in line for line in section)
     explorative.draw(None)
     assert (tmp_path / "explorative.png").exists()
+
+
+def test_the_table_of_probes_shows_memories_and_the_untrained_twin() -> None:
+    rows = [
+        {"agent": agent, "layer": layer, "score": score, "variable": "oldest", "labels": "true", "model": "linear"}
+        for agent, layer, score in (("iam", "policy", 0.2), ("iam", "memory", 0.25), ("untrained", "memory", 0.35))
+    ]
+    frame = pd.DataFrame(rows).assign(metric="r2", low=0.0, high=0.5)
+    head, _, row = probes.policies(frame)
+    assert head == "| linear probes | metric | iam: policy | iam: memory | untrained: memory | shuffled labels |"
+    assert row == "| oldest | r2 | 0.20 [0.00, 0.50] | 0.25 [0.00, 0.50] | 0.35 [0.00, 0.50] | - |"

@@ -25,8 +25,8 @@ AGENTS = {
     "warehouse": {name: (f"warehouse_{name}", 4_000_000) for name in ("iam", "gru", "fnn")},
 }
 PLANS = {
-    "montezuma": ProbeOptions(PlayPlan(max_steps=400, states=1_500), models=("linear",)),
-    "warehouse": ProbeOptions(PlayPlan(max_steps=200, states=1_500), models=("linear",)),
+    "montezuma": ProbeOptions(PlayPlan(max_steps=400, states=2_000), models=("linear",)),
+    "warehouse": ProbeOptions(PlayPlan(max_steps=200, states=2_000), models=("linear",)),
 }
 
 

@@ -84,7 +84,7 @@ def measure(storage: Path) -> None:
         for one, agent in agents:
             for trained, twin in twins(agent, int(agent.config.seed or 0)):
                 variant, seed = variant_of(agent), int(agent.config.seed or 0)
-                at = {"game": game, "variant": variant, "seed": seed, "trained": trained}
+                at: dict[str, str | int] = {"game": game, "variant": variant, "seed": seed, "trained": trained}
                 if not sheet.has(**at, agent_steps=one.agent_steps):
                     key: Row = {"game": game, "variant": variant, "seed": seed}
                     sheet.add([{**key, **row} for row in rows_of(game, one, twin, trained, states)])

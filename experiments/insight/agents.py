@@ -128,14 +128,14 @@ def newest_rows(frame: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
 
 
 def seeds_line(frame: pd.DataFrame, group: str) -> list[str]:
-    """Seeds, agent steps and commit, a line to each value of a column, of a frame with ``seed`` and ``commit``."""
+    """Seeds, agent steps and commit, a paragraph to each value of a column, of a frame with ``seed`` and ``commit``."""
     lines = []
     for name, of in frame.groupby(group, sort=False):
         seeds = ", ".join(str(seed) for seed in sorted(of.seed.unique()))
         least, most = int(of.agent_steps.min()), int(of.agent_steps.max())
         steps = f"{least:,}" if least == most else f"{least:,} to {most:,}"
-        lines += [f"- {name}: seeds {seeds}; trained for {steps} agent steps; code: commit {commits(of)}."]
-    return lines
+        lines += ["", f"Seeds: {seeds} of {name}; trained for {steps} agent steps; code: commit {commits(of)}."]
+    return lines[1:]
 
 
 #: Fewer seeds than these have no interval: of two or three it reaches far beyond what was seen.

@@ -90,7 +90,7 @@ def test_an_agent_trained_on_is_measured_anew_and_the_report_takes_its_newest_ro
     newest = agents.newest_rows(frame, ("seed",))
     assert newest.index.tolist() == [1, 2]
     assert agents.seeds_line(newest, "game") == [
-        "- catch: seeds 0, 1; trained for 10 to 20 agent steps; code: commit 58536e0."
+        "Seeds: 0, 1 of catch; trained for 10 to 20 agent steps; code: commit 58536e0."
     ]
 
 

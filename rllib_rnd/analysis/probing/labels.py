@@ -238,7 +238,8 @@ def usable(labels: Labels, train: np.ndarray, wanted: tuple[str, ...], most: int
         if name not in labels.values:
             raise unknown_name_error("variable", name, sorted(labels.values), "--variables")
     kept = Labels(left_out=dict(labels.left_out))
-    for name in wanted or tuple(labels.values):
+    best_known = sorted(labels.values, key=lambda name: int(np.isnan(labels.values[name]).sum()))  # ties as told
+    for name in wanted or best_known:
         kind = labels.kinds[name]
         values = labels.values[name].copy()
         if kind == "category":
@@ -273,7 +274,7 @@ def _obstacle(values: np.ndarray, kind: Kind, train: np.ndarray) -> str | None:
         rare = " (other values are too rare)" if kind == "category" and (~known).any() else ""
         return f"the same in all states{rare}"
     if fewest < MIN_STATES:
-        return f"known in too few states ({int(known.sum())})"
+        return f"known in {fewest} states of one side of the split, {MIN_STATES} are needed: more --episodes"
     if min(different) < 2:
         return "the same in all states of one side of the split"
     return None

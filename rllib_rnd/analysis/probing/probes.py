@@ -215,14 +215,24 @@ def _read_layers(
         left_out |= {f"{agent_name} / {layer}": reason for layer, reason in reasons.items()}
         names += [layer for layer in features if layer not in names]
         for layer, values in features.items():
-            if not options.layers or layer in options.layers:
-                found[agent_name, layer] = components(values, train, options.components, options.play.seed)
+            if options.layers and layer not in options.layers:
+                continue
+            read = components(values, train, options.components, options.play.seed)
+            same = next((other for other in agents if _alike(found.get((other, layer)), read)), None)
+            if same is None:
+                found[agent_name, layer] = read
+            else:  # what never learns, like RND's target, is no control of itself
+                left_out[f"{agent_name} / {layer}"] = f"the same as {same} / {layer}"
     for layer in options.layers:
         if layer not in names and layer != PIXELS:
             raise unknown_name_error("layer", layer, [*names, PIXELS], "--layers")
     pixels = pixel_features(states.obs)
     found[PIXELS, PIXELS] = components(pixels, train, options.components, options.play.seed)
     return found, left_out
+
+
+def _alike(known: np.ndarray | None, read: np.ndarray) -> bool:
+    return known is not None and known.shape == read.shape and np.allclose(known, read, atol=1e-3)
 
 
 # --- probes --------------------------------------------------------------------------------------------------------

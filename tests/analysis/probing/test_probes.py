@@ -11,7 +11,14 @@ from rllib_rnd.analysis.probing.features import bounded, components, pixel_featu
 from rllib_rnd.analysis.probing.labels import Labels, rotated, usable
 from rllib_rnd.analysis.probing.probe_bank import ProbeBank, Unit, UnitScore
 from rllib_rnd.analysis.probing.probe_states import PlayPlan
-from rllib_rnd.analysis.probing.probes import ProbeOptions, ProbeRow, fit_probes, measured, training_side
+from rllib_rnd.analysis.probing.probes import (
+    ProbeOptions,
+    ProbeRow,
+    _alike,
+    fit_probes,
+    measured,
+    training_side,
+)
 from rllib_rnd.errors import ConfigError
 
 GAMES, LENGTH = 18, 30
@@ -126,7 +133,7 @@ def test_labels_that_cannot_be_probed_are_left_out_with_a_reason() -> None:
     )
     kept = usable(labels, train, (), 2)
     assert list(kept.values) == ["x", "y"]
-    assert "same as x" in kept.left_out["same"] and "few states" in kept.left_out["rare"]
+    assert "same as x" in kept.left_out["same"] and "more --episodes" in kept.left_out["rare"]
     assert "same in all states" in kept.left_out["constant"] and "too rare" in kept.left_out["room"]
     assert "--variables" in kept.left_out["z"]
     assert list(usable(labels, train, ("z",), 2).values) == ["z"]
@@ -219,3 +226,19 @@ def test_quick_is_less_of_everything() -> None:
     assert quick.models == ("linear",) and quick.variables == ("x",) and quick.components < usual.components
     assert quick.play.states < usual.play.states and quick.play.max_steps < usual.play.max_steps
     assert replace(usual, play=replace(usual.play, max_steps=50)).quick().play.max_steps == 50
+
+
+def test_a_layer_that_never_learns_is_no_control() -> None:
+    values = np.random.default_rng(0).normal(size=(50, 4))
+    assert _alike(values, values + 1e-5) and not _alike(values, values[:, ::-1]) and not _alike(None, values)
+
+
+def test_the_best_known_labels_come_first() -> None:
+    train = np.arange(200) < 120
+    rng = np.random.default_rng(0)
+    half = np.where(np.arange(200) % 2 == 0, rng.normal(size=200), np.nan)
+    labels = Labels({"age": half, "row": rng.normal(size=200)}, {"age": "number", "row": "number"})
+    assert list(usable(labels, train, (), 1).values) == ["row"]
+    assert list(usable(labels, train, ("age",), 1).values) == ["age"]
+    few = Labels({"x": np.where(np.arange(200) < 125, 1.0 * np.arange(200), np.nan)}, {"x": "number"})
+    assert "known in 5 states of one side" in usable(few, train, (), 1).left_out["x"]

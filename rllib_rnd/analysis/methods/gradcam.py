@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -40,6 +41,7 @@ class LayerMethod(Method):
                 maps[name] = Map(values, f"{self.title} of {target.name} ({', '.join(layers)})", target=target.name)
         return maps
 
+    @abc.abstractmethod
     def layer_map(self, forward: Forward, layer: nn.Module, obs: Tensor) -> Tensor:
         """The map ``[B, h, w]`` of one layer.
 
@@ -48,7 +50,6 @@ class LayerMethod(Method):
             layer: with output ``[B, C, h, w]``.
             obs: ``[B, *obs_shape]`` as networks read it, asking for a gradient.
         """
-        raise NotImplementedError
 
 
 @METHODS.register

@@ -42,6 +42,10 @@ EXTRAS = {
         "matplotlib>=3.9,<4",
         "imageio-ffmpeg>=0.6,<1",
     ],
+    "wandb": ["wandb>=0.20,<1"],
+    "export": ["safetensors>=0.5,<1"],
+    "onnx": ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2", "safetensors>=0.5,<1"],
+    "hub": ["huggingface_hub>=1,<3"],
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.6,<4",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,8 +84,7 @@ def run_probe(path: str, command: ProbeCommand) -> Path:
     names = run_names(folders)
     agents = {name: Agent.load(folder, "probe") for name, folder in zip(names, folders, strict=True)}
     out = output_folder(command.out, names[0])
-    os.environ.setdefault(_NO_LOGS, "1")
-    with _bar() as bar, ray_session(_CPUS):
+    with _bar() as bar, _without_trial_logs(), ray_session(_CPUS):
         found = probe(agents, options, _told(bar))
     env = next(iter(agents.values())).env
     print_probed(found, env)
@@ -91,6 +92,20 @@ def run_probe(path: str, command: ProbeCommand) -> Path:
     if command.mlflow:
         say(log_to_mlflow(folders[0], found))
     return out
+
+
+@contextlib.contextmanager
+def _without_trial_logs() -> Iterator[None]:
+    """Keeps Tune from logging the trials of probes; what this process starts afterwards logs as before."""
+    before = os.environ.get(_NO_LOGS)
+    os.environ[_NO_LOGS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_LOGS]
+        else:
+            os.environ[_NO_LOGS] = before
 
 
 def options_of(command: ProbeCommand) -> ProbeOptions:

@@ -73,7 +73,8 @@ def test_a_checkpoint_is_probed(
     metrics = client.get_run(own).data.metrics
     assert metrics["probe/linear/pixels/row"] == found["pixels", "pixels", "row", "true"]
     assert len(metrics) == len(rows) and "metrics in MLflow" in output
-    assert os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] == "1"
+    # A training that this process starts next logs its trials again.
+    assert "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS" not in os.environ
 
 
 @pytest.mark.parametrize(

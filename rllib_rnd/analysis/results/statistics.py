@@ -38,8 +38,15 @@ class Estimate:
     high: float | None = None
 
     def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.2f}, {self.high:.2f}]"
-        return f"{self.value:.2f}{interval}"
+        if self.low is None or self.high is None:
+            return f"{self.value:,.2f}"
+        digits = decimals(self.high - self.low)
+        return f"{self.value:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
+
+
+def decimals(width: float) -> int:
+    """Digits behind the point that an error or an interval of this width leaves worth showing."""
+    return 2 if width <= 0.0 or not math.isfinite(width) else min(max(1 - math.floor(math.log10(width)), 0), 6)
 
 
 # --- aggregates over tasks ------------------------------------------------------------------------------------------

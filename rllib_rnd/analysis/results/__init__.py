@@ -1,1 +1,1 @@
-"""What came out of finished runs: loaded, grouped, compared, and written down as a page, tables and figures."""
+"""What came out of runs: read from wherever they are kept, grouped, compared."""

@@ -14,7 +14,7 @@ from rllib_rnd.analysis.results.figures.chart import Chart, short
 from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart
 from rllib_rnd.analysis.results.groups import Variant
 from rllib_rnd.analysis.results.run import Run
-from rllib_rnd.analysis.results.tables import Cell, Table
+from rllib_rnd.analysis.results.tables import Cell, Row, Table
 
 #: What is watched over training, in this order: short names, of further rewards with their number behind.
 WATCHED = (
@@ -104,7 +104,7 @@ def bonus_left(run: Run) -> float | None:
 
 def ended_table(tasks: Mapping[str, Sequence[Variant]], names: Sequence[str], metrics: Sequence[str]) -> Table:
     """One row per task and metric: the mean over runs of the last value."""
-    rows = []
+    rows: list[Row] = []
     for task, variants in tasks.items():
         for metric in metrics:
             cells = [_mean(_finals(v.runs, metric)) if v else None for v in in_order(variants, names)]
@@ -116,7 +116,7 @@ def ended_table(tasks: Mapping[str, Sequence[Variant]], names: Sequence[str], me
 
 def cost_table(tasks: Mapping[str, Sequence[Variant]]) -> Table:
     """One row per task and variant: what was skipped, restarts, where time went, memory, speed, cost."""
-    rows = []
+    rows: list[Row] = []
     for task, variants in tasks.items():
         for variant in variants:
             rows.append((*((task,) if len(tasks) > 1 else ()), variant.name, *_cost(variant.runs)))

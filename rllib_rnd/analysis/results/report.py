@@ -77,8 +77,8 @@ def report_of_runs(
     )
     experiments = list(dict.fromkeys(run.experiment for run in runs))
     facts = _facts(table, question) | {"runs": f"{len(runs):,}", "experiments": _listed(experiments)}
-    found = tuple(verdict(table, question, tasks))
-    return Report(f"Results: {_listed(experiments)}", facts, found, (*notes, *marks(runs)), sections)
+    sentences = tuple(verdict(table, question, tasks))
+    return Report(f"Results: {_listed(experiments)}", facts, sentences, (*notes, *marks(runs)), sections)
 
 
 def report_of_scores(table: ScoreTable, question: Question, title: str) -> Report:
@@ -110,8 +110,8 @@ def marks(runs: Sequence[Run]) -> list[str]:
     if lengths[-1] > _UNEQUAL * max(lengths[0], 1):
         shortest = min(runs, key=lambda run: run.agent_steps)
         found.append(
-            f"unequal lengths: {lengths[0]:,} ({shortest.name}) to {lengths[-1]:,} agent steps; scores are of the end of "
-            "each run"
+            f"unequal lengths: {lengths[0]:,} ({shortest.name}) to {lengths[-1]:,} agent steps; scores are of the end "
+            "of each run"
         )
     resumed = [run for run in runs if run.resumed]
     if resumed:

@@ -32,7 +32,7 @@ from rllib_rnd.analysis.results.statistics import (
     winners,
     wins,
 )
-from rllib_rnd.analysis.results.tables import PlusMinus, Table
+from rllib_rnd.analysis.results.tables import PlusMinus, Row, Table
 
 _MOST_PANELS = 24  # tasks that are drawn one by one
 _MOST_VARIANTS = 6  # of which every pair is compared
@@ -97,7 +97,8 @@ def task_section(table: ScoreTable) -> Section:
 def _about_scores(table: ScoreTable) -> list[str]:
     """What a score is, and of how many runs."""
     what = {"last": "the last value", "mean": "the mean over the whole training", "best": "the best value"}
-    lines = [f"A score is {what.get(table.statistic, table.statistic)} of {table.metric}."]
+    known = what.get(table.statistic)
+    lines = [f"A score is {known} of {table.metric}." if known else "Scores are those of the table."]
     fewest = min(len(present(values)) for row in table.scores.values() for values in row.values())
     if fewest < FEWEST_SEEDS:
         lines.append(
@@ -109,7 +110,8 @@ def _about_scores(table: ScoreTable) -> list[str]:
 
 def means_table(table: ScoreTable) -> Table:
     """One row per task: mean ± standard error of each variant, and who wins."""
-    means, rows, best = means_of(table), [], set()
+    means, best = means_of(table), set()
+    rows: list[Row] = []
     for r, task in enumerate(table.tasks):
         first = winners(means[task]) if len(table.variants) > 1 else []
         cells = [spread(present(table.scores[task].get(name, np.empty(0)))) for name in table.variants]
@@ -140,7 +142,8 @@ def group_table(table: ScoreTable) -> Table:
     groups: dict[str, list[str]] = {}
     for task in table.tasks:
         groups.setdefault(table.groups.get(task, ""), []).append(task)
-    rows, best = [], set()
+    rows: list[Row] = []
+    best = set()
     for r, (group, tasks) in enumerate(groups.items()):
         alone = wins({task: means[task] for task in tasks})
         most = max(alone.values())
@@ -154,7 +157,8 @@ def group_table(table: ScoreTable) -> Table:
 
 def detail_table(table: ScoreTable) -> Table:
     """One row per task and variant."""
-    scaled, rows = normalised_table(table), []
+    scaled = normalised_table(table)
+    rows: list[Row] = []
     for task, row in table.scores.items():
         for name, every in row.items():
             values = present(every)
@@ -245,7 +249,7 @@ def aggregates(
 def aggregates_table(found: Mapping[str, Mapping[str, Estimate]], label: str) -> Table:
     """One row per variant; less is better of the optimality gap alone."""
     variants = list(next(iter(found.values())))
-    rows = tuple((variant, *(found[name][variant] for name in found)) for variant in variants)
+    rows: tuple[Row, ...] = tuple((variant, *(found[name][variant] for name in found)) for variant in variants)
     best = set()
     for i, (name, estimates) in enumerate(found.items()):
         sign = -1.0 if name == "optimality_gap" else 1.0
@@ -279,6 +283,6 @@ def improvements(by_variant: Mapping[str, Sequence[np.ndarray]], question: Quest
 
 def improvement_table(pairs: Mapping[str, Estimate]) -> Table:
     """One row per pair."""
-    rows = tuple((*pair.split(" > ", 1), found) for pair, found in pairs.items())
+    rows: tuple[Row, ...] = tuple((*pair.split(" > ", 1), found) for pair, found in pairs.items())
     note = "How probably a run of the first scores more than one of the second on the same task; 0.5 is no difference."
     return Table("improvement", "Probability of improvement", ("variant", "over", "probability"), rows, note)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from rllib_rnd.analysis.results.statistics import Estimate, decimals
 
-Cell = str | int | float | Estimate | None
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 _NOTHING = "-"
@@ -50,6 +49,10 @@ class PlusMinus:
         return f"{self.mean:,.{digits}f} ± {self.error:,.{digits}f}"
 
 
+Cell = str | int | float | Estimate | PlusMinus | None
+Row = tuple[Cell, ...]
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of one kind.
@@ -66,7 +69,7 @@ class Table:
     name: str
     title: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell | PlusMinus, ...], ...]
+    rows: tuple[Row, ...]
     note: str = ""
     best: frozenset[tuple[int, int]] = field(default_factory=frozenset)
 
@@ -80,7 +83,7 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def shown(cell: Cell | PlusMinus) -> str:
+def shown(cell: Cell) -> str:
     """A cell for people."""
     if cell is None:
         return _NOTHING
@@ -89,7 +92,7 @@ def shown(cell: Cell | PlusMinus) -> str:
     return str(cell)
 
 
-def is_number(cell: Cell | PlusMinus) -> bool:
+def is_number(cell: Cell) -> bool:
     """Whether a cell stands to the right."""
     return not isinstance(cell, str)
 
@@ -115,7 +118,7 @@ def _parts(table: Table, column: int) -> tuple[str, ...]:
     return ("", "error") if any(isinstance(cell, PlusMinus) for cell in cells) else ("",)
 
 
-def _plain(cell: Cell | PlusMinus, part: str) -> str | int | float:
+def _plain(cell: Cell, part: str) -> str | int | float:
     value: object = cell
     if isinstance(cell, Estimate):
         value = {"": cell.value, "low": cell.low, "high": cell.high}[part]
@@ -162,7 +165,7 @@ def json_of(table: Table) -> dict[str, Json]:
     }
 
 
-def _json(cell: Cell | PlusMinus) -> Json:
+def _json(cell: Cell) -> Json:
     if isinstance(cell, Estimate):
         return {"value": _json(cell.value), "low": _json(cell.low), "high": _json(cell.high)}
     if isinstance(cell, PlusMinus):

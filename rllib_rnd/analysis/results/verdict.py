@@ -64,7 +64,7 @@ def _pair(order: Sequence[str], question: Question) -> tuple[str, str]:
 
 def _solved(tasks: Mapping[str, Sequence[Variant]], order: Sequence[str], question: Question) -> str:
     """How many seeds reached the threshold."""
-    words = []
+    words: list[str] = []
     for name in order[:_MOST_NAMED]:
         runs = [
             run for variants in tasks.values() for variant in variants if variant.name == name for run in variant.runs
@@ -134,6 +134,8 @@ def _amount(table: ScoreTable, tasks: Mapping[str, Sequence[Variant]] | None) ->
     """Seeds and budget, and what too few seeds forbid."""
     counts = sorted({len(present(values)) for row in table.scores.values() for values in row.values()})
     few, many = counts[0], counts[-1]
+    if tasks is None and many == 1:
+        return "One score of each variant on each task: points, with no interval."
     seeds = f"{few} seed{'s' * (few != 1)} each" if few == many else f"{few} to {many} seeds each"
     words = [seeds]
     runs = [run for variants in (tasks or {}).values() for variant in variants for run in variant.runs]

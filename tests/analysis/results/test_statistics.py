@@ -90,6 +90,7 @@ def test_improvement_and_its_interval_are_rliables() -> None:
     drawn = [resampled(scores, generator, TIMES) for scores in (mine, theirs)]
     found = improvement(mine, theirs, seed=4, times=TIMES)
     expected = np.ravel(replayed(drawn, statistic, TABLE, OTHER))
+    assert found.low is not None and found.high is not None
     np.testing.assert_allclose([found.low, found.high], expected, atol=1e-9)
 
 

@@ -273,8 +273,8 @@ def draw(storage: Path | None) -> None:
     if not every:
         return
     tapes = tapes_of(every)
-    for game, played in tapes.items():
-        draw_maps({run: one for run, one in every.items() if one[1].env == game}, played)
+    for game, of_game in tapes.items():
+        draw_maps({run: one for run, one in every.items() if one[1].env == game}, of_game)
     spreads = {}
     for run, (_, agent) in every.items():
         played = points_of(tapes[agent.env], 0, MAX_POINTS - len(UNSEEN_ROOMS) * FRAMES_PER_ROOM)

@@ -64,7 +64,12 @@ ONLY = {
     "tracking": {"errors", "options", "settings"},
 }
 #: Rooms that nobody but those named may import.
-IMPORTED_BY = {"analysis": {"cli"}, "cli": set(), "experiment": {"cli", "analysis"}, "tracking": {"experiment", "cli"}}
+IMPORTED_BY = {
+    "analysis": {"cli"},
+    "cli": set(),
+    "experiment": {"cli", "analysis"},
+    "tracking": {"experiment", "analysis", "cli"},
+}
 
 
 def files() -> list[Path]:

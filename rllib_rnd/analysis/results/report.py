@@ -106,22 +106,19 @@ def marks(runs: Sequence[Run]) -> list[str]:
     for state in states:
         if state not in _UNTOLD:
             found.append(f"{state}: {_some([run for run in runs if run.state == state], runs)}")
-    lengths = sorted(run.agent_steps for run in runs)
-    if lengths[-1] > _UNEQUAL * max(lengths[0], 1):
-        shortest = min(runs, key=lambda run: run.agent_steps)
-        found.append(
-            f"unequal lengths: {lengths[0]:,} ({shortest.name}) to {lengths[-1]:,} agent steps; scores are of the end "
-            "of each run"
-        )
+    begun = [run for run in runs if run.agent_steps]
+    shortest, longest = (choose(begun, key=lambda run: run.agent_steps, default=None) for choose in (min, max))
+    if shortest and longest and longest.agent_steps > _UNEQUAL * shortest.agent_steps:
+        lengths = f"{shortest.agent_steps:,} ({shortest.name}) to {longest.agent_steps:,} agent steps"
+        found.append(f"unequal lengths: {lengths}; scores are of the end of each run")
     resumed = [run for run in runs if run.resumed]
     if resumed:
         found.append(f"resumed: {_some(resumed, runs)}")
     thinned = [run for run in runs if run.thinned > 1]
     if thinned:
         found.append(f"not every row of their logs was read: {_some(thinned, runs)}")
-    empty = [run for run in runs if not run.agent_steps]
-    if empty:
-        found.append(f"without a result: {_some(empty, runs)}")
+    if len(begun) < len(runs):
+        found.append(f"without a result: {_some([run for run in runs if not run.agent_steps], runs)}")
     return found
 
 

@@ -86,7 +86,7 @@ def _best(table: ScoreTable, order: Sequence[str]) -> str:
         row, (task,) = table.scores[table.tasks[0]], table.tasks
         first = winners(means[task])
         if len(first) > 1:
-            return f"{' and '.join(first)} are tied for the best {table.metric} ({number(means[task][first[0]])})."
+            return f"{_and(first)} are tied for the best {table.metric} ({number(means[task][first[0]])})."
         numbers = ", ".join(f"{name} {spread(present(row[name]))}" for name in order[1:_MOST_NAMED] if name in row)
         return f"{first[0]} has the best {table.metric}: {spread(present(row[first[0]]))}, {numbers}."
     counts = wins(means)
@@ -94,8 +94,12 @@ def _best(table: ScoreTable, order: Sequence[str]) -> str:
     words = ", ".join(f"{name} {counts[name]}" for name in most[1:_MOST_NAMED])
     if counts[most[0]] == counts[most[1]]:
         tied = [name for name in most if counts[name] == counts[most[0]]]
-        return f"{' and '.join(tied)} win most tasks, {counts[most[0]]} of {len(table.tasks)} each."
+        return f"{_and(tied)} win most tasks, {counts[most[0]]} of {len(table.tasks)} each."
     return f"{most[0]} wins {counts[most[0]]} of {len(table.tasks)} tasks ({words})."
+
+
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _compared(table: ScoreTable, one: str, other: str, question: Question) -> str:
@@ -140,7 +144,7 @@ def _amount(table: ScoreTable, tasks: Mapping[str, Sequence[Variant]] | None) ->
     words = [seeds]
     runs = [run for variants in (tasks or {}).values() for variant in variants for run in variant.runs]
     if runs:
-        steps = sorted(run.agent_steps for run in runs)
+        steps = sorted(run.agent_steps for run in runs if run.agent_steps)
         played = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
         words.append(f"{played} agent steps played")
         budgets = sorted({run.budget for run in runs if run.budget is not None})

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from rllib_rnd.modules.image import image_layout
+
 Colour = tuple[int, int, int]
 
 BACKGROUND: Colour = (18, 20, 25)
@@ -196,13 +198,13 @@ def frame_pictures(frame: np.ndarray, low: np.ndarray, high: np.ndarray) -> list
 
 
 def _planes(image: np.ndarray) -> list[np.ndarray]:
-    """Grey planes ``[H, W]`` and colour pictures ``[H, W, 3]`` of an image; channels are at its shorter end."""
+    """Grey planes ``[H, W]`` and colour pictures ``[H, W, 3]`` of an image, see `image_layout`."""
     image = np.ascontiguousarray(image)
-    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3):
+    layout = image_layout(image.shape) if image.ndim == 3 else None
+    channels_last = layout is not None and layout.permutation == (2, 0, 1)
+    if image.ndim == 2 or (channels_last and image.shape[2] == 3):
         return [image]
-    channels_last = image.ndim == 3 and image.shape[2] < image.shape[0]
-    parts = np.moveaxis(image, 2, 0) if channels_last else image
-    return [plane for part in parts for plane in _planes(part)]
+    return [plane for part in (np.moveaxis(image, 2, 0) if channels_last else image) for plane in _planes(part)]
 
 
 def _heat(levels: np.ndarray) -> np.ndarray:

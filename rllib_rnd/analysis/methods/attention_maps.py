@@ -18,13 +18,12 @@ from rllib_rnd.analysis.methods.attention import (
     attention_weights,
     differences,
     missing_attention,
-    probe_state,
     received,
     with_rollouts,
 )
-from rllib_rnd.analysis.methods.feature_maps import captured, chunks, min_max
+from rllib_rnd.analysis.methods.feature_maps import CHUNK, captured, min_max
 from rllib_rnd.analysis.pixels import picture_shape
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, chunks
 from rllib_rnd.modules.self_attention import SelfAttentionCNN
 
 WINDOW = 32  # states that a picture of attention over time shows
@@ -45,7 +44,7 @@ def in_words(name: str) -> str:
 def over_chunks(states: States, compute: Callable[[States], dict[str, Tensor]]) -> dict[str, np.ndarray]:
     """What ``compute`` makes of the states, ``[B, ...]`` by name, a few states at once."""
     parts: dict[str, list[Tensor]] = {}
-    for chunk in chunks(states):
+    for _, chunk in chunks(states, CHUNK):
         for name, tensor in compute(chunk).items():
             parts.setdefault(name, []).append(tensor)
     return {name: torch.cat(tensors).numpy() for name, tensors in parts.items()}
@@ -115,7 +114,7 @@ class AttentionHeads(UntargetedMethod):
     def missing(self, agent: Agent) -> str | None:
         """No attention, or one head."""
         reason = missing_attention(agent)
-        if reason is None and max(self._heads(agent, probe_state(agent)).values(), key=_count).shape[1] == 1:
+        if reason is None and max(self._heads(agent, States.of_nothing(agent)).values(), key=_count).shape[1] == 1:
             return "its attention has a single head, which the method attention shows"
         return reason
 
@@ -162,7 +161,7 @@ class AttentionMatrix(UntargetedMethod):
     def missing(self, agent: Agent) -> str | None:
         """No attention, or weights without queries."""
         reason = missing_attention(agent)
-        if reason is None and not self._matrices(agent, probe_state(agent)):
+        if reason is None and not self._matrices(agent, States.of_nothing(agent)):
             return "its attention has no queries of its own: there is one row of weights for each state"
         return reason
 

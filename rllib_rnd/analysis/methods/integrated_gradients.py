@@ -12,8 +12,8 @@ from torch import Tensor
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
 from rllib_rnd.analysis.pixels import mean_frame, scaled
-from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Path, Target, chunks
+from rllib_rnd.analysis.states import States, chunks
+from rllib_rnd.analysis.targets import Path, Target
 
 # Observations whose steps are computed together, and observations of one pass.
 _CHUNK = 16

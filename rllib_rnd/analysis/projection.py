@@ -21,15 +21,14 @@ from rllib_rnd.analysis.figures.projection_charts import Chart, Plane, projectio
 from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
 from rllib_rnd.analysis.replay import replay
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, chunks, network_inputs
 from rllib_rnd.analysis.tape import Tape
-from rllib_rnd.analysis.targets import chunks
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.rollout import CHUNK
 
 #: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
 MAX_POINTS = 1_500
-METHODS = {"pca": "PCA", "tsne": "t-SNE"}
+PROJECTIONS = {"pca": "PCA", "tsne": "t-SNE"}
 
 Method = Literal["pca", "tsne"]
 
@@ -122,8 +121,7 @@ def policy_features(agent: Agent, states: States) -> np.ndarray:
     """What the policy's head reads, ``[B, D]``."""
     backbone, parts = agent.module.backbone, []
     for _, part in chunks(states, CHUNK):
-        memory = torch.from_numpy(part.memory) if backbone.state_size else None
-        features = backbone(torch.from_numpy(part.obs), memory, torch.from_numpy(part.is_first)[None])
+        features = backbone(*network_inputs(agent, part.obs, part.memory, part.is_first))
         parts.append(features.policy.flatten(1).numpy())
     return np.concatenate(parts)
 
@@ -172,8 +170,8 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
     Raises:
         ConfigError: unknown method, or openTSNE is not installed.
     """
-    if method not in METHODS:
-        raise unknown_name_error("method", method, METHODS, "method")
+    if method not in PROJECTIONS:
+        raise unknown_name_error("method", method, PROJECTIONS, "method")
     if method == "pca":
         points, shares = principal_components(features, 2)
         return Plane(points, (float(shares[0]), float(shares[1])))
@@ -181,7 +179,7 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
         from openTSNE import TSNE
     except ImportError as error:
         problem = f't-SNE needs an extra ({error}). Install it: pip install "rllib_rnd[insight]"'
-        raise ConfigError("method", problem, list(METHODS), "pca") from error
+        raise ConfigError("method", problem, list(PROJECTIONS), "pca") from error
     inputs, _ = principal_components(features, min(_TSNE_INPUTS, features.shape[1]))
     if len(inputs) < 8 or not inputs.any():  # too few to have neighbours, or all alike
         return Plane(inputs[:, :2])
@@ -238,7 +236,7 @@ def projections(
     features = {"policy": policy_features(agent, points.states), **reward_features(agent, points.states.obs)}
     colours = colours_of(points, agent.reward_names)
     charts = [
-        projection_chart(name, values, project(values, seed, method), colours, METHODS[method])
+        projection_chart(name, values, project(values, seed, method), colours, PROJECTIONS[method])
         for name, values in features.items()
     ]
     untrained = agent.untrained(seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.tape import Tape
@@ -129,8 +130,7 @@ class States:
         count, module = len(obs), agent.module
         memory = np.zeros((count, module.backbone.state_size), dtype=np.float32)
         is_first = np.ones(count, dtype=bool)
-        state = torch.from_numpy(memory) if memory.shape[1] else None
-        outputs, _, _ = module.policy_and_values(torch.from_numpy(obs), state, torch.from_numpy(is_first)[None])
+        outputs, _, _ = module.policy_and_values(*network_inputs(agent, obs, memory, is_first))
         action = module.distribution.mode(outputs).numpy()
         return cls(
             obs=obs,
@@ -144,8 +144,43 @@ class States:
             room=np.full(count, -1, dtype=np.int64),
         )
 
+    @classmethod
+    def of_nothing(cls, agent: Agent) -> States:
+        """One observation of zeros, for asking networks and methods what they have."""
+        space = agent.module.backbone.observation_space
+        return cls.of_observations(np.zeros((1, *space.shape), dtype=space.dtype), agent)
+
 
 COLUMNS = [f.name for f in fields(States)]
+
+
+def chunks(states: States, size: int) -> Iterator[tuple[slice, States]]:
+    """States in their order, at most ``size`` at once, and the rows of each piece."""
+    for start in range(0, len(states), size):
+        rows = slice(start, min(start + size, len(states)))
+        yield rows, states.select(np.arange(rows.start, rows.stop))
+
+
+def network_inputs(
+    agent: Agent, obs: np.ndarray, memory: np.ndarray, is_first: np.ndarray
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What an agent's backbone is given of B states, which are one step of B environments.
+
+    Args:
+        agent: whose backbone it is.
+        obs: ``[B, *obs_shape]`` raw.
+        memory: ``[B, F]`` before ``obs``.
+        is_first: ``[B]`` bool.
+
+    Returns:
+        Observations ``[B, ...]``, memories ``[B, F]`` and beginnings ``[1, B]``; the last two are None for a backbone
+        without memory.
+    """
+    seen = torch.from_numpy(np.ascontiguousarray(obs))
+    if not agent.module.backbone.state_size:
+        return seen, None, None
+    before = torch.from_numpy(np.ascontiguousarray(memory, dtype=np.float32))
+    return seen, before, torch.from_numpy(np.ascontiguousarray(is_first, dtype=bool))[None]
 
 
 def states_between(tape: Tape, start: int, stop: int, episode: int = 0) -> States:

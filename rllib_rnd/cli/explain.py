@@ -15,7 +15,7 @@ from rllib_rnd.analysis.figures.insight_video import checked
 from rllib_rnd.analysis.figures.mp4 import import_ffmpeg
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.methods import METHODS
-from rllib_rnd.analysis.projection import METHODS as PROJECTIONS
+from rllib_rnd.analysis.projection import PROJECTIONS
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.tape_file import load_observations, load_tape
 from rllib_rnd.analysis.targets import Target, targets_of

@@ -85,7 +85,8 @@ class Curve:
         by_map: mean change when those are blanked that the map ranks first; of an intrinsic reward how far it falls,
             below zero where it rises.
         by_random: when as many random ones are.
-        better: the map finds pixels that matter more than random ones, over all states.
+        better: the map finds pixels that matter more than random ones, over all states; None: that cannot be told.
+        why: it cannot be told.
         here: so it does at this state alone; None: the curve is of all states.
         untrained: rank correlation of the map with that of untrained weights; NaN if it is not known.
         unit: what is blanked.
@@ -94,15 +95,33 @@ class Curve:
     shares: Sequence[float]
     by_map: Sequence[float]
     by_random: Sequence[float]
-    better: bool
+    better: bool | None
     here: bool | None = None
     untrained: float = math.nan
+    why: str = ""
     unit: Unit = PIXEL
 
     @property
     def like_untrained(self) -> bool:
         """Whether the map shows the picture and the architecture rather than what was learned."""
         return self.untrained >= _LIKE_UNTRAINED
+
+    @property
+    def words(self) -> str:
+        """The verdict."""
+        if self.better is None:
+            return f"no verdict: {self.unit.of(self.why)}"
+        random = f"better than random {self.unit.many}"
+        if not self.better:
+            return f"no {random}"
+        if self.like_untrained:
+            return f"{random}, but like untrained ({self.untrained:.2f})"
+        return random + (", not so at this state" if self.here is False else "")
+
+    @property
+    def marked(self) -> bool:
+        """Whether the verdict says that the map is not to be believed."""
+        return self.better is False or self.like_untrained
 
     @property
     def svg(self) -> Markup:

@@ -112,7 +112,7 @@ class StatesOnPage:
             for who in one.maps:
                 drawn, scale = self._draw(one, who, b, PAGE_SIDE)
                 by_who[who] = Picture(png(drawn), f"{one.title}, {who}, {name}", f"{who}: {scale}")
-            curve = None if one.curve is None else curve_of(one.curve, b, one.untrained, self.unit)
+            curve = curve_of(one, b, self.unit)
             maps.append(ShownMap(one.title, in_words(one.first.target), by_who, curve))
         return ShownState(name, facts, pictures, maps)
 
@@ -315,16 +315,22 @@ def unit_of(agent: Agent) -> Unit:
     return ELEMENT if layout_of(agent) is None else PIXEL
 
 
-def curve_of(curve: DeletionCurve, b: int, untrained: float, unit: Unit) -> Curve:
-    """The deletion curve of state ``b`` alone, with what was found over all states."""
+def curve_of(one: Found, b: int, unit: Unit) -> Curve | None:
+    """The deletion curve of state ``b`` alone, with what was found over all states; None where there is none."""
+    curve = one.curve
+    if curve is None or one.first.constant[b]:
+        return None
     by_map, by_random = curve.state_by_map[b], curve.state_by_random[b]
-    here = bool(by_map.mean() > by_random.mean())
-    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), curve.better, here, untrained, unit)
+    here, why = bool(by_map.mean() > by_random.mean()), curve.reasons[b]
+    better = None if why else curve.better
+    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), better, here, one.untrained, why, unit)
 
 
 def verdict_of(one: Found, curve: DeletionCurve, unit: Unit) -> Verdict:
     """The deletion curve of all states together."""
-    together = Curve(curve.shares, curve.by_map, curve.by_random, curve.better, untrained=one.untrained, unit=unit)
+    together = Curve(
+        curve.shares, curve.by_map, curve.by_random, curve.better, untrained=one.untrained, why=curve.reason, unit=unit
+    )
     return Verdict(one.title, in_words(one.target), together, curve.wins_random, curve.wins_moved, one.untrained)
 
 
@@ -348,7 +354,8 @@ def rounded(curve: DeletionCurve) -> dict[str, Any]:
         for kind in ("by_map", "by_random", "by_moved")
     }
     wins = {"wins_random": numbers(curve.wins_random), "wins_moved": numbers(curve.wins_moved)}
-    return {"shares": list(curve.shares), **changes, **wins, "better": curve.better}
+    why = {"no verdict": curve.reason} if curve.reason else {}
+    return {"shares": list(curve.shares), **changes, **wins, "better": curve.better, **why}
 
 
 def names_of_actions(agent: Agent) -> list[str]:

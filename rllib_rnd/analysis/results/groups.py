@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rllib_rnd.analysis.results.run import Run
-from rllib_rnd.analysis.results.settings import compared, default_text, differing_settings, label_of
+from rllib_rnd.analysis.results.settings import compared, default_value, differing_settings, label_of, telling_settings
 from rllib_rnd.errors import ConfigError, unknown_name_error
 
 
@@ -40,8 +40,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Varia
         if key not in known:
             raise unknown_name_error("setting", key, known, "--by")
     settings = [_settings(run, by) for run in runs]
-    differing = list(by) or differing_settings(settings)
-    names = _names(runs, settings, differing, bool(by))
+    names = _names(runs, settings, by)
     tasks: dict[str, dict[str, list[int]]] = {}
     for index, run in enumerate(runs):
         tasks.setdefault(run.task, {}).setdefault(names[index], []).append(index)
@@ -51,20 +50,18 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Varia
         shown = list(by) or differing_settings(firsts)
         for (name, members), own in zip(variants.items(), firsts, strict=True):
             seeds = sorted((runs[i] for i in members), key=lambda run: (run.seed is None, run.seed or 0, run.name))
-            values = {key: own.get(key, default_text(key)) for key in shown}
+            values = {key: own.get(key, default_value(key, own)) for key in shown}
             found.setdefault(task, []).append(Variant(name, tuple(seeds), values))
     return found
 
 
 def _settings(run: Run, by: Sequence[str]) -> dict[str, object]:
     if by:
-        return {key: run.config.get(key, default_text(key)) for key in by}
-    return {"algorithm": run.algorithm, **compared(run.config)}
+        return {key: run.config.get(key, default_value(key, run.config)) for key in by}
+    return compared(run.config, run.algorithm)
 
 
-def _names(
-    runs: Sequence[Run], settings: Sequence[Mapping[str, object]], differing: Sequence[str], by: bool
-) -> list[str]:
+def _names(runs: Sequence[Run], settings: Sequence[Mapping[str, object]], by: Sequence[str]) -> list[str]:
     """A name per run, the same for the same settings and another for others.
 
     Of several experiments the experiment and what differs within it, where the settings stand in one experiment only;
@@ -77,14 +74,14 @@ def _names(
         homes.setdefault(key, set()).add(run.experiment)
         within.setdefault(run.experiment, []).append(own)
     several = not by and len(within) > 1
-    inner = {experiment: differing_settings(configs) for experiment, configs in within.items()}
+    inner = {experiment: telling_settings(configs) for experiment, configs in within.items()}
+    between = by or telling_settings(settings)
     names: dict[str, str] = {}
     for run, key, own in zip(runs, keys, settings, strict=True):
         if several and len(homes[key]) == 1:
-            label = label_of({name: own[name] for name in inner[run.experiment] if name in own})
-            name = ", ".join(filter(None, [run.experiment, label]))
+            name = ", ".join(filter(None, [run.experiment, label_of(own, inner[run.experiment])]))
         else:
-            name = label_of({name: own[name] for name in differing if name in own})
+            name = label_of(own, between)
         name = name or run.experiment
         taken = [other for other, given in names.items() if given == name and other != key]
         names.setdefault(key, f"{name} #{len(taken) + 1}" if taken else name)

@@ -14,10 +14,9 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
-from rllib_rnd.analysis.figures.insight_video import states_between
 from rllib_rnd.analysis.maps import Map, Method
 from rllib_rnd.analysis.replay import replay
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target, targets_of
 

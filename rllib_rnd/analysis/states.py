@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -144,6 +144,18 @@ class States:
 
 
 COLUMNS = [f.name for f in fields(States)]
+
+
+def states_between(tape: Tape, start: int, stop: int, episode: int = 0) -> States:
+    """`States.of_tape` for the observations ``start .. stop - 1`` alone, without gathering any others for good."""
+    first = max(0, start - tape.frame_stack)  # what a stack shows depends on resets as far back
+    ahead = ("is_first", "memory", "rooms", "positions", "life_lost")
+    there = ("action", "logp", "reward", "terminated", "truncated")
+    lists = {name: getattr(tape, name)[first : stop + 1] for name in (*ahead, "dist_inputs", "value")}
+    lists |= {name: getattr(tape, name)[first:stop] for name in there}
+    part = replace(tape, **lists, frames=tape.frames[first : stop + tape.frame_stack], pictures=[])
+    states = States.of_tape(part, episode).select(np.arange(start - first, stop - first))
+    return replace(states, step=states.step + int(tape.valid[:first].sum()))
 
 
 def _rows(mask: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from rllib_rnd.analysis.results.run import STATES, Run
 from rllib_rnd.analysis.results.settings import label_of, telling_settings
 from rllib_rnd.errors import ConfigError, nearest_name
 
-__all__ = ["STATES", "Run", "load_runs"]
+__all__ = ["STATES", "Run", "load_runs", "runs_by_place"]
 
 
 def load_runs(places: Sequence[str], metrics: Collection[str] | None = None, storage: str = "results") -> list[Run]:
@@ -32,14 +32,26 @@ def load_runs(places: Sequence[str], metrics: Collection[str] | None = None, sto
     Raises:
         ConfigError: a place does not exist or holds no runs.
     """
-    runs: dict[str, Run] = {}
+    return [run for group in runs_by_place(places, metrics, storage).values() for run in group]
+
+
+def runs_by_place(
+    places: Sequence[str], metrics: Collection[str] | None = None, storage: str = "results"
+) -> dict[str, list[Run]]:
+    """`load_runs` by the place of each; a run that is in two places counts for the first."""
+    found: list[tuple[str, Run]] = []
+    sources: set[str] = set()
     trials: set[str] = set()
-    for place in places:
+    for place in dict.fromkeys(places):
         for run in _load(place, metrics, storage):
-            if run.source not in runs and not (run.trials and trials.issuperset(run.trials)):
-                runs[run.source] = run
+            if run.source not in sources and not (run.trials and trials.issuperset(run.trials)):
+                found.append((place, run))
+                sources.add(run.source)
                 trials.update(run.trials)
-    return named(list(runs.values()))
+    groups: dict[str, list[Run]] = {place: [] for place in places}
+    for (place, _), run in zip(found, named([run for _, run in found]), strict=True):
+        groups[place].append(run)
+    return groups
 
 
 def _load(place: str, metrics: Collection[str] | None, storage: str) -> list[Run]:

@@ -7,7 +7,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,12 @@ def is_trial(folder: Path) -> bool:
     return bool(_STAMP.search(folder.name)) and (folder.parent / _RECORD).is_file()
 
 
-def runs_in_folder(folder: Path) -> list[Run]:
+def runs_in_folder(folder: Path, metrics: Collection[str] | None = None) -> list[Run]:
     """Returns the runs in a trial's, an experiment's or a storage folder, oldest first within an experiment.
+
+    Args:
+        folder: any of them.
+        metrics: those to read; None: all.
 
     Raises:
         OSError: a file cannot be read.
@@ -65,8 +69,8 @@ def runs_in_folder(folder: Path) -> list[Run]:
     if folder.name.startswith("checkpoint_") and is_trial(folder.parent):
         folder = folder.parent
     if is_trial(folder):
-        return _runs([folder], _record(folder.parent))
-    return [run for home, trials in _experiments(folder) for run in _runs(trials, _record(home))]
+        return _runs([folder], _record(folder.parent), metrics)
+    return [run for home, trials in _experiments(folder) for run in _runs(trials, _record(home), metrics)]
 
 
 def _experiments(folder: Path, depth: int = 0) -> Iterator[tuple[Path, list[Path]]]:
@@ -96,8 +100,8 @@ def _json(path: Path) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _runs(folders: Sequence[Path], record: Mapping[str, Any]) -> list[Run]:
-    trials = [Trial(folder, _json(folder / _PARAMS), read_rows(folder / _RESULTS)) for folder in folders]
+def _runs(folders: Sequence[Path], record: Mapping[str, Any], metrics: Collection[str] | None) -> list[Run]:
+    trials = [Trial(folder, _json(folder / _PARAMS), read_rows(folder / _RESULTS, metrics)) for folder in folders]
     trials.sort(key=lambda trial: (trial.stamp, trial.folder.name))
     description = record.get("description") or {}
     return [_run(parts, record, description) for parts in _continued(trials, description.get("single") is True)]
@@ -147,6 +151,7 @@ def _run(parts: Sequence[Trial], record: Mapping[str, Any], description: Mapping
         provenance=_provenance(record),
         written=last.get("timestamp") if isinstance(last.get("timestamp"), (int, float)) else None,
         thinned=max(part.rows.thinned for part in parts),
+        trials=tuple(part.folder.name for part in parts),
     )
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rllib_rnd.analysis.results.run import Run
-from rllib_rnd.analysis.results.settings import compared, default_text, differing_settings, label_of
-from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.analysis.results.settings import compared, default_value, differing_settings, label_of, telling_settings
+from rllib_rnd.errors import ConfigError, nearest_name, unknown_name_error
+from rllib_rnd.tracking.labels import short_value
+
+# Budgets that differ by less than this factor are the same: an iteration overshoots.
+_SAME_BUDGET = 1.05
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Varia
         if key not in known:
             raise unknown_name_error("setting", key, known, "--by")
     settings = [_settings(run, by) for run in runs]
-    differing = list(by) or differing_settings(settings)
-    names = _names(runs, settings, differing, bool(by))
+    names = _names(runs, settings, by)
     tasks: dict[str, dict[str, list[int]]] = {}
     for index, run in enumerate(runs):
         tasks.setdefault(run.task, {}).setdefault(names[index], []).append(index)
@@ -51,20 +57,18 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Varia
         shown = list(by) or differing_settings(firsts)
         for (name, members), own in zip(variants.items(), firsts, strict=True):
             seeds = sorted((runs[i] for i in members), key=lambda run: (run.seed is None, run.seed or 0, run.name))
-            values = {key: own.get(key, default_text(key)) for key in shown}
+            values = {key: own.get(key, default_value(key, own)) for key in shown}
             found.setdefault(task, []).append(Variant(name, tuple(seeds), values))
     return found
 
 
 def _settings(run: Run, by: Sequence[str]) -> dict[str, object]:
     if by:
-        return {key: run.config.get(key, default_text(key)) for key in by}
-    return {"algorithm": run.algorithm, **compared(run.config)}
+        return {key: run.config.get(key, default_value(key, run.config)) for key in by}
+    return compared(run.config, run.algorithm)
 
 
-def _names(
-    runs: Sequence[Run], settings: Sequence[Mapping[str, object]], differing: Sequence[str], by: bool
-) -> list[str]:
+def _names(runs: Sequence[Run], settings: Sequence[Mapping[str, object]], by: Sequence[str]) -> list[str]:
     """A name per run, the same for the same settings and another for others.
 
     Of several experiments the experiment and what differs within it, where the settings stand in one experiment only;
@@ -77,18 +81,30 @@ def _names(
         homes.setdefault(key, set()).add(run.experiment)
         within.setdefault(run.experiment, []).append(own)
     several = not by and len(within) > 1
-    inner = {experiment: differing_settings(configs) for experiment, configs in within.items()}
+    inner = {experiment: telling_settings(configs) for experiment, configs in within.items()}
+    between = by or telling_settings(settings)
     names: dict[str, str] = {}
     for run, key, own in zip(runs, keys, settings, strict=True):
         if several and len(homes[key]) == 1:
-            label = label_of({name: own[name] for name in inner[run.experiment] if name in own})
-            name = ", ".join(filter(None, [run.experiment, label]))
+            name = ", ".join(filter(None, [run.experiment, label_of(own, inner[run.experiment])]))
         else:
-            name = label_of({name: own[name] for name in differing if name in own})
+            name = label_of(own, between)
         name = name or run.experiment
         taken = [other for other, given in names.items() if given == name and other != key]
         names.setdefault(key, f"{name} #{len(taken) + 1}" if taken else name)
     return [names[key] for key in keys]
+
+
+def check_metric(runs: Sequence[Run], metric: str, option: str = "--metric") -> None:
+    """Refuses a metric that no run has logged.
+
+    Raises:
+        ConfigError: with the nearest name that was logged.
+    """
+    known = {name for run in runs for name, values in run.metrics.items() if not np.isnan(values).all()}
+    if metric not in known:
+        problem = f"no run here has logged {metric!r}"
+        raise ConfigError(f"{option} {metric}", problem, sorted(known), nearest_name(metric, known))
 
 
 def check_comparable(
@@ -99,7 +115,7 @@ def check_comparable(
     Args:
         variants: that are to stand in it.
         metric: by its short name.
-        ranked: the variants are put in an order, for which budgets must be equal.
+        ranked: the variants are put in an order, for which budgets must be equal as far as they are known.
         truncated: all runs are cut to the shortest.
 
     Raises:
@@ -108,14 +124,51 @@ def check_comparable(
     runs = [run for variant in variants for run in variant.runs]
     tasks = sorted({run.task for run in runs})
     if len(tasks) > 1:
-        raise ConfigError("", f"runs of different tasks in one curve: {' and '.join(tasks)}", "one task")
-    skips = sorted({str(run.frames_per_step) for run in runs})
+        raise ConfigError("", f"these runs are of different tasks: {' and '.join(tasks)}", "one task in one curve")
+    skips = sorted({run.frames_per_step for run in runs if run.frames_per_step is not None})
     if len(skips) > 1:
-        raise ConfigError("", f"runs of different frame skips in one curve: {' and '.join(skips)}", "one frame skip")
-    known = {name for run in runs for name in run.metrics}
-    if metric not in known:
-        raise unknown_name_error("metric", metric, known, "--metric")
-    budgets = sorted({run.budget if run.budget is not None else run.agent_steps for run in runs})
-    if ranked and not truncated and budgets and budgets[-1] > 1.1 * budgets[0]:
-        words = f"budgets from {budgets[0]:,} to {budgets[-1]:,} agent steps are ranked"
-        raise ConfigError("", words, "runs of one budget, or --truncate-to-shortest")
+        counts = " and ".join(str(skip) for skip in skips)
+        problem = f"these runs of {tasks[0]} have different frame skips: {counts} frames per agent step"
+        raise ConfigError("", problem, "one frame skip in one curve")
+    check_metric(runs, metric)
+    budgets = {run.name: run.budget for run in runs if run.budget is not None}
+    if ranked and not truncated and budgets:
+        short, long = min(budgets, key=budgets.__getitem__), max(budgets, key=budgets.__getitem__)
+        if budgets[long] > _SAME_BUDGET * budgets[short]:
+            problem = f"unequal budgets: {budgets[short]:,} agent steps ({short}) and {budgets[long]:,} ({long})"
+            raise ConfigError("", problem, "runs of one budget, or --truncate-to-shortest")
+
+
+def truncated_to_shortest(variants: Sequence[Variant]) -> tuple[list[Variant], int]:
+    """Cuts all runs to where the shortest ends; a run without results is left as it is.
+
+    Returns:
+        The variants, and the agent steps.
+    """
+    shortest = min((run.agent_steps for v in variants for run in v.runs if run.agent_steps), default=0)
+    cut = [dataclasses.replace(v, runs=tuple(run.cut(shortest) for run in v.runs)) for v in variants]
+    return cut, shortest
+
+
+def remarks(variants: Sequence[Variant]) -> list[str]:
+    """What is to be known of runs that are compared, a line each: those that did not end, were resumed, or differ."""
+    lines = []
+    for variant in variants:
+        settings = [compared(run.config, run.algorithm) for run in variant.runs]
+        for key in differing_settings(settings):
+            values = sorted({short_value(own.get(key, default_value(key, own))) for own in settings})
+            lines.append(f"{variant.name} holds runs of different {key}: {', '.join(values)}")
+        for run in variant.runs:
+            told = []
+            if run.state not in ("finished", "unknown"):
+                of = f" of {run.budget:,}" if run.budget is not None else ""
+                told.append(f"{run.state} at {run.agent_steps:,}{of} agent steps")
+            elif not run.agent_steps:
+                told.append("no result yet")
+            elif run.state == "unknown" and run.budget is not None and run.agent_steps < run.budget:
+                told.append(f"ends at {run.agent_steps:,} of {run.budget:,} agent steps, for an unknown reason")
+            if run.resumed:
+                told.append(f"resumed {'once' if run.resumed == 1 else f'{run.resumed} times'}")
+            if told:
+                lines.append(f"{run.name}: {', '.join(told)}")
+    return lines

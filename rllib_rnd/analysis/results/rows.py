@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rllib_rnd.tracking.metrics import METRICS, curated
 
+T = TypeVar("T")
+
 #: Of a longer file rows at even distances are read, so many.
-MAX_ROWS = 1000
+MAX_ROWS = 500
 _FIRST_GUESS = 1 << 16  # bytes by which the length of a line is judged
 _CONFIG, _AFTER_CONFIG = b'"config": {', b'"time_since_restore"'
 _THROUGHPUT = ("env_runners/num_env_steps_sampled", "time_this_iter_s")  # of algorithms that report none
@@ -44,11 +47,12 @@ class Rows:
     restarts: int = 0
 
 
-def read_rows(path: Path, max_rows: int = MAX_ROWS) -> Rows:
+def read_rows(path: Path, metrics: Collection[str] | None = None, max_rows: int = MAX_ROWS) -> Rows:
     """Reads the results that a trial logged; lines that are no whole result are left out.
 
     Args:
         path: ``result.json``; a file that is not there has no rows.
+        metrics: names to keep besides agent steps and iteration; None: all.
         max_rows: of a file with more, rows at even distances are read, and the last.
 
     Raises:
@@ -58,7 +62,11 @@ def read_rows(path: Path, max_rows: int = MAX_ROWS) -> Rows:
         return Rows()
     lines, thinned = _lines(path, max_rows)
     results = [result for line in lines if (result := _parsed(line)) is not None]
-    rows = Rows([curated_fast(result) for result in results], results[-1] if results else {}, thinned)
+    values = [curated_fast(result) for result in results]
+    if metrics is not None:
+        kept = {*metrics, "agent_steps", "iteration"}
+        values = [{name: value for name, value in row.items() if name in kept} for row in values]
+    rows = Rows(values, results[-1] if results else {}, thinned)
     since = [result["time_since_restore"] for result in results if "time_since_restore" in result]
     rows.restarts = sum(later < earlier for earlier, later in itertools.pairwise(since))
     return rows
@@ -71,20 +79,28 @@ def _lines(path: Path, max_rows: int) -> tuple[list[bytes], int]:
         length = len(first) / max(1, first.count(b"\n")) if len(first) < size else 0.0
         if size <= length * max_rows * 1.5 or not length:  # near enough: read as it is
             lines = (first + file.read()).splitlines()
-            step = -(-len(lines) // max_rows)
-            return (lines if step < 2 else [*lines[:-2:step], *lines[-2:]]), max(1, step)
+            kept, step = thin(lines[:-1], max_rows)  # the last may be cut short: then the one before it counts
+            return kept + lines[-1:], step
         found, seen = [], -1
         for number in range(max_rows):
-            file.seek(number * size // max_rows)
-            if number:
-                file.readline()  # the rest of a line
-            start = file.tell()
+            start, line = _line_after(file.fileno(), number * size // max_rows, 2 * int(length))
             if start != seen:
-                found.append(file.readline())
+                found.append(line)
             seen = start
         file.seek(max(0, size - 8 * int(length) - _FIRST_GUESS))
         found += file.read().splitlines()[-2:]  # the last may be cut short
     return found, max(1, round(size / length / max_rows))
+
+
+def _line_after(file: int, offset: int, length: int) -> tuple[int, bytes]:
+    """The first line that begins at an offset or after it, and where that is; ``length`` bytes are read at first."""
+    before = 1 if offset else 0  # a line begins where the byte before it ends one
+    chunk = os.pread(file, length, offset - before)
+    start = chunk.find(b"\n") + 1 if offset else 0
+    end = chunk.find(b"\n", start) if start or not offset else -1
+    if end < 0 and len(chunk) == length:
+        return _line_after(file, offset, 4 * length)
+    return offset - before + start, chunk[start:] if end < 0 else chunk[start:end]
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -149,6 +165,12 @@ def _numbered(path: str, first: str) -> bool:
     return path.startswith(first + "_") and path[len(first) + 1 :].isdigit()
 
 
+def thin(rows: Sequence[T], max_rows: int = MAX_ROWS) -> tuple[list[T], int]:
+    """Returns rows at even distances, the last one among them, and the distance."""
+    step = -(-len(rows) // max_rows)
+    return (list(rows) if step < 2 else [*rows[:-1:step], rows[-1]]), max(1, step)
+
+
 def joined(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
     """Returns rows as one array per metric; rows that a later one has overtaken (trained again after a restore) go.
 
@@ -171,3 +193,9 @@ def joined(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
     if "agent_steps" in arrays:
         arrays["agent_steps"] = np.nan_to_num(arrays["agent_steps"], nan=0.0)  # pre-training, before the first step
     return arrays
+
+
+def rows_of(metrics: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
+    """The inverse of `joined`: arrays by metric as rows."""
+    count = len(next(iter(metrics.values()))) if metrics else 0
+    return [{name: float(v[i]) for name, v in metrics.items() if not np.isnan(v[i])} for i in range(count)]

@@ -32,6 +32,7 @@ class Run:
         provenance: commit, dirty, command, created, hardware, cores, versions; what is not known is not there.
         written: when its last result was written, seconds since 1970, None where unknown.
         thinned: about one of so many rows was read; 1: all.
+        trials: names of the trial folders that it is made of.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Run:
     provenance: Mapping[str, str] = field(default_factory=dict)
     written: float | None = None
     thinned: int = 1
+    trials: tuple[str, ...] = ()
 
     @property
     def agent_steps(self) -> int:

@@ -216,7 +216,8 @@ def overall_section(table: ScoreTable, question: Question) -> Section:
         charts.append(aggregates_chart("aggregates", f"aggregates of {label}", found, table.variants))
         charts.append(_profiles(by_variant, label, question.seed))
         if scaled.scores and len(scaled.scores) < len(table.tasks):
-            lines.append(f"Aggregates are of the {len(scaled.scores)} tasks whose references are known.")
+            known = f"{len(scaled.scores)} of {len(table.tasks)}"
+            lines.append(f"Aggregates are of the tasks whose references are known: {known}.")
     else:
         lines.append(
             "No aggregates and profiles: the tasks have no references to normalise their scores by (--references)."

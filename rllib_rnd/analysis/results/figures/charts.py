@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _WIDE = 7.6, 10.0  # inches
+_TICKS = 4  # about, of an axis: text is what takes time to draw
 _MOST_LINES = 12  # of a variant's runs, drawn thin behind their mean
 
 
@@ -85,6 +86,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set(xlabel=panel.x, ylabel=panel.y)
     name_panel(axes, panel.title)
     axes.margins(x=0.02)
+    axes.locator_params(nbins=_TICKS)
     if panel.x != "hours":
         _thousands(axes)
     dress(axes)
@@ -121,7 +123,7 @@ def _rows(axes: Axes, variants: Sequence[str], label: str) -> None:
     """Variants from above to below; few numbers beside each other."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(_TICKS))
     axes.set_yticks(range(len(variants)), [short(variant) for variant in variants])
     axes.set_ylim(len(variants) - 0.5, -0.5)
     axes.set_xlabel(label)
@@ -227,6 +229,7 @@ def survival_chart(
                     _draw_survival(axes, found[variant], *line_style(i))
             axes.set(xlabel="agent steps", ylabel="runs not there yet", ylim=(-0.02, 1.04))
             name_panel(axes, title)
+            axes.locator_params(nbins=_TICKS)
             _thousands(axes)
             dress(axes)
         _legend_of(figure, every[0], variants)

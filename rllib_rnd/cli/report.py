@@ -11,7 +11,7 @@ from rllib_rnd.analysis.agent import checkpoint_config
 from rllib_rnd.analysis.figures.exploration_map import exploration_figure, kinds_of
 from rllib_rnd.analysis.results.content import Question
 from rllib_rnd.analysis.results.figures.chart import Picture, settled
-from rllib_rnd.analysis.results.groups import Variant, check_comparable, grouped
+from rllib_rnd.analysis.results.groups import Variant, check_comparable, grouped, truncated_to_shortest
 from rllib_rnd.analysis.results.references import from_file, packaged
 from rllib_rnd.analysis.results.report import Report, report_of_runs, report_of_scores, write
 from rllib_rnd.analysis.results.run import Run
@@ -160,17 +160,11 @@ def _check_baseline(baseline: str | None, variants: Sequence[str]) -> None:
 
 
 def truncated(tasks: Mapping[str, Sequence[Variant]]) -> tuple[dict[str, list[Variant]], list[str]]:
-    """Cuts all runs of a task to the shortest, and says so; runs without a result cut nothing."""
+    """Cuts all runs of a task to the shortest, and says so."""
     cut, notes = {}, []
     for task, variants in tasks.items():
-        runs = [run for variant in variants for run in variant.runs if run.agent_steps]
-        if not runs:
-            cut[task] = list(variants)
-            continue
-        shortest = min(runs, key=lambda run: run.agent_steps)
-        steps = shortest.agent_steps
-        cut[task] = [Variant(v.name, tuple(run.cut(steps) for run in v.runs), v.settings) for v in variants]
-        notes.append(f"--truncate-to-shortest: runs of {task} are cut to {steps:,} agent steps ({shortest.name})")
+        cut[task], steps = truncated_to_shortest(variants)
+        notes.append(f"--truncate-to-shortest: all runs of {task} are cut to {steps:,} agent steps")
     return cut, notes
 
 

@@ -49,7 +49,9 @@ def test_an_experiment_of_the_storage_cut_to_the_shortest(storage: Path, tmp_pat
     assert code == 0 and "1 seed each, 24,000 agent steps" in told
     code, told = invoke(storage / "a", storage / "long_b", "--out", out, "--truncate-to-shortest")
     assert code == 0, told
-    assert "runs of rllib_rnd/DeepSea-v0 are cut to 12,000 agent steps" in told and "cut to 12,000" in out.read_text()
+    assert (
+        "all runs of rllib_rnd/DeepSea-v0 are cut to 12,000 agent steps" in told and "cut to 12,000" in out.read_text()
+    )
 
 
 def test_scores_of_others_become_a_page(tmp_path: Path) -> None:

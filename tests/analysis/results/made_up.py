@@ -71,7 +71,7 @@ def write_folder(storage: Path, experiment: str, finals: Mapping[int, float], ro
     }
     (home / "run.json").write_text(json.dumps(record))
     for seed, final in finals.items():
-        trial = home / f"IntrinsicPPO_x_1a2b3_0000{seed}_seed={seed}_2026-01-01_00-00-0{seed}"
+        trial = home / f"IntrinsicPPO_x_{sum(map(ord, experiment)):05x}_0000{seed}_seed={seed}_2026-01-01_00-00-0{seed}"
         trial.mkdir()
         params = {"env": env or "rllib_rnd/DeepSea-v0", "seed": seed, "lr": 0.001 if "a" in experiment else 0.002}
         (trial / "params.json").write_text(json.dumps(params))

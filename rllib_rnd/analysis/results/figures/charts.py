@@ -72,7 +72,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         colour, dashes = line_style(i)
         thin = curve.mean is not None
         for x, y in curve.lines[:_MOST_LINES] if thin else curve.lines:
-            axes.plot(x, y, color=colour, linestyle=dashes, linewidth=0.6 if thin else 1.3, alpha=0.45 if thin else 0.9)
+            axes.plot(x, y, color=colour, linestyle=dashes, linewidth=0.8 if thin else 1.3, alpha=0.55 if thin else 0.9)
         if curve.mean is not None:
             x, y, error = curve.mean
             axes.fill_between(x, y - error, y + error, color=colour, alpha=0.2, linewidth=0)

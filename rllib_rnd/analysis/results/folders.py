@@ -149,9 +149,9 @@ def _run(parts: Sequence[Trial], record: Mapping[str, Any], description: Mapping
         resumed=len(parts) - 1 + sum(part.rows.restarts for part in parts),
         budget=None if budget is None else int(budget),
         provenance=_provenance(record),
-        written=last.get("timestamp") if isinstance(last.get("timestamp"), (int, float)) else None,
+        written=_time_of(last),
         thinned=max(part.rows.thinned for part in parts),
-        trials=tuple(part.folder.name for part in parts),
+        trials=tuple(f"{home.name}/{part.folder.name}" for part in parts),
     )
 
 
@@ -197,8 +197,14 @@ def _state(newest: Trial, filled: Trial, stop: Mapping[str, float]) -> str:
         return "stopped"
     if _written_here(last):
         return "crashed"
-    recent = time.time() - float(last.get("timestamp") or 0.0) < _RECENT_S
+    recent = time.time() - (_time_of(last) or 0.0) < _RECENT_S
     return "running" if recent else "unknown"
+
+
+def _time_of(result: Mapping[str, Any]) -> float | None:
+    """When a result was written, seconds since 1970; None where it does not say so."""
+    timestamp = result.get("timestamp")
+    return float(timestamp) if isinstance(timestamp, (int, float)) else None
 
 
 def _written_here(result: Mapping[str, Any]) -> bool:
@@ -217,6 +223,6 @@ def is_alive(result: Mapping[str, Any]) -> bool:
     except (OSError, OverflowError):
         pass  # another user's
     try:  # numbers are given again: the process must have been there when the result was written
-        return Path(f"/proc/{pid}").stat().st_mtime <= float(result.get("timestamp") or 0.0) + 1.0
+        return Path(f"/proc/{pid}").stat().st_mtime <= (_time_of(result) or 0.0) + 1.0
     except OSError:
         return True

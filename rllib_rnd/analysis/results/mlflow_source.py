@@ -81,8 +81,12 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
         provenance=_provenance(stored),
         written=written,
         thinned=thinned,
-        trials=(Path(folder).name,) if folder else (),
+        trials=(_trial(Path(folder).name, stored.tags),) if folder else (),
     )
+
+
+def _trial(name: str, tags: Mapping[str, str]) -> str:
+    return f"{tags.get('folder', '')}/{name}"
 
 
 def _key(key: str) -> str:
@@ -143,15 +147,11 @@ def _provenance(stored: StoredRun) -> dict[str, str]:
 def _continued(runs: Sequence[Run], tags: Sequence[Mapping[str, str]]) -> list[Run]:
     """Joins a run with the one that it went on from: ``--resume`` used to make another run in the same folder."""
     found: list[Run] = []
-    folders: list[str | None] = []
     for run, own in zip(runs, tags, strict=True):
-        before = Path(own.get("started_from", "")).parent.name
-        index = next(
-            (i for i, other in enumerate(found) if before in other.trials and folders[i] == own.get("folder")), None
-        )
+        before = _trial(Path(own.get("started_from", "")).parent.name, own)
+        index = next((i for i, other in enumerate(found) if before in other.trials), None)
         if index is None:
             found.append(run)
-            folders.append(own.get("folder"))
             continue
         other = found[index]
         found[index] = dataclasses.replace(

@@ -44,9 +44,11 @@ def runs_by_place(
     trials: set[str] = set()
     for place in dict.fromkeys(places):
         for run in _load(place, metrics, storage):
-            if run.source not in sources and not (run.trials and trials.issuperset(run.trials)):
+            logged = is_store(place) and run.trials and trials.issuperset(run.trials)  # of a folder that is there too
+            source = run.source if "#" in run.source else str(Path(run.source).expanduser().resolve())
+            if source not in sources and not logged:
                 found.append((place, run))
-                sources.add(run.source)
+                sources.add(source)
                 trials.update(run.trials)
     groups: dict[str, list[Run]] = {place: [] for place in places}
     for (place, _), run in zip(found, named([run for _, run in found]), strict=True):

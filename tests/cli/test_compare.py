@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rllib_rnd.cli import app
 from tests.analysis.results.made_runs import results, write_experiment, write_record, write_trial

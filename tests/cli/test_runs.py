@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from rllib_rnd.cli import app
 from tests.analysis.results.made_runs import results, write_experiment, write_record, write_trial

@@ -129,7 +129,7 @@ def test_parents_of_sweeps_deleted_runs_and_other_projects_are_left_out(store: P
     from mlflow.tracking import MlflowClient
 
     parent = log(store, "sweep", [])
-    log(store, "sweep", [row(1, 1.0)], **{"mlflow.parentRunId": parent})
+    log(store, "sweep", [row(1, 1.0)], "FINISHED", PARAMS, **{"mlflow.parentRunId": parent})
     gone = log(store, "sweep", [row(1, 7.0)])
     client = MlflowClient(tracking_uri=f"sqlite:///{store}")
     client.delete_run(gone)

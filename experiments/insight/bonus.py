@@ -130,7 +130,7 @@ def map_rows(agent: Agent, kinds: dict[str, States]) -> Iterator[Row]:
                     "in_hottest": rounded(share_in_hottest(one)),
                     **{f"deleted_{share:g}": rounded(np.mean(curve.by_map[i])) for i, share in enumerate(SHARES)},
                     **{f"random_{share:g}": rounded(np.mean(curve.by_random[i])) for i, share in enumerate(SHARES)},
-                    "better": int(curve.better),
+                    "better": int(curve.better is True),
                 }
 
 

@@ -51,20 +51,14 @@ def usual_maps(agent: Agent) -> dict[str, list[str]]:
     """
     attention, values, layers = (METHODS.resolve(name)() for name in ("attention", "attention_values", "feature_maps"))
     if attention.missing(agent) is None:
-        names = list(attention.maps(agent, one_state(agent), []))
+        names = list(attention.maps(agent, States.of_nothing(agent), []))
         rollouts = [name for name in names if name.endswith("rollout")]
         return {attention.name: rollouts or names[:4]}
     if values.missing(agent) is None:
         return {values.name: [values.name]}
     if layers.missing(agent) is None:
-        return {layers.name: [list(layers.maps(agent, one_state(agent), []))[-1]]}
+        return {layers.name: [list(layers.maps(agent, States.of_nothing(agent), []))[-1]]}
     return {}
-
-
-def one_state(agent: Agent) -> States:
-    """A state of zeros, for asking a method which maps it makes."""
-    space = agent.module.backbone.observation_space
-    return States.of_observations(np.zeros((1, *space.shape), dtype=space.dtype), agent)
 
 
 def checked(agent: Agent, chosen: Mapping[str, Sequence[str]]) -> dict[str, Method]:

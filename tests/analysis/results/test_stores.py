@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,11 +80,13 @@ def row(step: int, value: float) -> tuple[int, dict[str, float]]:
 
 
 def test_a_run_of_a_store(store: Path) -> None:
-    run_id = log(store, "montezuma", [row(100, 1.0), row(200, float("nan")), row(300, 3.0)], commit="abc", budget="300")
+    run_id = log(store, "montezuma", [row(100, 1.0), row(200, float("nan")), row(300, 3.0)], commit="abc",
+                 stop='{"agent_steps": 300.0, "return_mean": 9}', resumes="2")  # fmt: skip
     (run,) = load_runs([str(store)])
     assert run.source == f"{store}#{run_id}"
     assert (run.experiment, run.algorithm, run.task, run.frames_per_step) == ("montezuma", "RND", PARAMS["env"], 4)
     assert (run.seed, run.state, run.budget, run.provenance["commit"]) == (3, "finished", 300, "abc")
+    assert run.resumed == 2
     assert run.config["intrinsic_reward[0].type"] == "rnd"
     assert (run.config["lr"], run.config["clip_param"], run.config["hidden"]) == (0.0003, 1e-05, [128, 64])
     assert run.config["minibatch_size"] is None
@@ -101,6 +107,14 @@ def test_a_run_that_was_left_open_long_ago_is_unknown(store: Path) -> None:
     with sqlite3.connect(store) as database:
         database.execute("UPDATE metrics SET timestamp = timestamp - 10000000")
     assert load_runs([str(store)])[0].state == "unknown"
+
+
+def test_a_run_whose_process_is_gone_has_crashed(store: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    log(store, "a", [row(1, 1.0)], None, process=f"{socket.gethostname()}:{process.pid}:0123-456")
+    log(store, "b", [row(1, 1.0)], None, process=f"{socket.gethostname()}:{os.getpid()}:0123-456")
+    assert [run.state for run in load_runs([str(store)])] == ["crashed", "running"]
 
 
 def test_the_file_is_read_as_mlflow_reads_it(store: Path) -> None:
@@ -131,6 +145,7 @@ def test_parents_of_sweeps_deleted_runs_and_other_projects_are_left_out(store: P
     parent = log(store, "sweep", [])
     log(store, "sweep", [row(1, 1.0)], "FINISHED", PARAMS, **{"mlflow.parentRunId": parent})
     gone = log(store, "sweep", [row(1, 7.0)])
+    log(store, "sweep", [], None, sweep="true")  # whose trials have not begun
     client = MlflowClient(tracking_uri=f"sqlite:///{store}")
     client.delete_run(gone)
     client.create_run(client.create_experiment("language_model"))

@@ -244,6 +244,62 @@ def probe_(
     run_probe(checkpoint, ProbeCommand(baseline, episodes, steps, seed, variables, layers, out, quick, mlflow))
 
 
+@app.command("report")
+@reports_errors
+def report_(
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help="Result folders, MLflow stores, or CSV files.")
+    ] = None,
+    out: Annotated[str, typer.Option(metavar="FILE.html", help="The page.")] = "report.html",
+    experiment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="All runs of this experiment, in RUN... or the storage.")
+    ] = None,
+    storage: Annotated[str, typer.Option(help="Folder of results, for --experiment.")] = "results",
+    baseline: Annotated[
+        str | None, typer.Option(metavar="VARIANT", help="What the others are compared with; default: best with next.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help="That scores are of, by its short name.")] = "return_mean",
+    threshold: Annotated[
+        float | None, typer.Option(help="Of that metric, which is enough; default: half way to the best.")
+    ] = None,
+    truncate_to_shortest: Annotated[
+        bool, typer.Option("--truncate-to-shortest", help="Cut all runs of a task to the shortest.")
+    ] = False,
+    references: Annotated[
+        str | None, typer.Option(metavar="CSV", help="Columns task, random, human, ...: scores to be held against.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="KEY,KEY", help="Settings that alone tell variants apart; default: all.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a table of scores: count wins by this column too.")
+    ] = None,
+    statistic: Annotated[
+        str | None, typer.Option(help="Of a wide table of scores: mean, last or best; default: mean.")
+    ] = None,
+    maps: Annotated[bool, typer.Option("--maps/--no-maps", help="Draw where runs have been, of checkpoints.")] = True,
+) -> None:
+    """Turn runs into one HTML page: verdict, intervals, curves, health, what differs; numbers and figures beside it."""
+    from rllib_rnd.cli.report import ReportOptions
+    from rllib_rnd.cli.report import report as run
+
+    options = ReportOptions(
+        out=out,
+        experiment=experiment,
+        storage=storage,
+        baseline=baseline,
+        metric=metric,
+        threshold=threshold,
+        truncate=truncate_to_shortest,
+        references=references,
+        by=split(by),
+        group=group,
+        statistic=statistic,
+        maps=maps,
+    )
+    run(runs or (), options)
+
+
 @app.command("runs")
 @reports_errors
 def runs_(

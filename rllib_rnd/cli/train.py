@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, refusal, stopped_now
+from rllib_rnd.cli.stores import identity_of, status_of
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
@@ -28,6 +30,7 @@ from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
+from rllib_rnd.tracking.identity import RunIdentity
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
@@ -93,11 +96,11 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
                 _release(jobs[number:], options)
                 say("Stopped before training; there was nothing to save.")
                 return INTERRUPTED
-            command = resume_command(files, options, job.folder)
+            resume = resume_command(files, options, job.folder)
             try:
-                code = max(code, _run(job, options, interrupt, command))
+                code = max(code, _run(job, options, interrupt, start_command(files, options), resume))
             except KeyboardInterrupt:
-                say(stopped_now(Path(options.storage_path) / job.folder, command))
+                say(stopped_now(Path(options.storage_path) / job.folder, resume))
                 return INTERRUPTED
             except ConfigError:  # of what only building finds; nothing has been trained
                 _release(jobs[number:], options)
@@ -195,7 +198,7 @@ def _already_done(job: Job) -> bool:
     return True
 
 
-def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
+def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, resume: str) -> int:
     experiment = job.experiment
     sweep = not experiment.single
     conditions = Conditions(experiment.stop, experiment.promised)
@@ -203,7 +206,11 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     display = RunDisplay(job.folder, experiment.stop, console(), options.quiet, needs(experiment), trials=trials)
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
-    mlflow = _mlflow(job, options, interrupt)
+    identity = identity_of(
+        job.experiment, job.folder, job.key, job.provenance, command, job.start.checkpoint if job.start else ""
+    )
+    status = partial(status_of, conditions=conditions, interrupt=interrupt)
+    mlflow = _mlflow(job, options, identity, status)
     callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
     score = experiment.checkpoint.checkpoint_score_attribute
     keep = None if score is None else KeepBest(experiment.checkpoint)
@@ -220,16 +227,17 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         results = tuner.fit()
     except KeyboardInterrupt:
         if mlflow:
-            mlflow.close("KILLED", patience_s=3.0)
+            mlflow.close("KILLED", "KILLED", patience_s=3.0)
         raise
     except Exception as error:  # Tune wraps everything that goes wrong in its own loop
         crash = error
         if mlflow:
-            mlflow.close("FAILED")
+            mlflow.close("FAILED", "FAILED")
     finally:
         display.close()
     if mlflow:
-        mlflow.close("KILLED")  # trials that Tune left running when it was interrupted
+        # Trials that Tune left running when it was interrupted.
+        mlflow.close("KILLED", "KILLED" if interrupt.requested else "FAILED" if conditions.problem else "")
     refused = None if results is None else refusal(experiment, list(results))
     if refused is not None:
         raise refused
@@ -238,6 +246,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
         folder=f"{options.storage_path}/{job.folder}",
         resume_command=resume,
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
+        mlflow_experiment=mlflow.experiment_id if mlflow else "",
         interrupted=interrupt.requested,
         stop=experiment.stop,
         best=None if keep is None else keep.best,
@@ -250,7 +259,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     return RUN_ERROR if failed else 0
 
 
-def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogger | None:
+def _mlflow(
+    job: Job, options: TrainOptions, identity: RunIdentity, status: Callable[[Mapping[str, Any]], str]
+) -> MLflowLogger | None:
     uri = store_uri(options.storage_path)
     if uri is None:
         say("MLflow: no MLFLOW_TRACKING_URI and the storage is no local folder; training goes on without it.")
@@ -258,17 +269,14 @@ def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogg
     if "://" not in options.storage:
         Path(options.storage_path).mkdir(parents=True, exist_ok=True)
     experiment = job.experiment
-    tags = {"experiment_file": str(experiment.source), "folder": job.folder}
-    if job.start is not None:
-        tags["started_from"] = job.start.checkpoint
     logger = MLflowLogger(
         uri=uri,
         experiment=experiment.name if options.name is None else options.name,
         algorithm=experiment.algorithm_name,
         make_config=experiment.trial_config,
-        tags=tags,
+        identity=identity,
         say=say,
-        interrupted=lambda: interrupt.requested,
+        status=status,
     )
     logger.open()
     return logger

@@ -52,6 +52,7 @@ class Report:
         resume_command: continues it.
         mlflow_uri: the store that it was logged to, or None.
         mlflow_experiment: its MLflow experiment's id there.
+        wandb_command: sends what was logged offline; "" if there is nothing to send.
         interrupted: it was stopped by Ctrl-C.
         stop: the stop conditions by result path.
         best: the best checkpoint of a trial's folder with its score, where the best are kept.
@@ -67,6 +68,7 @@ class Report:
     best: Callable[[str], tuple[str, float] | None] | None = None
     score: str = ""
     mlflow_experiment: str = ""
+    wandb_command: str = ""
 
 
 def print_report(report: Report, results: ResultGrid | None, crash: Exception | None) -> None:
@@ -258,3 +260,5 @@ def _print_commands(report: Report, trial: Result | None, result: Mapping[str, A
         say(f"compare      {typed(command) if local else link}")
         if local:
             say(f"             then open {link}")
+    if report.wandb_command:
+        say(f"send         {typed(report.wandb_command)}")

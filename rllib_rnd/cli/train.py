@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, refusal, stopped_now
-from rllib_rnd.cli.stores import identity_of, status_of
+from rllib_rnd.cli.stores import identity_of, open_stores, status_of
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
@@ -30,12 +30,11 @@ from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
-from rllib_rnd.tracking.identity import RunIdentity
 from rllib_rnd.tracking.metrics import read, short_name, show
-from rllib_rnd.tracking.mlflow_logger import MLflowLogger
-from rllib_rnd.tracking.mlflow_store import store_uri
 from rllib_rnd.tracking.provenance import provenance
 from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
+from rllib_rnd.tracking.tensorboard import TensorBoardLogger
+from rllib_rnd.tracking.wandb_logger import wandb_options
 
 
 @dataclass
@@ -76,6 +75,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         raise ConfigError("", "--resume and --checkpoint exclude each other: one continues a run, one starts a new one")
     if options.name is not None:
         check_folder_name(options.name, "--name")
+    wandb_options(options.wandb)  # refused before anything starts
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     jobs = _jobs(experiments, options)
@@ -210,8 +210,13 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         job.experiment, job.folder, job.key, job.provenance, command, job.start.checkpoint if job.start else ""
     )
     status = partial(status_of, conditions=conditions, interrupt=interrupt)
-    mlflow = _mlflow(job, options, identity, status)
-    callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
+    stores = open_stores(identity, job.experiment, options, status)
+    callbacks: list[tune.Callback] = [
+        SaveOnInterrupt(interrupt, sweep),
+        display,
+        TensorBoardLogger(),
+        *stores.callbacks,
+    ]
     score = experiment.checkpoint.checkpoint_score_attribute
     keep = None if score is None else KeepBest(experiment.checkpoint)
     if keep is not None:
@@ -226,27 +231,26 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     try:
         results = tuner.fit()
     except KeyboardInterrupt:
-        if mlflow:
-            mlflow.close("KILLED", "KILLED", patience_s=3.0)
+        stores.close("KILLED", "KILLED", patience_s=3.0)
         raise
     except Exception as error:  # Tune wraps everything that goes wrong in its own loop
         crash = error
-        if mlflow:
-            mlflow.close("FAILED", "FAILED")
+        stores.close("FAILED", "FAILED")
     finally:
         display.close()
-    if mlflow:
-        # Trials that Tune left running when it was interrupted.
-        mlflow.close("KILLED", "KILLED" if interrupt.requested else "FAILED" if conditions.problem else "")
+    # Trials that Tune left running when it was interrupted.
+    stores.close("KILLED", "KILLED" if interrupt.requested else "FAILED" if conditions.problem else "")
     refused = None if results is None else refusal(experiment, list(results))
     if refused is not None:
         raise refused
+    mlflow = stores.mlflow
     report = summary.Report(
         name=job.folder,
         folder=f"{options.storage_path}/{job.folder}",
         resume_command=resume,
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
         mlflow_experiment=mlflow.experiment_id if mlflow else "",
+        wandb_command=stores.wandb.sync_command() if stores.wandb else "",
         interrupted=interrupt.requested,
         stop=experiment.stop,
         best=None if keep is None else keep.best,
@@ -257,29 +261,6 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         say(f"rllib: {experiment.name}.{conditions.problem}")
     failed = crash is not None or results is None or results.num_errors > 0 or bool(conditions.problem)
     return RUN_ERROR if failed else 0
-
-
-def _mlflow(
-    job: Job, options: TrainOptions, identity: RunIdentity, status: Callable[[Mapping[str, Any]], str]
-) -> MLflowLogger | None:
-    uri = store_uri(options.storage_path)
-    if uri is None:
-        say("MLflow: no MLFLOW_TRACKING_URI and the storage is no local folder; training goes on without it.")
-        return None
-    if "://" not in options.storage:
-        Path(options.storage_path).mkdir(parents=True, exist_ok=True)
-    experiment = job.experiment
-    logger = MLflowLogger(
-        uri=uri,
-        experiment=experiment.name if options.name is None else options.name,
-        algorithm=experiment.algorithm_name,
-        make_config=experiment.trial_config,
-        identity=identity,
-        say=say,
-        status=status,
-    )
-    logger.open()
-    return logger
 
 
 def _tuner(

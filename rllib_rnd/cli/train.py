@@ -17,9 +17,18 @@ from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
+from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
-from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, refusal, stopped_now
+from rllib_rnd.cli.starting import (
+    check_resources,
+    cluster_address,
+    cpus_needed,
+    needs,
+    refusal,
+    stopped_now,
+    trials_at_once,
+)
 from rllib_rnd.cli.stores import identity_of, open_stores, status_of
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
@@ -221,6 +230,8 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     keep = None if score is None else KeepBest(experiment.checkpoint)
     if keep is not None:
         callbacks.append(keep)
+    if sweep and job.begun is None:
+        callbacks += _told_cost(experiment, options, display)
     tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
@@ -261,6 +272,19 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         say(f"rllib: {experiment.name}.{conditions.problem}")
     failed = crash is not None or results is None or results.num_errors > 0 or bool(conditions.problem)
     return RUN_ERROR if failed else 0
+
+
+def _told_cost(experiment: Experiment, options: TrainOptions, display: RunDisplay) -> list[tune.Callback]:
+    """Says what a sweep will cost; what tells it later, where no earlier run says how fast it is."""
+    cost, pace = (
+        SweepCost(experiment, trials_at_once(experiment)),
+        pace_of_earlier_runs(options.storage_path, experiment),
+    )
+    if pace is not None:
+        display.tell(cost.told(*pace))
+        return []
+    display.tell(f"Sweep: {cost.words()}; how long it takes is told when the first iterations are in.")
+    return [TellCost(cost, display.tell)]
 
 
 def _tuner(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -216,6 +217,8 @@ def build_scheduler(
     elif isinstance(options, MedianOptions):
         scheduler = Median(**dataclasses.asdict(options))
     elif isinstance(options, PbtOptions):
+        # Of actors that are used again, which would keep what the algorithm built from the former settings.
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
         scheduler = Pbt(**dataclasses.asdict(options), hyperparam_mutations=_as_ray_takes(mutations or {}))
     else:
         scheduler = Fifo()

@@ -238,7 +238,7 @@ def test_a_population_changes_what_is_drawn_in_its_ranges_and_keeps_its_seeds(tm
     assert set(space.mutations) == {"lr", "intrinsic_reward", "num_epochs", "num_minibatches"}
     scheduler = build_scheduler(read_section("pbt", SCHEDULERS), Plan(), space.mutations)
     assert isinstance(scheduler, Pbt)
-    donor = {"seed": 1, "lr": 9.9e-3, "num_epochs": 4, "num_minibatches": 4}
+    donor: dict[str, Any] = {"seed": 1, "lr": 9.9e-3, "num_epochs": 4, "num_minibatches": 4}
     donor["intrinsic_reward"] = {"type": "rnd", "gamma": 0.999}
     seen: dict[str, set[Any]] = {}
     for _ in range(200):

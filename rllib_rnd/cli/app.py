@@ -52,6 +52,9 @@ def train_file(
     checkpoint: Annotated[str | None, typer.Option(help="Start a new run from this checkpoint.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Ray's own output too.")] = False,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (WANDB_MODE=offline: to files).")
+    ] = None,
 ) -> None:
     """Train every experiment of the files, one after the other."""
     from rllib_rnd.cli.examples import experiment_paths
@@ -69,6 +72,7 @@ def train_file(
         checkpoint=checkpoint,
         quiet=quiet,
         verbose=verbose,
+        wandb=wandb,
     )
     code = train_files(experiment_paths(paths), options)
     if code:

@@ -288,8 +288,9 @@ def _run_of(client: MlflowClient, trial: Path) -> Run | None:
     folder = str(trial).replace("'", "")
     # By its name alone where the store is older, or the folder was moved: that name is unique.
     name = folder.rsplit("/", 1)[-1]
-    for condition in (f"= '{folder}'", f"LIKE '%/{name}'"):
-        runs = client.search_runs(experiments, f"tags.trial_folder {condition}", order_by=["start_time DESC"])
+    # A run that went on has a folder for each time, and its tag `trial_folders` all of them.
+    for condition in (f"folder = '{folder}'", f"folder LIKE '%/{name}'", f"folders LIKE '%/{name}%'"):
+        runs = client.search_runs(experiments, f"tags.trial_{condition}", order_by=["start_time DESC"])
         if runs:
             return runs[0]
     return None

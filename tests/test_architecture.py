@@ -47,6 +47,7 @@ ROOMS = (
     "tracking",
     "experiment",
     "checkpoints",
+    "export",
     "analysis",
     "cli",
 )

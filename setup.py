@@ -80,6 +80,7 @@ setup(
     package_data={
         "rllib_rnd": ["py.typed"],
         "rllib_rnd.analysis.figures": ["*.jinja"],
+        "rllib_rnd.analysis.results": ["*.jinja", "*.csv"],
         "rllib_rnd.tuned_examples": ["*.yaml"],
         "rllib_rnd.tuned_examples.sweeps": ["*.yaml"],
     },

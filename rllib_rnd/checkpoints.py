@@ -66,14 +66,29 @@ def find_checkpoint(path: str | Path, say: Callable[[str], object] = str) -> Pat
 
     Args:
         path: of the folder.
-        say: is told, of a sweep, which trial it is: that with the best return.
+        say: is told, of a sweep, which trial it is: that with the best return; of several experiments (a storage) which
+            of them: the newest.
 
     Raises:
         ConfigError: the folder does not exist, holds no complete checkpoint, or one of another version's format.
     """
-    checkpoint = _of_best_trial(Path(path).expanduser().resolve(), say) or _newest_complete(path)
+    run = _newest_experiment(Path(path).expanduser().resolve(), say)
+    checkpoint = _of_best_trial(run, say) or _newest_complete(run, path)
     check_checkpoint(checkpoint)
     return checkpoint
+
+
+def _newest_experiment(folder: Path, say: Callable[[str], object]) -> Path:
+    """Of a folder with several experiments the one that was trained last, else the folder itself."""
+    is_checkpoint = (folder / "rllib_checkpoint.json").is_file()
+    found = [] if is_checkpoint or not folder.is_dir() else checkpoints_in(folder)
+    # As Tune lays them out: experiment/trial/checkpoint. What lies higher up is no experiment's.
+    experiments = list(dict.fromkeys(path.parent.parent for path in found if folder in path.parents[2:]))
+    if len(experiments) < 2 or found[-1].parent.parent not in experiments:
+        return folder
+    newest = found[-1].parent.parent
+    say(f"newest of {len(experiments)} experiments: {newest.relative_to(folder)}")
+    return newest
 
 
 def _of_best_trial(run: Path, say: Callable[[str], object]) -> Path | None:
@@ -95,8 +110,8 @@ def _of_best_trial(run: Path, say: Callable[[str], object]) -> Path | None:
     return found[trial]
 
 
-def _newest_complete(path: str | Path) -> Path:
-    folder = Path(path).expanduser().resolve()
+def _newest_complete(folder: Path, path: str | Path) -> Path:
+    """The newest complete checkpoint of a folder, which the user called ``path``."""
     if not folder.is_dir():
         raise ConfigError(f"checkpoint {path}", "there is no such folder")
     if (folder / "rllib_checkpoint.json").is_file():

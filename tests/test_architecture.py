@@ -70,7 +70,7 @@ IMPORTED_BY = {
     "analysis": {"cli"},
     "cli": set(),
     "experiment": {"cli", "analysis"},
-    "tracking": {"experiment", "checkpoints", "cli"},
+    "tracking": {"experiment", "checkpoints", "analysis", "cli"},
 }
 
 

@@ -130,7 +130,7 @@ def map_rows(agent: Agent, kinds: dict[str, States]) -> Iterator[Row]:
                     "in_hottest": rounded(share_in_hottest(one)),
                     **{f"deleted_{share:g}": rounded(np.mean(curve.by_map[i])) for i, share in enumerate(SHARES)},
                     **{f"random_{share:g}": rounded(np.mean(curve.by_random[i])) for i, share in enumerate(SHARES)},
-                    "better": int(curve.better),
+                    "better": int(curve.better is True),
                 }
 
 
@@ -273,8 +273,8 @@ def draw(storage: Path | None) -> None:
     if not every:
         return
     tapes = tapes_of(every)
-    for game, played in tapes.items():
-        draw_maps({run: one for run, one in every.items() if one[1].env == game}, played)
+    for game, of_game in tapes.items():
+        draw_maps({run: one for run, one in every.items() if one[1].env == game}, of_game)
     spreads = {}
     for run, (_, agent) in every.items():
         played = points_of(tapes[agent.env], 0, MAX_POINTS - len(UNSEEN_ROOMS) * FRAMES_PER_ROOM)

@@ -14,10 +14,9 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
-from rllib_rnd.analysis.figures.insight_video import states_between
 from rllib_rnd.analysis.maps import Map, Method
 from rllib_rnd.analysis.replay import replay
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target, targets_of
 
@@ -131,10 +130,10 @@ class Found:
         name: of the map, safe for files.
         maps: by onlooker; one whose networks have no such map is missing.
         curve: deletion curve of the agent's (of the baseline's, if only that has such a map); None where the map is
-            not of pixels.
+            not of pixels, or constant.
         target: the number that the curve watches.
         untrained: how alike the map and that of the untrained twin are: rank correlation, mean over states; NaN where
-            one of them is constant everywhere, or missing.
+            one of them is missing, or has too few different numbers everywhere.
     """
 
     method: Method
@@ -194,7 +193,7 @@ class Explanation:
                     by_name.setdefault(name, {})[who] = made
             tell(f"{method.title}, {who}")
         found = [self._controlled(method, name, maps) for name, maps in by_name.items()]
-        tell(f"{method.title}, pixels blanked")
+        tell(f"{method.title}, blanked")
         self.found += found
         return found
 
@@ -203,7 +202,9 @@ class Explanation:
         onlooker, made = self.onlookers[who], maps[who]
         alike = similarity(made, maps[UNTRAINED]) if UNTRAINED in maps and who == AGENT else np.full(1, np.nan)
         untrained = float(alike[~np.isnan(alike)].mean()) if not np.isnan(alike).all() else float("nan")
-        if not made.on_frame:
+        if not made.on_frame or made.constant.all():
+            if made.on_frame:
+                self.notes.append(f"{made.title}: the same everywhere at every state, no deletion curve")
             return Found(method, name, maps, None, "", untrained)
         target = next(t for t in targets_of(onlooker.agent) if t.name == (made.target or WATCHED))
         curve = deletion(onlooker.agent, onlooker.states, made, target, seed=self.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.one_step import measured_rewards
 from rllib_rnd.analysis.pixels import for_backbone, newest_frame, over_pixels, read_pixels, unscaled
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, chunks, network_inputs
 from rllib_rnd.functional.distributions import ActionDistribution
 from rllib_rnd.intrinsic.base import IntrinsicReward, Traced
 
@@ -204,8 +204,7 @@ def targets_of(agent: Agent) -> list[Target]:
 
 def look(agent: Agent, states: States, obs: Tensor) -> Look:
     """What policy and critics say of ``obs [B, *obs_shape]``, with the states' memory and with gradient."""
-    memory = torch.from_numpy(np.ascontiguousarray(states.memory)) if states.memory.shape[1] else None
-    is_first = torch.from_numpy(np.ascontiguousarray(states.is_first))[None]
+    _, memory, is_first = network_inputs(agent, states.obs, states.memory, states.is_first)
     dist_inputs, values, _ = agent.module.policy_and_values(obs, memory, is_first)
     action = torch.from_numpy(np.ascontiguousarray(states.action))
     return Look(dist_inputs, values, action, agent.module.distribution)
@@ -214,7 +213,9 @@ def look(agent: Agent, states: States, obs: Tensor) -> Look:
 @torch.no_grad()
 def looked(agent: Agent, states: States, obs: np.ndarray) -> Look:
     """`look` at raw observations ``[B, *obs_shape]``, without gradient and in pieces."""
-    parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
+    parts = [
+        look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states, _CHUNK)
+    ]
     return Look(
         torch.cat([part.dist_inputs for part in parts]),
         torch.cat([part.values for part in parts]),
@@ -233,10 +234,3 @@ def measure_all(agent: Agent, states: States, targets: Sequence[Target], obs: np
         else:
             measured.append(target.measure(agent, states, obs))
     return np.stack(measured) if measured else np.zeros((0, len(states)))
-
-
-def chunks(states: States, size: int = _CHUNK) -> Iterator[tuple[slice, States]]:
-    """States in pieces, and the rows of each."""
-    for start in range(0, len(states), size):
-        rows = slice(start, start + size)
-        yield rows, states.select(np.arange(len(states))[rows])

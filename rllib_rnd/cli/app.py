@@ -279,6 +279,70 @@ def publish_(
     publish(folder, repo, yes, private)
 
 
+@app.command("runs")
+@reports_errors
+def runs_(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PLACE]...", help="Storage, experiment, MLflow store; default: results."),
+    ] = None,
+    best: Annotated[str | None, typer.Option(metavar="METRIC", help="The largest first, by its last value.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Show what has been trained: task, what differs, agent steps, result, state, age."""
+    from rllib_rnd.cli.runs import print_runs
+
+    print_runs(places or ["results"], best, as_json)
+
+
+@app.command("compare")
+@reports_errors
+def compare_(
+    places: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Experiments, trials, MLflow stores, CSV files.")
+    ],
+    metric: Annotated[str, typer.Option(help="What is compared, by its last value.")] = "return_mean",
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="KEY,KEY,...", help="Settings that tell variants apart; default: all but seeds."),
+    ] = None,
+    truncate: Annotated[
+        bool, typer.Option("--truncate-to-shortest", help="Cut all runs to where the shortest ends.")
+    ] = False,
+) -> None:
+    """Show which settings differ, the results side by side, and which is better by how much."""
+    from rllib_rnd.cli.compare import compare
+
+    compare(places, metric, split(by), truncate)
+
+
+@app.command("plot")
+@reports_errors
+def plot_(
+    places: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Experiments, trials, MLflow stores, CSV files.")
+    ],
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="KEY,KEY,...", help="Settings that tell variants apart; default: all but seeds."),
+    ] = None,
+    metric: Annotated[str, typer.Option(help="What goes up.")] = "return_mean",
+    x: Annotated[str, typer.Option(help="What goes to the right: agent_steps, frames or hours.")] = "agent_steps",
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The figure (.png, .svg, .pdf); else <task>_<metric>.png.")
+    ] = None,
+) -> None:
+    """Draw one figure: a metric of all runs, mean and band over seeds."""
+    from rllib_rnd.cli.plot import plot
+
+    plot(places, metric, split(by), x, out)
+
+
+def split(text: str | None) -> tuple[str, ...]:
+    """Reads ``lr,gamma``."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
+
+
 @app.command("list")
 @reports_errors
 def list_(

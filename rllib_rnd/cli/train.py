@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
@@ -31,6 +32,7 @@ from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import store_uri
+from rllib_rnd.tracking.provenance import provenance
 from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
 
 
@@ -45,6 +47,8 @@ class Job:
         new: the folder is still to be claimed.
         start: where it starts from, or None.
         begun: the description of the sweep that is to go on, or None.
+        key: of the run, by which stores know it again.
+        provenance: commit, versions and hardware that it runs with.
     """
 
     experiment: Experiment
@@ -53,6 +57,8 @@ class Job:
     new: bool = True
     start: StartFrom | None = None
     begun: Mapping[str, Any] | None = None
+    key: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def train_files(paths: list[Path], options: TrainOptions) -> int:
@@ -105,12 +111,22 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
 def _claim(jobs: list[Job], files: list[str], options: TrainOptions) -> None:
     """Gives every new run its folder; all at once, so that a resume knows what had not started yet."""
     command = start_command(files, options)
+    cores = None if cluster_address(options.address) is None else ray.cluster_resources().get("CPU", 0.0)
     for job in jobs:
-        record = RunRecord(job.experiment.name, command, job.start_id, description=describe(job.experiment))
+        job.provenance, job.key = provenance(job.experiment.source, cores), uuid.uuid4().hex
+        description = describe(job.experiment)
+        record = RunRecord(
+            job.experiment.name,
+            command,
+            job.start_id,
+            description=description,
+            key=job.key,
+            provenance=job.provenance,
+        )
         if job.new:
             job.folder = claim(options.storage_path, job.folder, record)
         else:
-            update(options.storage_path, job.folder, record.description)
+            job.key = update(options.storage_path, job.folder, description, job.provenance)
 
 
 def _release(jobs: list[Job], options: TrainOptions) -> None:

@@ -21,7 +21,7 @@ from rllib_rnd.analysis.figures.video import Overlay, Panel, Recording, write_vi
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods.attention_maps import over_time
 from rllib_rnd.analysis.player import Player
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape, make_recording
 from rllib_rnd.analysis.targets import Target
 from rllib_rnd.errors import ConfigError, unknown_name_error
@@ -40,18 +40,6 @@ class VideoFacts(NamedTuple):
     maps: list[str]
 
 
-def states_between(tape: Tape, start: int, stop: int, episode: int = 0) -> States:
-    """`States.of_tape` for the observations ``start .. stop - 1`` alone, without gathering any others for good."""
-    first = max(0, start - tape.frame_stack)  # what a stack shows depends on resets as far back
-    ahead = ("is_first", "memory", "rooms", "positions", "life_lost")
-    there = ("action", "logp", "reward", "terminated", "truncated")
-    lists = {name: getattr(tape, name)[first : stop + 1] for name in (*ahead, "dist_inputs", "value")}
-    lists |= {name: getattr(tape, name)[first:stop] for name in there}
-    part = replace(tape, **lists, frames=tape.frames[first : stop + tape.frame_stack], pictures=[])
-    states = States.of_tape(part, episode).select(np.arange(start - first, stop - first))
-    return replace(states, step=states.step + int(tape.valid[:first].sum()))
-
-
 # --- which maps -----------------------------------------------------------------------------------------------------
 
 
@@ -63,20 +51,14 @@ def usual_maps(agent: Agent) -> dict[str, list[str]]:
     """
     attention, values, layers = (METHODS.resolve(name)() for name in ("attention", "attention_values", "feature_maps"))
     if attention.missing(agent) is None:
-        names = list(attention.maps(agent, one_state(agent), []))
+        names = list(attention.maps(agent, States.of_nothing(agent), []))
         rollouts = [name for name in names if name.endswith("rollout")]
         return {attention.name: rollouts or names[:4]}
     if values.missing(agent) is None:
         return {values.name: [values.name]}
     if layers.missing(agent) is None:
-        return {layers.name: [list(layers.maps(agent, one_state(agent), []))[-1]]}
+        return {layers.name: [list(layers.maps(agent, States.of_nothing(agent), []))[-1]]}
     return {}
-
-
-def one_state(agent: Agent) -> States:
-    """A state of zeros, for asking a method which maps it makes."""
-    space = agent.module.backbone.observation_space
-    return States.of_observations(np.zeros((1, *space.shape), dtype=space.dtype), agent)
 
 
 def checked(agent: Agent, chosen: Mapping[str, Sequence[str]]) -> dict[str, Method]:

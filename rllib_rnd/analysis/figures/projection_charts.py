@@ -130,7 +130,9 @@ def _rank_bars(axes: Axes, spectra: Mapping[str, Spectrum]) -> None:
     for place, rank, found in zip(places, ranks, spectra.values(), strict=True):
         axes.annotate(f" {rank:.1f} of {len(found.spread)}", (rank, place), va="center", fontsize=8)
     axes.set_yticks(places, list(spectra), fontsize=8)
-    axes.set(title="effective rank (tick: participation ratio)", xlim=(0, 1.35 * max([*ranks, 1.0])))
+    axes.set(
+        title="effective rank (tick: participation ratio, as snd_feature_rank)", xlim=(0, 1.35 * max([*ranks, 1.0]))
+    )
     axes.invert_yaxis()
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.pixels import scaled
-from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Target, chunks, look
+from rllib_rnd.analysis.states import States, chunks
+from rllib_rnd.analysis.targets import Target, look
 from rllib_rnd.errors import unknown_name_error
 
 # Observations whose maps and gradients are held at a time.
@@ -37,9 +37,8 @@ def convolution_maps(agent: Agent) -> list[str]:
     names = backbone.feature_maps()
     handles = [backbone.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     try:
-        space = backbone.observation_space
-        nothing = np.zeros((1, *space.shape), space.dtype)
-        look(agent, States.of_observations(nothing, agent), torch.from_numpy(nothing))
+        nothing = States.of_nothing(agent)
+        look(agent, nothing, torch.from_numpy(nothing.obs))
     finally:
         for handle in handles:
             handle.remove()

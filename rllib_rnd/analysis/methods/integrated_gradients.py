@@ -12,8 +12,8 @@ from torch import Tensor
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
 from rllib_rnd.analysis.pixels import mean_frame, scaled
-from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Path, Target, chunks
+from rllib_rnd.analysis.states import States, chunks
+from rllib_rnd.analysis.targets import Path, Target
 
 # Observations whose steps are computed together, and observations of one pass.
 _CHUNK = 16
@@ -38,11 +38,13 @@ class IntegratedGradients(Method):
     title: ClassVar[str] = "Integrated gradients"
     source: ClassVar[str] = "Sundararajan et al. 2017 (arXiv:1703.01365); captum"
     shows: ClassVar[str] = (
-        "What each pixel adds to the target, or takes from it, against an empty frame; sums to the whole."
+        "What each pixel adds to the target, or takes from it, on the way from the blank to what was seen; sums to the "
+        "whole. The blank is the mean frame of the states (of fewer than 8 their mean colour), of an intrinsic reward "
+        "zeros in place of what its networks read: the mean frame of training where frames are normalised, else black."
     )
     cannot: ClassVar[str] = (
-        "A pixel that looks as in the empty frame gets nothing, even where it matters that it does, and single pixels "
-        "are noisy."
+        "A pixel that looks as in the blank gets nothing, even where it matters that it does, and single pixels are "
+        "noisy."
     )
 
     def __init__(self, steps: int = 32) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.projection import reward_features
+from rllib_rnd.analysis.states import network_inputs
 
 #: Numbers of a layer per state at most, before principal components are taken: larger maps are averaged over places.
 MAX_NUMBERS = 4096
@@ -63,10 +64,8 @@ def layer_features(
     try:
         for start in range(0, len(obs), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            before = torch.from_numpy(np.ascontiguousarray(memory[rows])) if backbone.state_size else None
-            first = torch.from_numpy(np.ascontiguousarray(is_first[rows]))[None]
             outputs.clear()
-            result = backbone(torch.from_numpy(np.ascontiguousarray(obs[rows])), before, first)
+            result = backbone(*network_inputs(agent, obs[rows], memory[rows], is_first[rows]))
             layers = {name: outputs[name] for name in names if name in outputs}
             layers |= {"policy": result.policy, "extrinsic": result.extrinsic, "intrinsic": result.intrinsic}
             if result.state is not None:

@@ -122,6 +122,13 @@ def test_the_page_says_which_maps_are_no_better_than_random() -> None:
     assert text.count("no better than random pixels</span>") == 1
 
 
+def test_a_map_without_a_verdict_says_why() -> None:
+    why = "blanking changes fewer than 20 pixels"
+    row = replace(page().verdicts[1], curve=replace(BAD, better=None, why=why))
+    text = render(replace(page(), states=[], verdicts=[row]))
+    assert f'<span class="warn">no verdict: {why}</span>' in text and "than random pixels</span>" not in text
+
+
 def test_a_page_of_almost_nothing_is_whole_too() -> None:
     bare = Gallery("Nothing", {}, ["agent"], [])
     tags = Tags(render(bare)).seen

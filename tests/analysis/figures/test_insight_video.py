@@ -19,7 +19,6 @@ from rllib_rnd.analysis.figures.insight_video import (
     MOST_MAPS,
     maps_of_tapes,
     recordings,
-    states_between,
     time_panel,
     usual_maps,
     write_insight_video,
@@ -100,31 +99,7 @@ def painted(player: Player, tapes: Sequence[Tape], chosen: dict[str, list[str]],
     return list(recordings(player, tapes, maps))
 
 
-# --- states -----------------------------------------------------------------------------------------------------
-
-
-def test_states_of_a_part_are_those_of_the_whole() -> None:
-    tape = Tape(frame_stack=3, newest_first=True)
-    rng = np.random.default_rng(0)
-    is_first = [True, False, False, False, True, False, False, True, False]
-    for t, first in enumerate(is_first):
-        tape.add_frames(rng.integers(0, 255, (3, 4, 4), dtype=np.uint8))
-        tape.is_first.append(first)
-        tape.memory.append(rng.random(2).astype(np.float32))
-        tape.rooms.append(t)
-        tape.add_outlook(np.zeros(3, np.float32), np.zeros(1, np.float32))
-        if t < 8:
-            tape.action.append(np.array(t))
-            tape.logp.append(0.0)
-            tape.reward.append(0.0)
-            tape.terminated.append(is_first[t + 1])
-            tape.truncated.append(False)
-    whole = States.of_tape(tape, 4)
-    for start in range(8):
-        for stop in range(start + 1, 9):
-            part = states_between(tape, start, stop, 4)
-            for name, column in vars(whole.select(np.arange(start, stop))).items():
-                np.testing.assert_array_equal(getattr(part, name), column, err_msg=f"{name} of {start} to {stop}")
+# --- maps -------------------------------------------------------------------------------------------------------
 
 
 def test_maps_of_chunks_are_those_of_the_whole(player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

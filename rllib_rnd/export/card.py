@@ -23,12 +23,14 @@ class SeedResult:
         seed: None: not set.
         return_mean: raw mean return of its newest episodes; None: none had ended.
         agent_steps: that it was trained for.
+        state: how its run stands, "" where that says nothing.
         exported: whether this is the policy that is exported, at its checkpoint; else a run's end.
     """
 
     seed: int | None
     return_mean: float | None
     agent_steps: int | None
+    state: str = ""
     exported: bool = False
 
 
@@ -128,7 +130,7 @@ def _results(training: Training) -> str:
         seed = "not set" if result.seed is None else str(result.seed)
         reached = "no episode ended" if result.return_mean is None else f"{result.return_mean:.4g}"
         steps = "" if result.agent_steps is None else f"{result.agent_steps:,}"
-        lines.append(f"| {seed} | {reached} | {steps} | {'this policy' if result.exported else ''} |")
+        lines.append(f"| {seed} | {reached} | {steps} | {'this policy' if result.exported else result.state} |")
     returns = training.returns
     said = "Raw returns of the newest training episodes, actions sampled."
     if len(returns) > 1:

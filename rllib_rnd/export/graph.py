@@ -96,7 +96,7 @@ class PolicyGraph(nn.Module):
         self.to_env = ActionRange(
             action_space, config.get("normalize_actions", True), config.get("clip_actions", False)
         )
-        self.eval()
+        self.eval().requires_grad_(False)
 
     def forward(self, obs: Tensor, memory: Tensor | None = None, is_first: Tensor | None = None) -> dict[str, Tensor]:
         """One step of B environments.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -14,20 +15,29 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from rllib_rnd.checkpoints import load_module
 from rllib_rnd.cli import app
-from rllib_rnd.cli.export_facts import mean_interval, training_of
+from rllib_rnd.cli.export_facts import training_of
 from rllib_rnd.export import folder as folder_module
 from tests.cli.hub import Hub, hub
 from tests.export.checkpoints import make_checkpoint
+from tests.test_spaces import Shown
 
 ROOT = Path(__file__).resolve().parents[2]
-ENV = "tests.test_spaces:Shown"
+ENV = "tests.cli.test_export:Seen"
 FILES = ["README.md", "config.json", "model.safetensors", "policy.onnx", "policy.pt2", "samples.npz"]
 TOKEN = "hf_a_planted_key"
 runner = CliRunner()
+
+
+class Seen(Shown):
+    """Shows pixels that its own seed decides, and checks its actions."""
+
+    def _obs(self) -> np.ndarray:
+        return self.np_random.integers(0, 256, self.observation_space.shape, dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +148,7 @@ def test_the_card_is_read_by_the_hub_and_says_where_the_policy_comes_from(export
     assert {"reinforcement-learning", ENV, "IntrinsicPPO", "iam", "rnd"} <= set(data.tags)
     (result,) = data.eval_results
     assert (result.dataset_type, result.metric_type, result.metric_value) == (ENV, "mean_reward", 0.5)
-    assert "| 0 | 0.5 | 64 | this policy |" in text and "| 2 | 1.01 | 128 |  |" in text and "9.01" not in text
+    assert "| 0 | 0.5 | 64 | this policy |" in text and "| 2 | 1.01 | 128 | unknown |" in text and "9.01" not in text
     assert "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]" in text
     assert "abc123 with changes that were not committed" in text and "a small computer" in text
     assert "lr: 0.001" in text and "| `action` | 'matrix' |" in text and "hours | 0.50" in text
@@ -164,22 +174,20 @@ def test_config_json_says_how_an_observation_must_look(exported: Path) -> None:
         assert str(ROOT).encode() not in content and str(exported.parent).encode() not in content, path
 
 
-def test_the_same_checkpoint_gives_the_same_files_and_an_earlier_export_is_replaced(
+def test_the_same_checkpoint_gives_the_same_files_in_place_of_an_earlier_export(
     run: Path, exported: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / exported.name
+    out.mkdir()
+    files = {"files": ["policy.onnx", "config.json", "../x"], "made_by": "rllib export"}
+    (out / "config.json").write_text(json.dumps(files))
+    for path in (out / "policy.onnx", out / "notes.txt", tmp_path / "x"):
+        path.write_text("from before")
     assert invoke("export", run, "--out", out, "--samples", 30).exit_code == 0
     for name in ("policy.pt2", "model.safetensors", "samples.npz"):
         assert (out / name).read_bytes() == (exported / name).read_bytes(), name
-    (out / "notes.txt").write_text("mine")
-    config = json.loads((out / "config.json").read_text())
-    (out / "policy.onnx").write_bytes(b"of an earlier export")
-    (out / "config.json").write_text(json.dumps({**config, "files": [*config["files"], "policy.onnx", "../x"]}))
-    (tmp_path / "x").write_text("not ours")
-    assert invoke("export", run, "--out", out, "--samples", 4).exit_code == 0
     assert sorted(path.name for path in out.iterdir()) == sorted({*FILES, "notes.txt"} - {"policy.onnx"})
-    assert len(np.load(out / "samples.npz")["in_obs"]) == 4 and (tmp_path / "x").exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "x"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "x"]  # which is no file of an export
 
 
 def test_an_export_that_says_something_else_fails_and_leaves_nothing(
@@ -214,10 +222,20 @@ def test_bad_input_is_one_line_and_exit_code_2(run: Path, tmp_path: Path, monkey
     assert result.exit_code == 2 and "there is no such folder" in result.output
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     result = invoke("export", run, "--out", tmp_path / "a", "--format", "onnx")
-    assert (
-        result.exit_code == 2 and 'pip install "rllib_rnd[onnx]"' in result.output and "\n" not in result.output.strip()
-    )
+    assert result.exit_code == 2 and 'pip install "rllib_rnd[onnx]"' in result.output.splitlines()[-1]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
+
+
+def test_the_options_of_the_docs_are_those_of_the_commands() -> None:
+    commands: Any = get_command(app)
+    page = (ROOT / "docs" / "export.md").read_text()
+    known = {
+        name: [option.opts[0] for option in commands.commands[name].params if option.opts[0].startswith("--")]
+        for name in ("export", "publish")
+    }
+    assert re.findall(r"^\| `(--[\w-]+)`", page, re.MULTILINE) == known["export"]
+    publish = page[page.index("## `rllib publish") :]
+    assert set(re.findall(r"(--[\w-]+)", publish)) == set(known["publish"])
 
 
 def test_facts_that_are_not_there_are_left_out(run: Path, tmp_path: Path) -> None:
@@ -227,18 +245,6 @@ def test_facts_that_are_not_there_are_left_out(run: Path, tmp_path: Path) -> Non
     training = training_of(alone)
     assert training.algorithm == "IntrinsicPPO" and training.results == () and training.interval is None
     assert training.provenance == {} and training.settings == {}
-
-
-def test_the_interval_over_seeds() -> None:
-    assert mean_interval([1.0, 2.0]) is None and mean_interval([2.0] * 3) == (2.0, 2.0)
-    rng = np.random.default_rng(5)
-    values = rng.normal(size=40).tolist()
-    low, high = mean_interval(values) or (0.0, 0.0)
-    half = 1.96 * np.std(values) / np.sqrt(40)  # what the bootstrap comes to for many values
-    assert low == pytest.approx(np.mean(values) - half, abs=0.03) and high == pytest.approx(
-        np.mean(values) + half, abs=0.03
-    )
-    assert (low, high) == mean_interval(values)
 
 
 # --- rllib publish ------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.export import policy as policy_module
 from rllib_rnd.export.card import Training
 from rllib_rnd.export.folder import export_policy
-from rllib_rnd.export.policy import StandalonePolicy
 from rllib_rnd.functional.distributions import Categorical
 from tests.export.checkpoints import make_checkpoint
 
@@ -203,7 +202,7 @@ def test_without_the_environments_package_the_plain_spaces_do(
 
     monkeypatch.setattr(policy_module, "environment_spaces", missing)
     policy: Any = rllib_rnd.load_policy(checkpoint, deterministic=True)
-    assert isinstance(policy, StandalonePolicy) and policy.action_space == gym.spaces.Discrete(2)
+    assert policy.action_space == gym.spaces.Discrete(2)
     assert policy.act(np.zeros(policy.observation_space.shape, np.uint8))[0] in (0, 1)
 
 

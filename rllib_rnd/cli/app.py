@@ -304,6 +304,41 @@ def report_(
     run(runs or (), options)
 
 
+@app.command("export")
+@reports_errors
+def export_(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint, trial or experiment folder.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Where to: a new folder, or an earlier export.")],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="pt2 (torch.export), onnx, or both.")
+    ] = "pt2",
+    samples: Annotated[
+        int, typer.Option(help="Observations that are stored, and verified with.", min=1, max=10_000)
+    ] = 100,
+    license_: Annotated[
+        str, typer.Option("--license", metavar="NAME", help="Of the weights, as the Hub calls it, for the card.")
+    ] = "mit",
+) -> None:
+    """Write a policy as files that act without Ray and without this package: networks, weights, model card."""
+    from rllib_rnd.cli.export import export
+
+    export(checkpoint, out, format_, samples, license_)
+
+
+@app.command("publish")
+@reports_errors
+def publish_(
+    folder: Annotated[str, typer.Argument(help="Folder that `rllib export` wrote.")],
+    repo: Annotated[str, typer.Option(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="For its owner's eyes only.")] = False,
+) -> None:
+    """Upload an exported policy to the Hugging Face Hub: says what, asks, and only then does it."""
+    from rllib_rnd.cli.publish import publish
+
+    publish(folder, repo, yes, private)
+
+
 @app.command("runs")
 @reports_errors
 def runs_(

@@ -20,7 +20,8 @@ from rllib_rnd.analysis.figures.probe_chart import SHUFFLED, probe_figure, title
 from rllib_rnd.analysis.probing.features import PIXELS
 from rllib_rnd.analysis.probing.probes import LEAST_GAMES, UNTRAINED, Probed, ProbeOptions, ProbeRow, in_a_line, probe
 from rllib_rnd.analysis.probing.probes import Progress as Told
-from rllib_rnd.cli.checkpoints import find_checkpoint, result_at
+from rllib_rnd.checkpoints import result_at
+from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.map import run_names
 from rllib_rnd.cli.runtime import be_quiet, console, ray_session, say
 from rllib_rnd.cli.surroundings import cannot_write

@@ -52,6 +52,9 @@ def train_file(
     checkpoint: Annotated[str | None, typer.Option(help="Start a new run from this checkpoint.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the summary.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Ray's own output too.")] = False,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (WANDB_MODE=offline: to files).")
+    ] = None,
 ) -> None:
     """Train every experiment of the files, one after the other."""
     from rllib_rnd.cli.examples import experiment_paths
@@ -69,6 +72,7 @@ def train_file(
         checkpoint=checkpoint,
         quiet=quiet,
         verbose=verbose,
+        wandb=wandb,
     )
     code = train_files(experiment_paths(paths), options)
     if code:
@@ -223,7 +227,7 @@ def probe_(
     baseline: Annotated[
         str, typer.Option(help="untrained (the same networks, weights drawn anew), none, or another checkpoint.")
     ] = "untrained",
-    episodes: Annotated[int | None, typer.Option(help="Games to play; default: 24 or more.", min=1)] = None,
+    episodes: Annotated[int | None, typer.Option(help="Games to play; default: 36 or more, quick: 24.", min=1)] = None,
     steps: Annotated[
         int | None, typer.Option(help="Agent steps after which a game is cut; default: 500, quick: 200.", min=1)
     ] = None,
@@ -298,6 +302,41 @@ def report_(
         maps=maps,
     )
     run(runs or (), options)
+
+
+@app.command("export")
+@reports_errors
+def export_(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint, trial or experiment folder.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Where to: a new folder, or an earlier export.")],
+    format_: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="pt2 (torch.export), onnx, or both.")
+    ] = "pt2",
+    samples: Annotated[
+        int, typer.Option(help="Observations that are stored, and verified with.", min=1, max=10_000)
+    ] = 100,
+    license_: Annotated[
+        str, typer.Option("--license", metavar="NAME", help="Of the weights, as the Hub calls it, for the card.")
+    ] = "mit",
+) -> None:
+    """Write a policy as files that act without Ray and without this package: networks, weights, model card."""
+    from rllib_rnd.cli.export import export
+
+    export(checkpoint, out, format_, samples, license_)
+
+
+@app.command("publish")
+@reports_errors
+def publish_(
+    folder: Annotated[str, typer.Argument(help="Folder that `rllib export` wrote.")],
+    repo: Annotated[str, typer.Option(metavar="USER/NAME", help="Repository on the Hugging Face Hub.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Upload without asking.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="For its owner's eyes only.")] = False,
+) -> None:
+    """Upload an exported policy to the Hugging Face Hub: says what, asks, and only then does it."""
+    from rllib_rnd.cli.publish import publish
+
+    publish(folder, repo, yes, private)
 
 
 @app.command("runs")

@@ -18,7 +18,8 @@ from rllib_rnd.tracking.labels import folder_label
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
+#: With what is left out of each, so that the same runs make the same file.
+SUFFIXES = {".png": {"Software": None}, ".svg": {"Date": None, "Creator": None}, ".pdf": {"CreationDate": None}}
 #: What can go to the right, and what it is called there.
 AXES = {"agent_steps": "agent steps", "frames": "frames", "hours": "hours"}
 
@@ -88,6 +89,6 @@ def _write(figure: Figure, path: Path, asked: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with settled():
-            figure.savefig(path, dpi=130)
+            figure.savefig(path, dpi=130, metadata=SUFFIXES[path.suffix.lower()])
     except OSError as error:
         raise cannot_write(f"--out {path}" if asked else str(path), error) from error

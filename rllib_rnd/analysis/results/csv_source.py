@@ -10,6 +10,7 @@ from pathlib import Path
 from rllib_rnd.analysis.results.rows import joined, thin
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.errors import ConfigError, nearest_name
+from rllib_rnd.tracking.metrics import BY_NAME
 
 #: Columns that tell runs apart or describe them; all others are metrics.
 _RUN_COLUMNS = ("study", "task", "variant", "size", "seed")
@@ -54,11 +55,11 @@ def runs_in_csv(path: Path, metrics: Collection[str] | None = None) -> list[Run]
     """
     columns, rows = read_table(path)
     if "agent_steps" not in columns:
-        if {"score", "mean"} & set(columns) or any(name.endswith("_mean") for name in columns):
+        if {"score", "mean"} & set(columns) or any(n.endswith("_mean") and n not in BY_NAME for n in columns):
             problem = "has no column agent_steps: a table of scores has no curves"
             raise ConfigError(f"run {path}", problem, "files of curves here, score tables in rllib report")
-        nearest = nearest_name("agent_steps", columns)
-        raise ConfigError(f"run {path}", "has no column agent_steps, so it holds no curves", nearest=nearest)
+        problem, nearest = "has no column agent_steps, so it holds no curves", nearest_name("agent_steps", columns)
+        raise ConfigError(f"run {path}", problem + (f"; it has {nearest!r}" if nearest else ""))
     groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
     for row in rows:
         groups.setdefault(tuple(row.get(name, "") for name in _RUN_COLUMNS), []).append(row)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import socket
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from rllib_rnd.analysis.results.processes import state_of_process
 from rllib_rnd.analysis.results.rows import Rows, joined, read_rows
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
@@ -24,7 +22,6 @@ from rllib_rnd.tracking.stopping import reached
 _RECORD, _RESULTS, _PARAMS, _ERROR = "run.json", "result.json", "params.json", "error.txt"
 _STAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$")
 _DEEPEST = 4  # folders below a storage in which experiments are looked for
-_RECENT_S = 600.0  # a run elsewhere that has written within so many seconds still runs
 _STEPS = full_path("agent_steps")
 
 
@@ -149,9 +146,9 @@ def _run(parts: Sequence[Trial], record: Mapping[str, Any], description: Mapping
         resumed=len(parts) - 1 + sum(part.rows.restarts for part in parts),
         budget=None if budget is None else int(budget),
         provenance=_provenance(record),
-        written=last.get("timestamp") if isinstance(last.get("timestamp"), (int, float)) else None,
+        written=_time_of(last),
         thinned=max(part.rows.thinned for part in parts),
-        trials=tuple(part.folder.name for part in parts),
+        trials=tuple(f"{home.name}/{part.folder.name}" for part in parts),
     )
 
 
@@ -191,32 +188,11 @@ def _state(newest: Trial, filled: Trial, stop: Mapping[str, float]) -> str:
         return "finished"
     if last.get("done") is True:
         return "stopped" if stop else "finished"
-    if is_alive(last):
-        return "running"
-    if last.get("should_checkpoint") is True:
-        return "stopped"
-    if _written_here(last):
-        return "crashed"
-    recent = time.time() - float(last.get("timestamp") or 0.0) < _RECENT_S
-    return "running" if recent else "unknown"
+    state = state_of_process(str(last.get("hostname")), last.get("pid"), _time_of(last))
+    return "stopped" if last.get("should_checkpoint") is True and state != "running" else state
 
 
-def _written_here(result: Mapping[str, Any]) -> bool:
-    return result.get("hostname") == socket.gethostname()
-
-
-def is_alive(result: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote a result runs on this machine: its number is taken, and by one as old."""
-    pid = result.get("pid")
-    if not _written_here(result) or not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass  # another user's
-    try:  # numbers are given again: the process must have been there when the result was written
-        return Path(f"/proc/{pid}").stat().st_mtime <= float(result.get("timestamp") or 0.0) + 1.0
-    except OSError:
-        return True
+def _time_of(result: Mapping[str, Any]) -> float | None:
+    """When a result was written, seconds since 1970; None where it does not say so."""
+    timestamp = result.get("timestamp")
+    return float(timestamp) if isinstance(timestamp, (int, float)) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -11,13 +12,14 @@ from pathlib import Path
 import yaml
 
 from rllib_rnd.analysis.results.mlflow_database import StoredRun, stored_runs
+from rllib_rnd.analysis.results.processes import state_of_process
 from rllib_rnd.analysis.results.rows import joined, rows_of, thin
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
-_RECENT_S = 600.0  # a run marked as running that wrote within so many seconds still runs
+_NO_METRICS = ("system/", "setting/")  # of the machine; what population based training changed
 _PROVENANCE = ("commit", "dirty", "command", "hardware", "cores", "python", "ray", "torch", "rllib_rnd")
 
 
@@ -41,7 +43,11 @@ def _own(stored: Sequence[StoredRun]) -> list[StoredRun]:
     """Those that trained: no other projects' runs, no parents of sweeps."""
     parents = {one.tags.get("mlflow.parentRunId") for one in stored}
     return [
-        one for one in stored if one.run_id not in parents and ("agent_steps" in one.metrics or "algorithm" in one.tags)
+        one
+        for one in stored
+        if ("agent_steps" in one.metrics or "algorithm" in one.tags)
+        and one.run_id not in parents
+        and one.tags.get("sweep") != "true"
     ]
 
 
@@ -65,7 +71,7 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
     task, frames = task_of(config)
     rows, written = _rows(stored, metrics)
     kept, thinned = thin(rows)
-    seed, folder = config.get("seed"), stored.tags.get("trial_folder")
+    seed, folders = config.get("seed"), stored.tags.get("trial_folders", stored.tags.get("trial_folder", ""))
     return Run(
         name=stored.name if "=" in stored.name else "",  # what a sweep drew
         source=f"{address}#{stored.run_id}",
@@ -77,12 +83,17 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
         config=config,
         state=_state(stored, written),
         metrics=joined(kept),
+        resumed=_resumes(stored.tags),
         budget=_budget(stored.tags),
         provenance=_provenance(stored),
         written=written,
         thinned=thinned,
-        trials=(Path(folder).name,) if folder else (),
+        trials=tuple(_trial(Path(folder).name, stored.tags) for folder in folders.split("\n") if folder),
     )
+
+
+def _trial(name: str, tags: Mapping[str, str]) -> str:
+    return f"{tags.get('folder', '')}/{name}"
 
 
 def _key(key: str) -> str:
@@ -108,7 +119,7 @@ def _rows(stored: StoredRun, metrics: Collection[str] | None) -> tuple[list[dict
 
     A run that was restored logs some steps twice; what was written last counts.
     """
-    wanted = {key for key in stored.metrics if not key.startswith("system/")}
+    wanted = {key for key in stored.metrics if not key.startswith(_NO_METRICS)}
     if metrics is not None:
         wanted &= {*metrics, "agent_steps", "iteration"}
     steps: dict[int, dict[str, float]] = {}
@@ -125,14 +136,19 @@ def _state(stored: StoredRun, written: float | None) -> str:
     known = _STATES.get(stored.status)
     if known is not None:
         return known
-    return "running" if written is not None and time.time() - written < _RECENT_S else "unknown"
+    host, _, pid = stored.tags.get("process", "").rpartition(":")[0].rpartition(":")  # host:pid:start
+    return state_of_process(host, int(pid) if pid.isdigit() else None, written)
 
 
 def _budget(tags: Mapping[str, str]) -> int | None:
     try:
-        return int(float(tags["budget"]))
-    except (KeyError, ValueError):
+        return int(json.loads(tags["stop"])["agent_steps"])
+    except (KeyError, ValueError, TypeError):
         return None
+
+
+def _resumes(tags: Mapping[str, str]) -> int:
+    return int(tags["resumes"]) if tags.get("resumes", "").isdigit() else 0
 
 
 def _provenance(stored: StoredRun) -> dict[str, str]:
@@ -143,15 +159,11 @@ def _provenance(stored: StoredRun) -> dict[str, str]:
 def _continued(runs: Sequence[Run], tags: Sequence[Mapping[str, str]]) -> list[Run]:
     """Joins a run with the one that it went on from: ``--resume`` used to make another run in the same folder."""
     found: list[Run] = []
-    folders: list[str | None] = []
     for run, own in zip(runs, tags, strict=True):
-        before = Path(own.get("started_from", "")).parent.name
-        index = next(
-            (i for i, other in enumerate(found) if before in other.trials and folders[i] == own.get("folder")), None
-        )
+        before = _trial(Path(own.get("started_from", "")).parent.name, own)
+        index = next((i for i, other in enumerate(found) if before in other.trials), None)
         if index is None:
             found.append(run)
-            folders.append(own.get("folder"))
             continue
         other = found[index]
         found[index] = dataclasses.replace(

@@ -183,15 +183,16 @@ def joined(rows: Sequence[Mapping[str, float]]) -> dict[str, np.ndarray]:
     kept: list[Mapping[str, float]] = []
     steps, iteration = float("inf"), float("inf")
     for row in reversed(rows):
-        now, number = row.get("agent_steps", 0.0), row.get("iteration", float("-inf"))
-        if (now <= steps and number < iteration) if "iteration" in row else now < steps:
+        now, number = row.get("agent_steps", float("-inf")), row.get("iteration", float("-inf"))
+        once = number < iteration if "iteration" in row else now < steps or "agent_steps" not in row
+        if once and now <= steps:
             kept.append(row)
-            steps, iteration = now, min(iteration, number) if "iteration" in row else iteration
+            steps, iteration = row.get("agent_steps", steps), row.get("iteration", iteration)
     kept.reverse()
     names = sorted({name for row in kept for name in row} | ({"agent_steps"} if kept else set()))
     arrays = {name: np.array([row.get(name, np.nan) for row in kept]) for name in names}
-    if "agent_steps" in arrays:
-        arrays["agent_steps"] = np.nan_to_num(arrays["agent_steps"], nan=0.0)  # pre-training, before the first step
+    if "agent_steps" in arrays:  # pre-training tells none, and is before the first step
+        arrays["agent_steps"] = np.maximum.accumulate(np.nan_to_num(arrays["agent_steps"], nan=0.0))
     return arrays
 
 

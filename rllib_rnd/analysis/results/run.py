@@ -32,7 +32,7 @@ class Run:
         provenance: commit, dirty, command, created, hardware, cores, versions; what is not known is not there.
         written: when its last result was written, seconds since 1970, None where unknown.
         thinned: about one of so many rows was read; 1: all.
-        trials: names of the trial folders that it is made of.
+        trials: the trial folders that it is made of, as ``experiment's folder/trial's folder``.
     """
 
     name: str

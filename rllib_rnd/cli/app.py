@@ -227,7 +227,7 @@ def probe_(
     baseline: Annotated[
         str, typer.Option(help="untrained (the same networks, weights drawn anew), none, or another checkpoint.")
     ] = "untrained",
-    episodes: Annotated[int | None, typer.Option(help="Games to play; default: 24 or more.", min=1)] = None,
+    episodes: Annotated[int | None, typer.Option(help="Games to play; default: 36 or more, quick: 24.", min=1)] = None,
     steps: Annotated[
         int | None, typer.Option(help="Agent steps after which a game is cut; default: 500, quick: 200.", min=1)
     ] = None,

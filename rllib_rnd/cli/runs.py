@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from rllib_rnd.analysis.results.groups import check_metric
-from rllib_rnd.analysis.results.runs import Run, load_runs
-from rllib_rnd.analysis.results.settings import label_of, telling_settings
+from rllib_rnd.analysis.results.runs import Run, differences, load_runs
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.tracking.metrics import duration, show
 
@@ -39,21 +38,21 @@ def print_runs(places: Sequence[str], best: str | None = None, as_json: bool = F
         runs = sorted(
             runs, key=lambda run: -math.inf if math.isnan(run.final(metric)) else run.final(metric), reverse=True
         )
-    differing = differences(runs)
+    labels = differences(runs)
     if as_json:
-        say(json.dumps([record(run, metric, label) for run, label in zip(runs, differing, strict=True)], indent=1))
+        say(json.dumps([record(run, metric, label) for run, label in zip(runs, labels, strict=True)], indent=1))
         return
-    print_list(table_of(runs, differing, metric))
+    print_list(table_of(runs, labels, metric))
 
 
-def table_of(runs: Sequence[Run], differing: Sequence[str], metric: str) -> Table:
+def table_of(runs: Sequence[Run], labels: Sequence[str], metric: str) -> Table:
     """A row per run; what is the same for all of them stands above, or nowhere."""
     tasks = {run.task for run in runs}
     table = Table(box=None, title=tasks.pop() if len(tasks) == 1 else None, title_justify="left", title_style="")
     columns = {
         "run": [run.experiment for run in runs],
         "task": [run.task for run in runs] if tasks else [],
-        "what differs": list(differing) if any(differing) else [],
+        "what differs": list(labels) if any(labels) else [],
         "agent steps": [f"{run.agent_steps:,}" for run in runs],
         metric: [show(metric, value(run, metric)) for run in runs],
         "state": [state(run) for run in runs],
@@ -74,15 +73,6 @@ def print_list(table: Table) -> None:
     if not out.is_terminal:
         out.width = _PIPE
     out.print(table, soft_wrap=False)
-
-
-def differences(runs: Sequence[Run]) -> list[str]:
-    """What tells each run from the others of its experiment."""
-    own: dict[str, list[Run]] = {}
-    for run in runs:
-        own.setdefault(run.experiment, []).append(run)
-    telling = {name: telling_settings([run.config for run in group]) for name, group in own.items()}
-    return [label_of(run.config, telling[run.experiment]) for run in runs]
 
 
 def value(run: Run, metric: str) -> float | None:

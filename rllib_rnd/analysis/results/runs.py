@@ -12,10 +12,10 @@ from rllib_rnd.analysis.results.folders import runs_in_folder
 from rllib_rnd.analysis.results.mlflow_database import is_store
 from rllib_rnd.analysis.results.mlflow_source import runs_in_store
 from rllib_rnd.analysis.results.run import STATES, Run
-from rllib_rnd.analysis.results.settings import label_of, telling_settings
+from rllib_rnd.analysis.results.settings import labels_of
 from rllib_rnd.errors import ConfigError, nearest_name
 
-__all__ = ["STATES", "Run", "load_runs", "runs_by_place"]
+__all__ = ["STATES", "Run", "differences", "load_runs", "runs_by_place"]
 
 
 def load_runs(places: Sequence[str], metrics: Collection[str] | None = None, storage: str = "results") -> list[Run]:
@@ -91,7 +91,7 @@ def _in_storage(name: str, storage: Path) -> Path:
 def named(runs: Sequence[Run]) -> list[Run]:
     """Gives each run the shortest label that no other has: what differs within its experiment, or the experiment."""
     several = len({run.experiment for run in runs}) > 1
-    labels = _labels(runs)
+    labels = [run.name or label for run, label in zip(runs, differences(runs), strict=True)]
     names = [
         ", ".join(filter(None, [run.experiment if several or not label else "", label]))
         for run, label in zip(runs, labels, strict=True)
@@ -104,10 +104,11 @@ def named(runs: Sequence[Run]) -> list[Run]:
     return unique
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
-    """What tells each run from the others of its experiment: its own label, or the settings that differ."""
-    own: dict[str, list[Run]] = {}
-    for run in runs:
-        own.setdefault(run.experiment, []).append(run)
-    telling = {experiment: telling_settings([run.config for run in group]) for experiment, group in own.items()}
-    return [run.name or label_of(run.config, telling[run.experiment]) for run in runs]
+def differences(runs: Sequence[Run]) -> list[str]:
+    """What tells each run from the others of its experiment, "" where nothing does."""
+    labels = [""] * len(runs)
+    for experiment in {run.experiment for run in runs}:
+        own = [i for i, run in enumerate(runs) if run.experiment == experiment]
+        for i, label in zip(own, labels_of([runs[i].config for i in own]), strict=True):
+            labels[i] = label
+    return labels

@@ -16,7 +16,9 @@ from rllib_rnd.tracking.labels import trial_label
 #: Settings that are drawn anew for each seed.
 SEEDS = frozenset({"seed", "env_config.mapping_seed"})
 # What says where and how fast a task is played, not which.
-_PLACE = frozenset({"env_config.backend", "callbacks_on_algorithm_init"})
+_PLACE = frozenset({"env_config.backend"})
+# What this package adds to the settings of a trial that goes on from a checkpoint.
+_OF_A_RESUME = "callbacks_on_algorithm_init"
 # Written as a name or as a mapping with ``type``; without one they have this type.
 _TYPED = {"backbone": "auto", "intrinsic_reward": "none", "auxiliary_loss": "none"}
 _LONGEST_WHOLE = 1e15  # floats above are not written as whole numbers
@@ -29,6 +31,8 @@ def flat_settings(config: Mapping[str, object]) -> dict[str, object]:
     """
     flat: dict[str, object] = {}
     for key, value in config.items():
+        if key == _OF_A_RESUME:
+            continue
         if key in _TYPED and isinstance(value, str):
             value = {"type": value}
         _flatten(PUBLIC_NAMES.get(str(key), str(key)), value, flat)
@@ -66,13 +70,20 @@ def compared(config: Mapping[str, object], algorithm: str) -> dict[str, object]:
 
 
 def _counts(key: str) -> bool:
+    return key not in SEEDS and key != "env" and not key.startswith("env_config.") and not _only_where(key)
+
+
+def _only_where(key: str) -> bool:
+    """Whether a setting says only where and how fast a run was made."""
     setting = SETTINGS.get(ALIASES.get(key, key))
-    return (
-        key not in SEEDS | _PLACE
-        and key != "env"
-        and not key.startswith("env_config.")
-        and (setting is None or setting.logged)
-    )
+    return key in _PLACE or (setting is not None and not setting.logged)
+
+
+def labels_of(configs: Sequence[Mapping[str, object]]) -> list[str]:
+    """What tells each of these settings from the others, seeds and tasks among it; "" where nothing does."""
+    told = [{key: value for key, value in config.items() if not _only_where(key)} for config in configs]
+    keys = telling_settings(told)
+    return [label_of(own, keys) for own in told]
 
 
 @functools.cache

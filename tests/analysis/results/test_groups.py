@@ -19,7 +19,7 @@ from rllib_rnd.analysis.results.groups import (
 )
 from rllib_rnd.analysis.results.runs import Run
 from rllib_rnd.analysis.results.scores import scores_of
-from rllib_rnd.analysis.results.settings import compared, flat_settings, telling_settings
+from rllib_rnd.analysis.results.settings import compared, flat_settings, labels_of, telling_settings
 from rllib_rnd.errors import ConfigError
 
 
@@ -93,6 +93,13 @@ def test_the_same_settings_have_the_same_name_in_all_tasks() -> None:
 def test_a_default_that_is_written_is_as_one_that_is_not() -> None:
     written = {"lr": 0.0001, "backbone": {"type": "auto"}, "intrinsic_reward": None, "gamma": 0.999, "torch_threads": 3}
     assert names([run(seed=0), run(seed=1, config=written)]) == {"T": {"a": 2}}
+
+
+def test_what_says_only_where_a_run_was_made_tells_nothing_apart() -> None:
+    own = {"torch_threads": 1, "env_config.backend": "ale", "seed": 1}
+    assert labels_of([own, {"torch_threads": 2, "env_config.backend": "envpool", "seed": 2}]) == ["seed=1", "seed=2"]
+    assert labels_of([own]) == [""]
+    assert flat_settings({"callbacks_on_algorithm_init": "StartFrom(...)"}) == {}  # which a resume adds
 
 
 def test_presets_are_the_algorithm_with_other_defaults() -> None:

@@ -46,6 +46,8 @@ ROOMS = (
     "presets",
     "tracking",
     "experiment",
+    "checkpoints",
+    "export",
     "analysis",
     "cli",
 )
@@ -68,7 +70,7 @@ IMPORTED_BY = {
     "analysis": {"cli"},
     "cli": set(),
     "experiment": {"cli", "analysis"},
-    "tracking": {"experiment", "analysis", "cli"},
+    "tracking": {"experiment", "checkpoints", "analysis", "cli"},
 }
 
 

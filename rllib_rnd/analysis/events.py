@@ -20,6 +20,7 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.tape import Tape, intrinsic_rewards
 from rllib_rnd.envs.atari import FAMILY as ATARI
+from rllib_rnd.threads import count
 
 #: Events of each kind, at most.
 LIMIT = 4
@@ -153,7 +154,8 @@ def _first_visits(
                 if visited[later] != place or tape.is_first[later]:
                     break
                 stays += 1
-            text = f"first visit of {what} {place}" + (f", after {len(known) - 1} others" if len(known) > 1 else "")
+            before = f", after {count(len(known) - 1, 'other')}" if len(known) > 1 else ""
+            text = f"first visit of {what} {place}{before}"
             found.append(_Found(t + stays, i, text, float(len(known))))
     return found
 

@@ -61,12 +61,11 @@ def plot(
     if not there:
         raise ConfigError(f"--x {x}", f"no run of {task} tells its {AXES[x]}", [name for name in AXES if name != x])
 
-    from rllib_rnd.analysis.results.figures.chart import ON_WHITE
     from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart
 
     names = [f"{variant.name} ({_seeds(len(variant.runs))})" for variant in variants if variant.name in there]
     panel = Panel(task, AXES[x], metric, tuple(there.values()))
-    figure = curves_chart("plot", f"{metric} of {task}", [panel], names).draw(ON_WHITE)
+    figure = curves_chart("plot", f"{metric} of {task}", [panel], names).draw()
     figure.set_facecolor("white")
     path = Path(out) if out is not None else Path(f"{folder_label(task.replace('/', '_'))}_{metric}.png")
     _write(figure, path, out is not None)

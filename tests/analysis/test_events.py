@@ -69,7 +69,7 @@ def test_first_visits_of_rooms_over_all_episodes(agent: Agent) -> None:
     assert [(event.episode, event.t) for event in rooms] == [(1, 5), (0, 15), (0, 0)]
     assert [event.text for event in rooms] == [
         "first visit of room 7, after 2 others",
-        "first visit of room 2, after 1 others",
+        "first visit of room 2, after 1 other",
         "first visit of room 1",
     ]
     assert not places(found, "position")
@@ -224,7 +224,7 @@ def test_events_that_fall_together_are_one(curious: Agent, monkeypatch: pytest.M
     found = find_events(curious, [tape])
     (room,) = [event for event in found if event.t == 12]
     assert room.kind == "room"
-    assert room.text.startswith("first visit of room 2, after 1 others; extrinsic reward +1; rnd: intrinsic reward 5, ")
+    assert room.text.startswith("first visit of room 2, after 1 other; extrinsic reward +1; rnd: intrinsic reward 5, ")
     assert places(found, "reward") == [(0, 30)] and not places(found, "bonus: rnd")
     tape.is_first[31] = True
     set_bonus(monkeypatch, at({12: 5.0, 31: 4.0}, 40, 1.0))

@@ -153,6 +153,7 @@ def test_a_vector_has_elements_and_no_pixels(vectors: Path, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     page = (tmp_path / "x" / "index.html").read_text().partition("<body>")[2]
     assert "pixel" not in page and "random elements" in page and "What each element adds to the target" in page
+    assert "what the agent sees (elements row by row)" in page
     assert "An element that looks as" in page and "Elements are blanked with their means over the states" in page
 
 

@@ -86,6 +86,9 @@ class StatesOnPage:
         self._of_episodes = bool(tapes)
         self.unit = unit_of(agent)
         self._smooth = self.unit is PIXEL
+        which = ["newest frame"] if frame_stack(agent) > 1 else []
+        which += [] if self._smooth else ["elements row by row"]
+        self._shown = f" ({', '.join(which)})" if which else ""
         self._scales = scales_of(explanation.found)
         self._names = names_of_actions(agent)
         self.notes: list[str] = []
@@ -103,7 +106,7 @@ class StatesOnPage:
         why, game = self._moments[b].why, self._games[b]
         name = f"State {b + 1}" + (f": {why}" if why else "")
         seen = enlarged(self._frames[b])
-        pictures = [Picture(png(seen), f"{name}, what the agent sees", "what the agent sees (newest frame)")]
+        pictures = [Picture(png(seen), f"{name}, {_SEEN}", f"{_SEEN}{self._shown}")]
         if game is not None:
             pictures.insert(0, Picture(png(enlarged(game, _GAME_SIDE)), f"{name}, the game", "the game", smooth=True))
         maps = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ from pathlib import Path
 from rllib_rnd.analysis.figures.pages import page_environment
 from rllib_rnd.analysis.results.content import Question, Section
 from rllib_rnd.analysis.results.figures.chart import DARK, LIGHT, Picture
-from rllib_rnd.analysis.results.groups import Variant
+from rllib_rnd.analysis.results.groups import Variant, remarks
 from rllib_rnd.analysis.results.health import health_section
 from rllib_rnd.analysis.results.references import References, references_of
-from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.run_sections import curves_section, differences_section, exploration_section
 from rllib_rnd.analysis.results.score_sections import overall_section, task_section
 from rllib_rnd.analysis.results.scores import ScoreTable, scores_of
@@ -25,7 +23,7 @@ from rllib_rnd.analysis.results.verdict import verdict
 TEMPLATE = "report.html.jinja"
 _UNEQUAL = 1.05  # the longest run over the shortest, from which their lengths are called unequal
 _MOST_NAMED = 6
-_UNTOLD = ("finished", "unknown")  # states that need no mark
+_MOST_MARKS = 8
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,13 @@ def report_of_runs(
     experiments = list(dict.fromkeys(run.experiment for run in runs))
     facts = _facts(table, question) | {"runs": f"{len(runs):,}", "experiments": _listed(experiments)}
     sentences = tuple(verdict(table, question, tasks))
-    return Report(f"Results: {_listed(experiments)}", facts, sentences, (*notes, *marks(runs)), sections)
+    return Report(
+        f"Results: {_listed(experiments)}",
+        facts,
+        sentences,
+        (*notes, *marks([variant for group in tasks.values() for variant in group])),
+        sections,
+    )
 
 
 def report_of_scores(table: ScoreTable, question: Question, title: str) -> Report:
@@ -99,34 +103,21 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def marks(runs: Sequence[Run]) -> list[str]:
-    """What is to be known of some runs: how they ended, unequal lengths, resumed, thinned, without rows."""
-    found = []
-    states = Counter(run.state for run in runs)
-    for state in states:
-        if state not in _UNTOLD:
-            found.append(f"{state}: {_some([run for run in runs if run.state == state], runs)}")
-    lengths = sorted(run.agent_steps for run in runs)
-    if lengths[-1] > _UNEQUAL * max(lengths[0], 1):
-        shortest = min(runs, key=lambda run: run.agent_steps)
-        found.append(
-            f"unequal lengths: {lengths[0]:,} ({shortest.name}) to {lengths[-1]:,} agent steps; scores are of the end "
-            "of each run"
-        )
-    resumed = [run for run in runs if run.resumed]
-    if resumed:
-        found.append(f"resumed: {_some(resumed, runs)}")
-    thinned = [run for run in runs if run.thinned > 1]
+def marks(variants: Sequence[Variant]) -> list[str]:
+    """What is to be known of some runs: how they ended, resumed, mixed settings, unequal lengths, thinned."""
+    runs = [run for variant in variants for run in variant.runs]
+    found = remarks(variants)
+    if len(found) > _MOST_MARKS:
+        found = [*found[:_MOST_MARKS], f"and {len(found) - _MOST_MARKS} more: see the table of runs"]
+    begun = [run for run in runs if run.agent_steps]
+    shortest, longest = (choose(begun, key=lambda run: run.agent_steps, default=None) for choose in (min, max))
+    if shortest and longest and longest.agent_steps > _UNEQUAL * shortest.agent_steps:
+        lengths = f"{shortest.agent_steps:,} ({shortest.name}) to {longest.agent_steps:,} agent steps"
+        found.append(f"unequal lengths: {lengths}; scores are of the end of each run")
+    thinned = [run.name for run in runs if run.thinned > 1]
     if thinned:
-        found.append(f"not every row of their logs was read: {_some(thinned, runs)}")
-    empty = [run for run in runs if not run.agent_steps]
-    if empty:
-        found.append(f"without a result: {_some(empty, runs)}")
+        found.append(f"not every row of {len(thinned)} long logs was read, but rows at even distances")
     return found
-
-
-def _some(some: Sequence[Run], every: Sequence[Run]) -> str:
-    return f"{len(some)} of {len(every)} runs ({_listed([run.name for run in some])})"
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

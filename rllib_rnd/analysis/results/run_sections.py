@@ -46,22 +46,30 @@ def curves_section(tasks: Tasks, names: Sequence[str], question: Question, refer
         return Section("curves", "Curves", left_out=f"No run has a curve of {question.metric}.")
     thresholds = {task: threshold_of(variants, question) for task, variants in tasks.items()}
     found = {task: survivals(tasks[task], question.metric, level) for task, level in thresholds.items()}
-    titles = {f"{short(task, 34)} ≥ {number(thresholds[task])}": found[task] for task in shown}
     lines.append(_about_threshold(question))
-    falling = survival_chart(
-        "steps_to_threshold",
-        "share of runs that have not reached the threshold, against agent steps",
-        titles,
-        names,
-        "Runs that never reach it count as long as they were watched (Kaplan and Meier).",
-    )
-    return Section(
-        "curves",
-        "Curves",
-        tuple(lines),
-        (Switch("axis", charts), falling),
-        (efficiency_table(found, thresholds, question.metric),),
-    )
+    chosen = {task: level for task, level in thresholds.items() if math.isfinite(level)}
+    if len(chosen) < len(tasks):
+        lines.append(
+            f"No run got beyond where runs began on {', '.join(task for task in tasks if task not in chosen)}."
+        )
+    falling, tables = _efficiency(found, chosen, list(shown), names, question.metric) if chosen else ((), ())
+    return Section("curves", "Curves", tuple(lines), (Switch("axis", charts), *falling), tables)
+
+
+def _efficiency(
+    found: Mapping[str, Mapping[str, Survival]],
+    thresholds: Mapping[str, float],
+    shown: Sequence[str],
+    names: Sequence[str],
+    metric: str,
+) -> tuple[tuple[Chart, ...], tuple[Table, ...]]:
+    """Agent steps to the threshold of each task: a chart of those that are shown, and a table of all."""
+    titles = {f"{short(task, 34)} ≥ {number(thresholds[task])}": found[task] for task in shown if task in thresholds}
+    alt = "share of runs that have not reached the threshold, against agent steps"
+    caption = "Runs that never reach it count as long as they were watched (Kaplan and Meier)."
+    chart = survival_chart("steps_to_threshold", alt, titles, names, caption)
+    table = efficiency_table({task: found[task] for task in thresholds}, thresholds, metric)
+    return (chart,), (table,)
 
 
 def _panels(
@@ -81,12 +89,12 @@ def _panels(
 
 
 def threshold_of(variants: Sequence[Variant], question: Question) -> float:
-    """What is enough: as asked, or half way from where runs begin to where the best variant ends; NaN: no run."""
+    """What is enough: as asked, or half way from where runs begin to where the best variant ends; NaN: no such way."""
     if question.threshold is not None:
         return question.threshold
     ends = [np.nanmean(ends) for v in variants if np.isfinite(ends := _ends(v.runs, question.metric)).any()]
     begins = [_first(run, question.metric) for variant in variants for run in variant.runs]
-    if not ends:
+    if not ends or max(ends) <= np.nanmean(begins):
         return math.nan
     return float(0.5 * (np.nanmean(begins) + max(ends)))
 

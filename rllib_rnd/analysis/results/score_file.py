@@ -73,11 +73,12 @@ def _read(path: Path) -> tuple[list[str], Rows]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            rows = [{key.strip(): (value or "").strip() for key, value in row.items() if key} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError("", f"cannot be read as a CSV file: {reason}") from error
-    return [name.strip() for name in reader.fieldnames or ()], rows
+    return columns, rows
 
 
 def _long(rows: Rows, columns: Sequence[str], task: str) -> dict[str, dict[str, np.ndarray]]:

@@ -98,7 +98,8 @@ def _about_scores(table: ScoreTable) -> list[str]:
     """What a score is, and of how many runs."""
     what = {"last": "the last value", "mean": "the mean over the whole training", "best": "the best value"}
     known = what.get(table.statistic)
-    lines = [f"A score is {known} of {table.metric}." if known else "Scores are those of the table."]
+    of = "a run" if table.metric == "score" else f"{table.metric} of a run"
+    lines = [f"A score is {known} of {of}." if known else "Scores are those of the table."]
     fewest = min(len(present(values)) for row in table.scores.values() for values in row.values())
     if fewest < FEWEST_SEEDS:
         lines.append(
@@ -118,7 +119,10 @@ def means_table(table: ScoreTable) -> Table:
         rows.append((task, *cells, *([" = ".join(first) or "-"] if len(table.variants) > 1 else [])))
         best |= {(r, 1 + i) for i, name in enumerate(table.variants) if name in first}
     winner = ("winner",) if len(table.variants) > 1 else ()
-    note = "Mean over seeds ± standard error. The winner has the largest mean; equal means are all named."
+    errors = any(isinstance(cell, PlusMinus) and not math.isnan(cell.error) for row in rows for cell in row)
+    note = "Mean over seeds ± standard error." if errors else ""
+    if winner:
+        note = f"{note} The winner has the largest mean; equal means are all named.".strip()
     return Table("tasks", table.metric, ("task", *table.variants, *winner), tuple(rows), note, frozenset(best))
 
 
@@ -212,7 +216,8 @@ def overall_section(table: ScoreTable, question: Question) -> Section:
         charts.append(aggregates_chart("aggregates", f"aggregates of {label}", found, table.variants))
         charts.append(_profiles(by_variant, label, question.seed))
         if scaled.scores and len(scaled.scores) < len(table.tasks):
-            lines.append(f"Aggregates are of the {len(scaled.scores)} tasks whose references are known.")
+            known = f"{len(scaled.scores)} of {len(table.tasks)}"
+            lines.append(f"Aggregates are of the tasks whose references are known: {known}.")
     else:
         lines.append(
             "No aggregates and profiles: the tasks have no references to normalise their scores by (--references)."

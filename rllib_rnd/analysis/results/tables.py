@@ -13,6 +13,7 @@ from rllib_rnd.analysis.results.statistics import Estimate, decimals
 Json = str | int | float | bool | None | list["Json"] | dict[str, "Json"]
 
 _NOTHING = "-"
+_EQUAL = 1e-12  # of a mean: an error below that share is what floating point leaves of equal numbers
 _LATEX = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -45,6 +46,8 @@ class PlusMinus:
     def __str__(self) -> str:
         if math.isnan(self.error):
             return number(self.mean)
+        if self.error <= _EQUAL * max(1.0, abs(self.mean)):
+            return f"{number(self.mean)} ± 0"
         digits = decimals(self.error)
         return f"{self.mean:,.{digits}f} ± {self.error:,.{digits}f}"
 

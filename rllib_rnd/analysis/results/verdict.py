@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS, Estimate, estima
 from rllib_rnd.analysis.results.tables import number
 
 _MOST_NAMED = 4
+_MORE_IS_BETTER = re.compile(r"(evaluation_)?return|score|progress|rooms|positions")
 
 
 def verdict(table: ScoreTable, question: Question, tasks: Mapping[str, Sequence[Variant]] | None = None) -> list[str]:
@@ -86,16 +88,26 @@ def _best(table: ScoreTable, order: Sequence[str]) -> str:
         row, (task,) = table.scores[table.tasks[0]], table.tasks
         first = winners(means[task])
         if len(first) > 1:
-            return f"{' and '.join(first)} are tied for the best {table.metric} ({number(means[task][first[0]])})."
+            value = number(means[task][first[0]])
+            return f"{_and(first)} are tied for the {_first(table.metric)} {table.metric} ({value})."
         numbers = ", ".join(f"{name} {spread(present(row[name]))}" for name in order[1:_MOST_NAMED] if name in row)
-        return f"{first[0]} has the best {table.metric}: {spread(present(row[first[0]]))}, {numbers}."
+        return f"{first[0]} has the {_first(table.metric)} {table.metric}: {spread(present(row[first[0]]))}, {numbers}."
     counts = wins(means)
     most = sorted(counts, key=lambda name: -counts[name])
     words = ", ".join(f"{name} {counts[name]}" for name in most[1:_MOST_NAMED])
     if counts[most[0]] == counts[most[1]]:
         tied = [name for name in most if counts[name] == counts[most[0]]]
-        return f"{' and '.join(tied)} win most tasks, {counts[most[0]]} of {len(table.tasks)} each."
+        return f"{_and(tied)} win most tasks, {counts[most[0]]} of {len(table.tasks)} each."
     return f"{most[0]} wins {counts[most[0]]} of {len(table.tasks)} tasks ({words})."
+
+
+def _first(metric: str) -> str:
+    """What the largest value of a metric is: of most metrics more is not better."""
+    return "best" if _MORE_IS_BETTER.match(metric) else "largest"
+
+
+def _and(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _compared(table: ScoreTable, one: str, other: str, question: Question) -> str:
@@ -140,7 +152,7 @@ def _amount(table: ScoreTable, tasks: Mapping[str, Sequence[Variant]] | None) ->
     words = [seeds]
     runs = [run for variants in (tasks or {}).values() for variant in variants for run in variant.runs]
     if runs:
-        steps = sorted(run.agent_steps for run in runs)
+        steps = sorted(run.agent_steps for run in runs if run.agent_steps)
         played = f"{steps[0]:,}" if steps[0] == steps[-1] else f"{steps[0]:,} to {steps[-1]:,}"
         words.append(f"{played} agent steps played")
         budgets = sorted({run.budget for run in runs if run.budget is not None})

@@ -6,6 +6,7 @@ The same data makes the same bytes: no date, no random ids.
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import re
 from collections.abc import Callable, Iterator
@@ -26,37 +27,17 @@ LIGHT = ("#0b62a8", "#b3400e", "#17683a", "#7a3e9d", "#8a6d00", "#a3195b", "#007
 DARK = ("#7cbcf5", "#f5a15f", "#7bd69c", "#cda2ee", "#e6cf5a", "#f48bbd", "#5fd3de", "#a3abb9")
 Dashes = str | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
-_TEXT, _GRID, _PAGE = "#1c2024", "#c9ced6", "#ffffff"
+TEXT, GRID = "#1c2024", "#c9ced6"  # letters and axes; lines behind the data
 _DPI = 130
 _CSS_PIXELS = 4.0 / 3.0  # of a point
 _LEAST = 0.75  # of its width, down to which a figure shrinks; narrower screens scroll
+# The page's own colours, which are known where it is read only.
+_VARIABLES = {TEXT: "var(--text)", GRID: "var(--grid)"} | {c: f"var(--line-{i})" for i, c in enumerate(LIGHT)}
 
 
-@dataclass(frozen=True)
-class Colours:
-    """What a figure is drawn in.
-
-    Attributes:
-        text: letters and axes.
-        grid: lines behind the data.
-        lines: of the variants, in order.
-    """
-
-    text: str
-    grid: str
-    lines: tuple[str, ...]
-
-    def line(self, index: int) -> tuple[str, Dashes]:
-        """Colour and dashes of the variant with this number: more variants than colours are dashed."""
-        return self.lines[index % len(self.lines)], DASHES[index // len(self.lines) % len(DASHES)]
-
-
-ON_WHITE = Colours(_TEXT, _GRID, LIGHT)
-# Colours that stand for the page's own, which are known where it is read only.
-_STAND_INS = Colours("#010101", "#010102", tuple(f"#0101{0xA0 + i:02x}" for i in range(len(LIGHT))))
-_VARIABLES = {_STAND_INS.text: "var(--text)", _STAND_INS.grid: "var(--grid)"} | {
-    colour: f"var(--line-{i})" for i, colour in enumerate(_STAND_INS.lines)
-}
+def line_style(index: int) -> tuple[str, Dashes]:
+    """Colour and dashes of the variant with this number: more variants than colours are dashed."""
+    return LIGHT[index % len(LIGHT)], DASHES[index // len(LIGHT) % len(DASHES)]
 
 
 @dataclass(frozen=True)
@@ -66,27 +47,41 @@ class Chart:
     Attributes:
         name: of its files, without a suffix; different for each chart of a page.
         alt: what is on it, for those who cannot see it.
-        draw: draws it in these colours.
+        draw: draws it, in `LIGHT`, `TEXT` and `GRID` alone.
         caption: below it.
     """
 
     name: str
     alt: str
-    draw: Callable[[Colours], Figure]
+    draw: Callable[[], Figure]
     caption: str = ""
+
+    @functools.cached_property
+    def _drawn(self) -> tuple[str, bytes]:
+        """SVG without a background, and PNG on white."""
+        figure, svg, png = self.draw(), io.StringIO(), io.BytesIO()
+        with settled():
+            engine = figure.get_layout_engine()
+            if engine is not None:
+                engine.execute(figure)
+            figure.set_layout_engine("none")  # all is in its place, and need not be put there twice
+            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(png, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+        return svg.getvalue(), png.getvalue()
 
     @property
     def inline(self) -> Markup:
         """For the page: SVG whose colours are the page's."""
-        text = _svg(self.draw(_STAND_INS))
+        text = self._drawn[0]
+        text = text[text.index("<svg") :]
         for colour, variable in _VARIABLES.items():
             text = text.replace(colour, variable)
-        text = text[text.index("<svg") :]
         # Ids are of one page: those of its other figures must be others.
         text = re.sub(r'((?<=\bid=")|(?<=url\(#)|(?<=href="#))', f"{self.name}-", text)
-        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
         text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")
-        width = float(re.search(r'width="([\d.]+)pt"', text)[1]) * _CSS_PIXELS  # type: ignore[index]
+        found = re.search(r'width="([\d.]+)pt"', text)
+        width = float(found[1]) * _CSS_PIXELS if found else 0.0
         text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
         size = f"max-width:{width:.0f}px;min-width:{_LEAST * width:.0f}px"
         head = f'<svg class="chart" role="img" aria-label="{escape(self.alt)}" style="{size}"'
@@ -94,19 +89,9 @@ class Chart:
 
     def files(self) -> dict[str, bytes]:
         """Name -> bytes of an SVG and a PNG file, both on white."""
-        figure = self.draw(ON_WHITE)
-        figure.set_facecolor(_PAGE)
-        png = io.BytesIO()
-        with settled():
-            figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
-        return {f"{self.name}.svg": _svg(figure).encode(), f"{self.name}.png": png.getvalue()}
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    with settled():
-        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
-    return text.getvalue()
+        svg, png = self._drawn
+        svg = svg.replace("<svg", '<svg style="background:white"', 1)
+        return {f"{self.name}.svg": svg.encode(), f"{self.name}.png": png}
 
 
 @dataclass(frozen=True)
@@ -167,32 +152,32 @@ def blank(width: float, height: float) -> Figure:
     return figure
 
 
-def dress(axes: Axes, colours: Colours) -> None:
-    """Gives axes the colours of a figure and a quiet frame; call it when all is drawn."""
+def dress(axes: Axes) -> None:
+    """Gives axes the colours of figures and a quiet frame; call it when all is drawn."""
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
-        spine.set_color(colours.text)
+        spine.set_color(TEXT)
         spine.set_visible(side in ("left", "bottom"))
-    axes.tick_params(colors=colours.text, which="both")
-    axes.grid(color=colours.grid, linewidth=0.6, alpha=0.7)
+    axes.tick_params(colors=TEXT, which="both")
+    axes.grid(color=GRID, linewidth=0.6, alpha=0.7)
     axes.set_axisbelow(True)
     for label in (axes.xaxis.label, axes.yaxis.label, axes.title, axes.xaxis.offsetText, axes.yaxis.offsetText):
-        label.set_color(colours.text)
+        label.set_color(TEXT)
 
 
-def name_panel(axes: Axes, title: str, colours: Colours) -> None:
+def name_panel(axes: Axes, title: str) -> None:
     """A small title at the left."""
-    axes.set_title(title, fontsize=9.5, loc="left", color=colours.text)
+    axes.set_title(title, fontsize=9.5, loc="left", color=TEXT)
 
 
-def legend(figure: Figure, axes: Axes, colours: Colours, most: int = 28) -> None:
+def legend(figure: Figure, axes: Axes, most: int = 28) -> None:
     """Names of what is drawn, outside at the right, where long ones are cut in the middle."""
     handles, names = axes.get_legend_handles_labels()
     if not handles:
         return
     figure.legend(
         handles, [short(name, most) for name in names], loc="outside right upper", frameon=False,
-        labelcolor=colours.text, fontsize=8.5, handlelength=1.6,
+        labelcolor=TEXT, fontsize=8.5, handlelength=1.6,
     )  # fmt: skip
 
 

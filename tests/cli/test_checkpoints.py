@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ray.tune import Checkpoint
 
-from rllib_rnd.cli.checkpoints import KeepBest, checkpoints_in, find_checkpoint, is_complete, result_at, start_from
+from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
+from rllib_rnd.cli.checkpoints import KeepBest, find_checkpoint, start_from
 from rllib_rnd.cli.train import _resumed
 from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError

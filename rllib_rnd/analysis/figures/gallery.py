@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+from rllib_rnd.analysis.figures.pages import page_environment
 
 TEMPLATE = "gallery.html.jinja"
 # Rank correlation from which a map counts as that of untrained weights.
@@ -348,11 +349,4 @@ class Gallery:
 
 def render(gallery: Gallery) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("rllib_rnd.analysis.figures", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(gallery=gallery)
+    return page_environment().get_template(TEMPLATE).render(gallery=gallery)

@@ -15,14 +15,21 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
 from rllib_rnd.analysis.maps import Map, Method
+from rllib_rnd.analysis.methods.making import maps_of, missing_of
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target, targets_of
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.own_code import name_of
 
 AGENT, UNTRAINED, BASELINE = "agent", "untrained", "baseline"
 #: What the deletion curve of a map watches that is of no target.
 WATCHED = "action"
+#: Rank correlation from which a map counts as that of untrained weights.
+LIKE_UNTRAINED = 0.9
+#: What is said of a map that no control has looked at.
+NOT_JUDGED = "no verdict: not compared with random pixels"
 #: Of the states that are looked into, the share that events have; the others are spread over time.
 _OF_EVENTS = 2 / 3
 
@@ -82,8 +89,9 @@ class Onlooker:
     def maps(self, method: Method) -> dict[str, Map]:
         """The maps of a method that applies, each state with what the method wants to know of those before it."""
         if not method.context:
-            return method.maps(self.agent, self.states, self.targets)
-        rows = [method.maps(self.agent, self.before(b, method.context), self.targets) for b in range(len(self.states))]
+            return maps_of(method, self.agent, self.states, self.targets)
+        count, past = len(self.states), method.context
+        rows = [maps_of(method, self.agent, self.before(b, past), self.targets) for b in range(count)]
         return {
             name: replace(made, values=np.concatenate([row[name].values[-1:] for row in rows]))
             for name, made in rows[0].items()
@@ -149,6 +157,28 @@ class Found:
         return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", self.first.title)
 
     @property
+    def like_untrained(self) -> bool:
+        """Whether the map shows the picture and the architecture rather than what was learned."""
+        return self.untrained >= LIKE_UNTRAINED
+
+    @property
+    def marked(self) -> bool:
+        """Whether the controls speak against the map."""
+        better = self.curve.better if self.curve is not None else not self.first.on_frame
+        return better is False or self.like_untrained
+
+    @property
+    def verdict(self) -> str:
+        """What the controls say of the map, in a few words."""
+        if self.curve is None:
+            words = "the same everywhere" if self.first.on_frame else "no verdict: it is not of pixels"
+        elif self.curve.better is None:
+            words = f"no verdict: {self.curve.reason}"
+        else:
+            words = "better than random" if self.curve.better else "no better than random"
+        return f"{words}; like untrained ({self.untrained:.2f})" if self.like_untrained else words
+
+    @property
     def first(self) -> Map:
         """The agent's, or else the baseline's."""
         return next(iter(self.maps.values()))
@@ -172,7 +202,7 @@ class Explanation:
 
     def missing(self, method: Method) -> str | None:
         """Why a method applies to nobody, or None; the reason is noted."""
-        reasons = {who: method.missing(o.agent) for who, o in self.onlookers.items() if who != UNTRAINED}
+        reasons = {who: missing_of(method, o.agent) for who, o in self.onlookers.items() if who != UNTRAINED}
         for reason in dict.fromkeys(reasons.values()):
             if reason is not None:
                 whose = [who for who, other in reasons.items() if other == reason]
@@ -185,11 +215,19 @@ class Explanation:
         Args:
             method: that applies to the agent or the baseline.
             tell: is told of each piece of work once it is done.
+
+        Raises:
+            ConfigError: the method or a reward fails, or makes a map with the name of another method's.
         """
+        known = {one.name: one.method for one in self.found}
         by_name: dict[str, dict[str, Map]] = {}
         for who, onlooker in self.onlookers.items():
-            if method.missing(onlooker.agent) is None:
+            if missing_of(method, onlooker.agent) is None:
                 for name, made in onlooker.maps(method).items():
+                    if name in known:
+                        raise ConfigError(
+                            "", f"{name_of(type(method))} and {name_of(type(known[name]))} both make a map {name!r}"
+                        )
                     by_name.setdefault(name, {})[who] = made
             tell(f"{method.title}, {who}")
         found = [self._controlled(method, name, maps) for name, maps in by_name.items()]

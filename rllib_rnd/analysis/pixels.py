@@ -7,6 +7,7 @@ has its elements for pixels, in one row.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -88,14 +89,22 @@ def mean_frame(agent: Agent, states: States) -> np.ndarray:
     Of fewer than 8 states, whose mean would still show them, the mean over pixels too, one for each channel: a frame
     of one colour. Of vectors the mean of each element, however few the states.
     """
-    obs, layout, stack = states.obs.astype(np.float64), layout_of(agent), frame_stack(agent)
-    mean = obs.mean(axis=0)
-    if stack > 1:
+    return mean_frame_of_parts(agent, [states])
+
+
+def mean_frame_of_parts(agent: Agent, parts: Iterable[States]) -> np.ndarray:
+    """`mean_frame` of all states of some parts, which need not be in memory together."""
+    layout, space = layout_of(agent), agent.module.backbone.observation_space
+    total, count = np.zeros(space.shape, dtype=np.float64), 0
+    for part in parts:
+        total += part.obs.sum(axis=0, dtype=np.float64)
+        count += len(part)
+    mean = total / count
+    if frame_stack(agent) > 1:
         mean = np.broadcast_to(mean.mean(axis=0), mean.shape)
-    if layout is not None and len(states) < _MEAN_FRAME_STATES:
+    if layout is not None and count < _MEAN_FRAME_STATES:
         axes = tuple(layout.permutation[-2:])
         mean = np.broadcast_to(mean.mean(axis=axes, keepdims=True), mean.shape)
-    space = agent.module.backbone.observation_space
     return (np.rint(mean) if is_whole(space) else mean).astype(space.dtype)
 
 

@@ -185,6 +185,10 @@ def explain(
     targets: Annotated[
         str | None, typer.Option(metavar="NAME,NAME", help="Only saliency of these, e.g. action,intrinsic_reward.")
     ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Layer of the backbone that Grad-CAM looks into; default: the last."),
+    ] = None,
     max_steps: Annotated[
         int | None, typer.Option(help="Agent steps after which an episode is cut; default: 4500, quick 400.", min=1)
     ] = None,
@@ -212,6 +216,7 @@ def explain(
         seed=seed,
         methods=methods,
         targets=targets,
+        layer=layer,
         max_steps=max_steps,
         num_states=num_states,
         deterministic=deterministic,

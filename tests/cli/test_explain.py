@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.events import Event
 from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED, choose
+from rllib_rnd.analysis.maps import Map, Method
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.tape_file import load_observations, save_tape
+from rllib_rnd.analysis.targets import Target
 from rllib_rnd.cli import app
 from rllib_rnd.cli.explain import chosen_targets
 from rllib_rnd.cli.explain_work import Work
 from rllib_rnd.cli.gallery_folder import MARKER, GalleryFolder
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.intrinsic import Traced
+from rllib_rnd.intrinsic.rnd import RND
 from tests.analysis.playing import agent_in, play
 from tests.conftest import small_config
 
@@ -157,6 +164,60 @@ def test_a_vector_has_elements_and_no_pixels(vectors: Path, tmp_path: Path) -> N
     assert "An element that looks as" in page and "Elements are blanked with their means over the states" in page
 
 
+class Broken(Method):
+    """A user's own method with a mistake in it."""
+
+    name: ClassVar[str] = "broken"
+    title = source = shows = cannot = "broken"
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+        """Takes a target that is not there."""
+        return {"broken": Map(states.obs, targets[99].name)}
+
+
+def test_what_breaks_in_a_users_code_is_one_line_and_the_rest_of_the_page_is_written(
+    checkpoint: Path, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "obs.npy", np.load(gallery / "tapes" / "episode_1.npz")["frames"][:2])
+    out, methods = tmp_path / "x", "tests.cli.test_explain:Broken,gradcam,integrated_gradients"
+
+    def traced(self: RND) -> Traced:
+        return Traced(lambda x: x / 255.0, lambda x: x[:, 99, 99, 99], ())
+
+    monkeypatch.setattr(RND, "traced", traced)
+    options = ("--states", tmp_path / "obs.npy", "--methods", methods, "--layer", "conv1.1")
+    result = invoke(checkpoint, "--out", out, *options)
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    lines = result.output.strip().splitlines()
+    assert re.fullmatch(r"rllib: .*RND.traced\(\) failed: IndexError: .*test_explain.py:\d+, in .*", lines[-1]), lines[
+        -1
+    ]
+    broken = r"broken: tests.cli.test_explain:Broken.maps\(\) failed: IndexError: .*test_explain.py:\d+, in maps\)"
+    assert [line for line in lines if re.search(broken, line)], result.output
+    marker, page = json.loads((out / MARKER).read_text()), html.unescape((out / "index.html").read_text())
+    maps = {row["map"] for row in marker["maps"]}
+    assert maps == {
+        f"{method}-{target}{layer}"
+        for method, layer in (("gradcam", "-conv1.1"), ("integrated_gradients", ""))
+        for target in ("action", "extrinsic_value", "intrinsic_value-rnd")
+    }
+    assert all(words in page for words in ("Broken.maps() failed", "RND.traced() failed", 'id="state-2"'))
+    assert marker["unfinished"] is False
+
+
+def test_a_video_says_what_the_controls_say_of_its_maps(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    out = tmp_path / "x"
+    options = ("--quick", "--num-states", 3, "--methods", "feature_maps", "--video", "--video-methods", "attention")
+    result = invoke(checkpoint, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    page = html.unescape((out / "index.html").read_text())
+    (caption,) = re.findall(r'<a href="videos/episodes.mp4">(.*?)</a>', page)
+    words = r"Episode 1, with Attention: rows \((better than random|no better than random)(; like untrained \(.*\))?\)"
+    assert re.fullmatch(words, caption), caption
+    assert "attention-rows" not in {row["map"] for row in json.loads((out / MARKER).read_text())["maps"]}
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -164,6 +225,9 @@ def test_a_vector_has_elements_and_no_pixels(vectors: Path, tmp_path: Path) -> N
         (["--methods", ","], ["--methods", "names nothing"]),
         (["--methods", "gradcam,gradcam"], ["--methods", "twice"]),
         (["--targets", "extrinsic_valu"], ["--targets", "Did you mean 'extrinsic_value'", "intrinsic_reward: rnd"]),
+        (["--layer", "conv1.2"], ["--layer: unknown layer 'conv1.2'", "Did you mean 'conv1.1'", "conv2.1, image"]),
+        (["--layer", "conv1.1", "--methods", "attention"], ["--layer", "gradcam, gradcam_plus_plus", "--methods"]),
+        (["--methods", "attention,json:JSONDecoder"], ["--methods", "'json:JSONDecoder' is no explanation method"]),
         (["--projection", "tnse"], ["--projection", "Did you mean 'tsne'"]),
         (["--episodes", "2", "--states", "x.npy"], ["--states", "stands in place of --episodes"]),
         (["--states", "x.npy", "--video"], ["--video", "--states has none"]),

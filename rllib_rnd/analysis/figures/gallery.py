@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from rllib_rnd.analysis.explanation import LIKE_UNTRAINED
 from rllib_rnd.analysis.figures.pages import page_environment
 
 TEMPLATE = "gallery.html.jinja"
-# Rank correlation from which a map counts as that of untrained weights.
-_LIKE_UNTRAINED = 0.9
 _CURVE = (132, 62)  # size of a curve, in pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 6, 14  # room around its lines
 
@@ -105,7 +104,7 @@ class Curve:
     @property
     def like_untrained(self) -> bool:
         """Whether the map shows the picture and the architecture rather than what was learned."""
-        return self.untrained >= _LIKE_UNTRAINED
+        return self.untrained >= LIKE_UNTRAINED
 
     @property
     def words(self) -> str:
@@ -118,11 +117,6 @@ class Curve:
         if self.like_untrained:
             return f"{random}, but like untrained ({self.untrained:.2f})"
         return random + (", not so at this state" if self.here is False else "")
-
-    @property
-    def marked(self) -> bool:
-        """Whether the verdict says that the map is not to be believed."""
-        return self.better is False or self.like_untrained
 
     @property
     def svg(self) -> Markup:

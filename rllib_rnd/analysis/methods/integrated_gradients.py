@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
-from rllib_rnd.analysis.pixels import mean_frame, scaled
+from rllib_rnd.analysis.pixels import scaled
 from rllib_rnd.analysis.states import States, chunks
 from rllib_rnd.analysis.targets import Path, Target
 
@@ -25,7 +25,7 @@ class IntegratedGradients(Method):
     """Integrated gradients by captum, summed over channels and frames of the stack.
 
     Sundararajan et al. 2017 (arXiv:1703.01365), eq. 1: ``(x - x') int_0^1 dS(x' + a (x - x')) / dx da``. The sum over
-    pixels is ``S(x) - S(x')``. The baseline x' of policy and values is `pixels.mean_frame`, what the deletion curve
+    pixels is ``S(x) - S(x')``. The baseline x' of policy and values is `blank_of` the states, what the deletion curve
     blanks with. An intrinsic reward is integrated over what its own networks read, from 0: RND's mean frame (a pixel
     that was always the same is at its clip a hair's breadth from the mean, so a path over raw pixels would miss it),
     black where frames are not normalised.
@@ -52,7 +52,7 @@ class IntegratedGradients(Method):
 
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target that is differentiable."""
-        blank = scaled(agent, mean_frame(agent, states)[None])
+        blank = scaled(agent, self.blank_of(agent, states)[None])
         return {
             file_name(self.name, target.name): Map(
                 self._of(agent, states, target, blank),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -14,7 +14,7 @@ from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import changed_pixels, deletion, similarity
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods import Occlusion
-from rllib_rnd.analysis.methods.convolutions import activation_and_gradient, convolution_maps
+from rllib_rnd.analysis.methods.convolutions import activation_and_gradient, convolution_maps, layers_with_maps
 from rllib_rnd.analysis.methods.gradcam import GradCAM, LayerMethod
 from rllib_rnd.analysis.methods.gradcam_plus_plus import GradCAMPlusPlus, plus_plus
 from rllib_rnd.analysis.methods.integrated_gradients import IntegratedGradients
@@ -333,6 +333,38 @@ def test_any_convolution_can_be_looked_into() -> None:
     assert early["gradcam-action-conv1.1"].values.shape[1] > late.values.shape[1]
     with pytest.raises(ConfigError, match=r"conv1\.2.*conv1\.1"):
         GradCAM("conv1.2").maps(agent, states, targets)
+
+
+class TwoBranches(nn.Module):
+    """A convolution that features come of, and one that nothing comes of."""
+
+    def __init__(self, observation_space: gym.spaces.Box) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Conv2d(2, 3, 8, 4), nn.Conv2d(2, 3, 8, 4)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        x = obs.float() / 255.0
+        self.unused(x)
+        return cast("Tensor", self.used(x).relu().flatten(1))
+
+
+@pytest.mark.parametrize("cls", [GradCAM, GradCAMPlusPlus])
+def test_layers_that_are_no_feature_maps_can_be_looked_into_too(cls: type[LayerMethod]) -> None:
+    rnd = {"type": "rnd", **SMALL["rnd"]}
+    agent = make_agent(backbone="tests.analysis.methods.test_saliency:TwoBranches", rewards=[rnd])
+    states, targets = random_states(agent, 2), targets_of(agent)
+    names = layers_with_maps(agent)
+    used, unused = (next(name for name in names if name.endswith(f".{part}")) for part in ("used", "unused"))
+    assert convolution_maps(agent) == []
+    found = cls(used).maps(agent, states, targets)
+    assert list(found) == [
+        *(f"{cls.name}-{of}-{used}" for of in ("action", "extrinsic_value", "intrinsic_value-rnd")),
+        f"{cls.name}-intrinsic_reward-rnd",  # of its own network, which has no such layer
+    ]
+    assert not found[f"{cls.name}-action-{used}"].constant.any()
+    nothing = cls(unused).maps(agent, states, targets[:1])[f"{cls.name}-action-{unused}"]
+    assert not nothing.values.any()
+    assert cls(used).missing(agent) is None and "no layer 'usde'" in str(cls("usde").missing(agent))
 
 
 def test_untrained_networks_are_a_control() -> None:

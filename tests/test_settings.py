@@ -15,7 +15,7 @@ from rllib_rnd.experiment.file import Overrides, load_experiments
 from rllib_rnd.options import describe_allowed
 from rllib_rnd.presets import settings_table
 from rllib_rnd.settings import OWN, PUBLIC_NAMES, SETTINGS, Setting
-from rllib_rnd.tracking.mlflow_logger import parameters
+from rllib_rnd.tracking.parameters import parameters
 
 
 def wrong_values(setting: Setting) -> list[Any]:

@@ -231,7 +231,7 @@ class Explanation:
                     by_name.setdefault(name, {})[who] = made
             tell(f"{method.title}, {who}")
         found = [self._controlled(method, name, maps) for name, maps in by_name.items()]
-        tell(f"{method.title}, pixels blanked")
+        tell(f"{method.title}, blanked")
         self.found += found
         return found
 

@@ -57,8 +57,9 @@ class Points:
 def draw_evenly(groups: np.ndarray, limit: int, seed: int) -> np.ndarray:
     """Draws samples so that every group has its share, evenly over time.
 
-    No group has fewer than another unless all of it is drawn. A group's samples, in order of time, are cut into as many
-    pieces of equal length as it may give samples, and each piece gives one.
+    No group has fewer than another unless all of it is drawn, but for one where the limit cannot be shared evenly; of
+    more groups than the limit, those give a sample that lie evenly among all (in order of their numbers). A group's
+    samples, in order of time, are cut into as many pieces of equal length as it may give samples; each piece gives one.
 
     Args:
         groups: ``[B]``, of samples in order of time.
@@ -69,11 +70,14 @@ def draw_evenly(groups: np.ndarray, limit: int, seed: int) -> np.ndarray:
         Indices in order.
     """
     generator = np.random.default_rng(seed)
-    members = {int(group): np.flatnonzero(groups == group) for group in np.unique(groups)}
+    order = np.argsort(groups, kind="stable")
+    _, starts = np.unique(groups[order], return_index=True)
+    members = np.split(order, starts[1:]) if len(starts) else []
+    if len(members) > limit:
+        members = [members[i] for i in ((np.arange(limit) + 0.5) / max(limit, 1) * len(members)).astype(int)]
     chosen, left = [], limit
     # Small groups first: what they leave of their share goes to the others.
-    for i, group in enumerate(sorted(members, key=lambda group: (len(members[group]), group))):
-        own = members[group]
+    for i, own in enumerate(sorted(members, key=len)):
         count = min(len(own), left // (len(members) - i))
         left -= count
         edges = np.linspace(0, len(own), count + 1)
@@ -93,18 +97,20 @@ def points_of(tapes: Sequence[Tape], seed: int, limit: int = MAX_POINTS) -> Poin
     Raises:
         ConfigError: nothing was played.
     """
-    states, return_to_go, value = [], [], []
-    for episode, tape in enumerate(tapes):
-        valid = np.flatnonzero(tape.valid)
-        if len(valid):
-            states.append(States.of_tape(tape, episode).select(valid))
-            return_to_go.append(np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1][valid])
-            value.append(np.stack(tape.value)[valid])
-    if not states:
+    played = [(episode, tape, np.flatnonzero(tape.valid)) for episode, tape in enumerate(tapes) if tape.valid.any()]
+    if not played:
         raise ConfigError("projection", "no agent step was played, so there are no features to project", "episodes")
-    played = States.join(states)
-    drawn = draw_evenly(played.room, limit, seed)
-    return Points(played.select(drawn), np.concatenate(return_to_go)[drawn], np.concatenate(value)[drawn])
+    rooms = [-1 if room is None else room for _, tape, valid in played for room in (tape.rooms[t] for t in valid)]
+    drawn = draw_evenly(np.array(rooms), limit, seed)
+    # Drawn first and gathered then: all observations of a few long episodes are gigabytes.
+    ends = np.cumsum([len(valid) for _, _, valid in played])
+    states, return_to_go, value = [], [], []
+    for (episode, tape, valid), end in zip(played, ends, strict=True):
+        steps = valid[drawn[(drawn >= end - len(valid)) & (drawn < end)] - (end - len(valid))]
+        states.append(States.of_tape(tape, episode, steps))
+        return_to_go.append(np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1][steps])
+        value.append(np.stack(tape.value)[steps])
+    return Points(States.join(states), np.concatenate(return_to_go), np.concatenate(value))
 
 
 # --- their features ----------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ class States:
         return States(**{name: getattr(self, name)[rows] for name in COLUMNS})
 
     @classmethod
-    def of_tape(cls, tape: Tape, episode: int = 0) -> States:
+    def of_tape(cls, tape: Tape, episode: int = 0, index: npt.ArrayLike | None = None) -> States:
         """The T observations of a tape that the policy acted on: state t is the tape's observation t.
 
         The last observation, after which nothing was done, is left out.
@@ -70,24 +70,26 @@ class States:
         Args:
             tape: of one episode.
             episode: its number.
+            index: ``[B]`` whole numbers, which of them, in any order, so that no others are gathered (a stack of four
+                frames is four times as large as the tape); None: all.
         """
         rollout = tape.rollout().to_torch()
-        obs = rollout.obs(torch.arange(len(tape.action))).numpy()
+        rows = np.arange(len(tape.action)) if index is None else np.asarray(index, dtype=np.int64)
         is_first = np.array(tape.is_first[:-1], dtype=bool)
         is_first[:1] = True  # nothing is known of what was before
-        action = np.stack(tape.action)
-        before = np.maximum(np.arange(len(obs)) - 1, 0)
-        rooms = [-1 if room is None else room for room in tape.rooms[:-1]]
+        is_first = is_first[rows]
+        before = np.where(is_first, rows, rows - 1)  # where nothing was before, the observation itself
+        every = np.stack(tape.action)
         return cls(
-            obs=obs,
-            memory=np.stack(tape.memory[:-1]),
+            obs=rollout.obs(torch.from_numpy(rows)).numpy(),
+            memory=np.stack(tape.memory[:-1])[rows],
             is_first=is_first,
-            action=action,
-            obs_tm1=np.where(_rows(is_first, obs), obs, obs[before]),
-            action_tm1=np.where(_rows(is_first, action), np.zeros_like(action), action[before]),
-            step=np.concatenate([[0], np.cumsum(tape.valid)])[:-1].astype(np.int64),
-            episode=np.full(len(obs), episode, dtype=np.int64),
-            room=np.array(rooms, dtype=np.int64),
+            action=every[rows],
+            obs_tm1=rollout.obs(torch.from_numpy(before)).numpy(),
+            action_tm1=np.where(_rows(is_first, every), np.zeros_like(every[:1]), every[before]),
+            step=np.concatenate([[0], np.cumsum(tape.valid)])[:-1].astype(np.int64)[rows],
+            episode=np.full(len(rows), episode, dtype=np.int64),
+            room=np.array([-1 if room is None else room for room in tape.rooms[:-1]], dtype=np.int64)[rows],
         )
 
     @classmethod

@@ -28,7 +28,7 @@ from rllib_rnd.cli.gallery_folder import GalleryFolder
 from rllib_rnd.cli.map import load_run
 from rllib_rnd.cli.runtime import be_quiet, say
 from rllib_rnd.cli.work_bar import WorkBar
-from rllib_rnd.errors import ConfigError, at, unknown_name_error
+from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.tracking.labels import label_of_folder
 
 
@@ -125,13 +125,13 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
     check_layer(options, agent, methods)
     if options.video:  # what cannot be is told before anything is played
         import_ffmpeg()
-        with at("--video-methods"):
+        with blamed_on("--video-methods"):
             checked(agent, {name: [] for name in options.plan.video_methods}, options.layer)
     recorded = read_recorded(options, agent)
     check_out(options)
     out = GalleryFolder(Path(options.out))
     with one_thread(), WorkBar() as bar:
-        work = Work(agents, targets, options.plan, out, bar, header(folder, agent, options))
+        work = Work(agents, targets, options.plan, out, bar, header(folder, agents, options))
         try:
             work.check_targets()
             work.observe(recorded)
@@ -176,8 +176,9 @@ def read_recorded(options: ExplainOptions, agent: Agent) -> Recorded | None:
     return None
 
 
-def header(folder: Path, agent: Agent, options: ExplainOptions) -> dict[str, str]:
+def header(folder: Path, agents: Mapping[str, Agent], options: ExplainOptions) -> dict[str, str]:
     """What the page says of the agent: names only, no paths of this machine."""
+    agent = agents[AGENT]
     rewards = ", ".join(agent.reward_names) or "none"
     facts = {
         "environment": agent.env,
@@ -187,8 +188,8 @@ def header(folder: Path, agent: Agent, options: ExplainOptions) -> dict[str, str
         "intrinsic rewards": rewards,
         "seed": str(options.seed),
     }
-    if options.baseline is not None:
-        facts["baseline"] = checkpoint_name(find_checkpoint(options.baseline))
+    if BASELINE in agents:
+        facts["baseline"] = checkpoint_name(agents[BASELINE].folder)
     return facts
 
 
@@ -221,7 +222,7 @@ def load_baseline(checkpoint: str, agent: Agent) -> Agent:
     Raises:
         ConfigError: no usable checkpoint, or it sees or does other things than the agent.
     """
-    with at("--baseline"):
+    with blamed_on(f"--baseline {checkpoint}"):
         baseline = Agent.load(find_checkpoint(checkpoint), "explain")
     for what in ("observation_space", "action_space"):
         own, other = getattr(agent.module, what), getattr(baseline.module, what)
@@ -229,6 +230,19 @@ def load_baseline(checkpoint: str, agent: Agent) -> Agent:
             words = what.replace("_", " ")
             raise ConfigError(f"--baseline {checkpoint}", f"its {words} is {other}", f"that of the agent, {own}")
     return baseline
+
+
+@contextlib.contextmanager
+def blamed_on(option: str) -> Iterator[None]:
+    """Puts an option in place of the path of a `ConfigError` that comes out of the block.
+
+    It is what the user typed; the path of a part of the package would stand behind it as if it were a setting of it.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        error.path = option
+        raise
 
 
 def chosen_methods(names: str | None, layer: str | None) -> list[Method]:
@@ -263,7 +277,7 @@ def chosen_targets(names: str | None, agents: Mapping[str, Agent]) -> dict[str, 
     Spaces do not matter, and the name of a reward may be left out: ``intrinsic_value`` is that of every reward.
 
     Raises:
-        ConfigError: a name that no agent has.
+        ConfigError: a name that no agent has, or that of an intrinsic reward where none has one.
     """
     known = {who: targets_of(agent) for who, agent in agents.items()}
     if names is None:
@@ -273,6 +287,9 @@ def chosen_targets(names: str | None, agents: Mapping[str, Agent]) -> dict[str, 
     for name in listed_names("--targets", names):
         found = {one for one in every if name.replace(" ", "") in (one.replace(" ", ""), one.partition(":")[0])}
         if not found:
+            if name.startswith("intrinsic_") and not any(agent.reward_names for agent in agents.values()):
+                whose = "neither the agent nor the baseline has one" if BASELINE in agents else "the agent has none"
+                raise ConfigError("--targets", f"{name!r} is of an intrinsic reward, and {whose}", every)
             raise unknown_name_error("target", name, every, "--targets")
         wanted |= found
     return {who: [target for target in targets if target.name in wanted] for who, targets in known.items()}

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.controls import BLANK, RULE
 from rllib_rnd.analysis.counterfactual import counterfactuals, why_none
 from rllib_rnd.analysis.events import Event, find_events
 from rllib_rnd.analysis.explanation import (
@@ -26,7 +25,7 @@ from rllib_rnd.analysis.explanation import (
     onlooker_of_observations,
 )
 from rllib_rnd.analysis.figures.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.figures.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
+from rllib_rnd.analysis.figures.gallery_content import StatesOnPage, scale_pictures, shown_change, strip, unit_of
 from rllib_rnd.analysis.figures.insight_video import believable_maps, write_insight_video
 from rllib_rnd.analysis.figures.pictures import png
 from rllib_rnd.analysis.maps import Method
@@ -282,7 +281,8 @@ class Work:
         try:
             chosen: dict[str, list[str]] = {method: [] for method in self.plan.video_methods}
             chosen = chosen or believable_maps(self.agent, judge)
-            verdicts = {name: one.verdict for method in chosen for name, one in judge(method).items()}
+            unit = unit_of(self.agent)
+            verdicts = {name: unit.of(one.verdict) for method in chosen for name, one in judge(method).items()}
             with contextlib.closing(self._player()) as player:
                 facts = write_insight_video(
                     *(self.out.path(name), player, self.tapes, chosen),
@@ -330,6 +330,7 @@ class Work:
             figures=self.figures,
             videos=self.videos,
             unfinished=unfinished,
+            unit=unit_of(self.agent),
         )
         report: dict[str, Any] = {"facts": self.facts, "notes": self.notes, "unfinished": bool(unfinished)}
         if self.explanation is not None and self.explanation.found:
@@ -342,7 +343,7 @@ class Work:
                 gallery,
                 states=content.states(),
                 verdicts=content.verdicts(),
-                rule=f"{sentence(RULE)}. Pixels are blanked with {BLANK}.",
+                rule=content.rule,
                 methods=content.methods(files),
                 notes=[*self.notes, *content.notes],
             )

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,13 +35,19 @@ class RunRecord:
         start: the same for all runs that one command started.
         created: when, ISO 8601 in UTC.
         description: what the experiment was, as `describe` gives it.
+        key: of this run alone, by which stores know it again when it goes on; "" in records of former versions.
+        provenance: commit, versions and hardware at its start, as `tracking.provenance` gives them.
+        resumes: the same, and when, for each time it went on.
     """
 
     experiment: str
     command: str
     start: str
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    created: str = field(default_factory=lambda: _now())
     description: Mapping[str, Any] = field(default_factory=dict)
+    key: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    resumes: Sequence[Mapping[str, str]] = ()
 
     @staticmethod
     def read(folder: Path) -> RunRecord | None:
@@ -50,6 +57,10 @@ class RunRecord:
             return RunRecord(**data)
         except (OSError, ValueError, TypeError):
             return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def claim(storage: str, base: str, record: RunRecord) -> str:
@@ -107,11 +118,19 @@ def _write(storage: str, name: str, text: str) -> None:
     os.replace(whole, file)
 
 
-def update(storage: str, name: str, description: Mapping[str, Any]) -> None:
-    """Writes down what a run that goes on is now."""
+def update(storage: str, name: str, description: Mapping[str, Any], provenance: Mapping[str, str]) -> str:
+    """Writes down what a run that goes on is now, and what it goes on with.
+
+    Returns:
+        Its key.
+    """
     record = RunRecord.read(Path(storage) / name)
-    if record is not None:
-        _write(storage, name, _text(dataclasses.replace(record, description=description)))
+    if record is None:
+        return ""
+    key = record.key or uuid.uuid4().hex
+    resumes = (*record.resumes, {"created": _now(), **provenance})
+    _write(storage, name, _text(dataclasses.replace(record, description=description, key=key, resumes=resumes)))
+    return key
 
 
 def release(storage: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
 
-from rllib_rnd.cli.checkpoints import checkpoints_in, iteration_of
+from rllib_rnd.checkpoints import checkpoints_in, iteration_of
 from rllib_rnd.cli.summary import relative, typed
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
@@ -60,6 +61,18 @@ def _size(request: Request) -> float:
 def cpus_needed(experiment: Experiment) -> float:
     """Returns how many CPUs the largest trial asks for."""
     return float(max(sum(bundle.get("CPU", 0) for bundle in bundles) for _, bundles in requests(experiment)))
+
+
+def trials_at_once(experiment: Experiment) -> int:
+    """Returns how many of its largest trials Ray has room for, at least one."""
+    largest = max(
+        (bundles for _, bundles in requests(experiment)),
+        key=lambda bundles: sum(sum(bundle.values()) for bundle in bundles),
+    )
+    there, needed = ray.cluster_resources(), Counter[str]()
+    for bundle in largest:
+        needed.update({name: amount for name, amount in bundle.items() if amount})
+    return max(1, int(min((there.get(name, 0.0) / amount for name, amount in needed.items()), default=1.0)))
 
 
 def check_resources(experiment: Experiment) -> None:

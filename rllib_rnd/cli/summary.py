@@ -21,6 +21,7 @@ from rllib_rnd.envs.info import PLACES
 from rllib_rnd.own_code import cause_of
 from rllib_rnd.tracking.labels import label_of_folder, without_seed
 from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
+from rllib_rnd.tracking.mlflow_store import charts_link
 from rllib_rnd.tracking.stopping import reached
 
 _ROWS = (
@@ -50,6 +51,8 @@ class Report:
         folder: its full path.
         resume_command: continues it.
         mlflow_uri: the store that it was logged to, or None.
+        mlflow_experiment: its MLflow experiment's id there.
+        wandb_command: sends what was logged offline; "" if there is nothing to send.
         interrupted: it was stopped by Ctrl-C.
         stop: the stop conditions by result path.
         best: the best checkpoint of a trial's folder with its score, where the best are kept.
@@ -64,6 +67,8 @@ class Report:
     stop: Mapping[str, float]
     best: Callable[[str], tuple[str, float] | None] | None = None
     score: str = ""
+    mlflow_experiment: str = ""
+    wandb_command: str = ""
 
 
 def print_report(report: Report, results: ResultGrid | None, crash: Exception | None) -> None:
@@ -251,4 +256,9 @@ def _print_commands(report: Report, trial: Result | None, result: Mapping[str, A
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"
-        say(f"compare      {typed(command) if local else report.mlflow_uri}")
+        link = charts_link(report.mlflow_uri, report.mlflow_experiment)
+        say(f"compare      {typed(command) if local else link}")
+        if local:
+            say(f"             then open {link}")
+    if report.wandb_command:
+        say(f"send         {typed(report.wandb_command)}")

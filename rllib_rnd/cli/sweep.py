@@ -78,7 +78,7 @@ def tune_config(experiment: Experiment, conditions: Conditions) -> TuneConfig:
     """Returns Tune's settings of a sweep, whose trials end by these conditions."""
     return TuneConfig(
         num_samples=experiment.num_samples,
-        scheduler=build_scheduler(experiment.scheduler, plan_of(experiment, conditions)),
+        scheduler=build_scheduler(experiment.scheduler, plan_of(experiment, conditions), experiment.space.mutations),
         search_alg=build_search(experiment.search, experiment.tune.max_concurrent_trials),
         time_budget_s=experiment.tune.time_budget_s,
     )
@@ -113,7 +113,7 @@ def restore(
     )
     local = tuner._local_tuner
     plan = dataclasses.replace(plan_of(experiment, conditions), changes=changes, home=folder)
-    local._tune_config.scheduler = build_scheduler(experiment.scheduler, plan)
+    local._tune_config.scheduler = build_scheduler(experiment.scheduler, plan, experiment.space.mutations)
     run_config = local.get_run_config()
     run_config.callbacks, run_config.stop = callbacks, None
     return tuner

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
+from rllib_rnd.checkpoints import checkpoints_in, result_at
 from rllib_rnd.cli import summary
-from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
+from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, find_checkpoint, start_from
+from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
-from rllib_rnd.cli.starting import check_resources, cluster_address, cpus_needed, needs, refusal, stopped_now
+from rllib_rnd.cli.starting import (
+    check_resources,
+    cluster_address,
+    cpus_needed,
+    needs,
+    refusal,
+    stopped_now,
+    trials_at_once,
+)
+from rllib_rnd.cli.stores import identity_of, open_stores, status_of
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
@@ -28,9 +41,10 @@ from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
-from rllib_rnd.tracking.mlflow_logger import MLflowLogger
-from rllib_rnd.tracking.mlflow_store import store_uri
+from rllib_rnd.tracking.provenance import provenance
 from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
+from rllib_rnd.tracking.tensorboard import TensorBoardLogger
+from rllib_rnd.tracking.wandb_logger import wandb_options
 
 
 @dataclass
@@ -44,6 +58,8 @@ class Job:
         new: the folder is still to be claimed.
         start: where it starts from, or None.
         begun: the description of the sweep that is to go on, or None.
+        key: of the run, by which stores know it again.
+        provenance: commit, versions and hardware that it runs with.
     """
 
     experiment: Experiment
@@ -52,6 +68,8 @@ class Job:
     new: bool = True
     start: StartFrom | None = None
     begun: Mapping[str, Any] | None = None
+    key: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def train_files(paths: list[Path], options: TrainOptions) -> int:
@@ -67,6 +85,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         raise ConfigError("", "--resume and --checkpoint exclude each other: one continues a run, one starts a new one")
     if options.name is not None:
         check_folder_name(options.name, "--name")
+    wandb_options(options.wandb)  # refused before anything starts
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
     jobs = _jobs(experiments, options)
@@ -87,11 +106,11 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
                 _release(jobs[number:], options)
                 say("Stopped before training; there was nothing to save.")
                 return INTERRUPTED
-            command = resume_command(files, options, job.folder)
+            resume = resume_command(files, options, job.folder)
             try:
-                code = max(code, _run(job, options, interrupt, command))
+                code = max(code, _run(job, options, interrupt, start_command(files, options), resume))
             except KeyboardInterrupt:
-                say(stopped_now(Path(options.storage_path) / job.folder, command))
+                say(stopped_now(Path(options.storage_path) / job.folder, resume))
                 return INTERRUPTED
             except ConfigError:  # of what only building finds; nothing has been trained
                 _release(jobs[number:], options)
@@ -104,12 +123,22 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
 def _claim(jobs: list[Job], files: list[str], options: TrainOptions) -> None:
     """Gives every new run its folder; all at once, so that a resume knows what had not started yet."""
     command = start_command(files, options)
+    cores = None if cluster_address(options.address) is None else ray.cluster_resources().get("CPU", 0.0)
     for job in jobs:
-        record = RunRecord(job.experiment.name, command, job.start_id, description=describe(job.experiment))
+        job.provenance, job.key = provenance(job.experiment.source, cores), uuid.uuid4().hex
+        description = describe(job.experiment)
+        record = RunRecord(
+            job.experiment.name,
+            command,
+            job.start_id,
+            description=description,
+            key=job.key,
+            provenance=job.provenance,
+        )
         if job.new:
             job.folder = claim(options.storage_path, job.folder, record)
         else:
-            update(options.storage_path, job.folder, record.description)
+            job.key = update(options.storage_path, job.folder, description, job.provenance)
 
 
 def _release(jobs: list[Job], options: TrainOptions) -> None:
@@ -179,7 +208,7 @@ def _already_done(job: Job) -> bool:
     return True
 
 
-def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> int:
+def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, resume: str) -> int:
     experiment = job.experiment
     sweep = not experiment.single
     conditions = Conditions(experiment.stop, experiment.promised)
@@ -187,12 +216,23 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     display = RunDisplay(job.folder, experiment.stop, console(), options.quiet, needs(experiment), trials=trials)
     display.notice = lambda: NOTICE if interrupt.requested else ""
     interrupt.on_screen = display.is_live
-    mlflow = _mlflow(job, options, interrupt)
-    callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), display, *([mlflow] if mlflow else [])]
+    identity = identity_of(
+        job.experiment, job.folder, job.key, job.provenance, command, job.start.checkpoint if job.start else ""
+    )
+    status = partial(status_of, conditions=conditions, interrupt=interrupt)
+    stores = open_stores(identity, job.experiment, options, status)
+    callbacks: list[tune.Callback] = [
+        SaveOnInterrupt(interrupt, sweep),
+        display,
+        TensorBoardLogger(),
+        *stores.callbacks,
+    ]
     score = experiment.checkpoint.checkpoint_score_attribute
     keep = None if score is None else KeepBest(experiment.checkpoint)
     if keep is not None:
         callbacks.append(keep)
+    if sweep and job.begun is None:
+        callbacks += _told_cost(experiment, options, display)
     tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
@@ -203,25 +243,26 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     try:
         results = tuner.fit()
     except KeyboardInterrupt:
-        if mlflow:
-            mlflow.close("KILLED", patience_s=3.0)
+        stores.close("KILLED", "KILLED", patience_s=3.0)
         raise
     except Exception as error:  # Tune wraps everything that goes wrong in its own loop
         crash = error
-        if mlflow:
-            mlflow.close("FAILED")
+        stores.close("FAILED", "FAILED")
     finally:
         display.close()
-    if mlflow:
-        mlflow.close("KILLED")  # trials that Tune left running when it was interrupted
+    # Trials that Tune left running when it was interrupted.
+    stores.close("KILLED", "KILLED" if interrupt.requested else "FAILED" if conditions.problem else "")
     refused = None if results is None else refusal(experiment, list(results))
     if refused is not None:
         raise refused
+    mlflow = stores.mlflow
     report = summary.Report(
         name=job.folder,
         folder=f"{options.storage_path}/{job.folder}",
         resume_command=resume,
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
+        mlflow_experiment=mlflow.experiment_id if mlflow else "",
+        wandb_command=stores.wandb.sync_command() if stores.wandb else "",
         interrupted=interrupt.requested,
         stop=experiment.stop,
         best=None if keep is None else keep.best,
@@ -234,28 +275,17 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, resume: str) -> 
     return RUN_ERROR if failed else 0
 
 
-def _mlflow(job: Job, options: TrainOptions, interrupt: Interrupt) -> MLflowLogger | None:
-    uri = store_uri(options.storage_path)
-    if uri is None:
-        say("MLflow: no MLFLOW_TRACKING_URI and the storage is no local folder; training goes on without it.")
-        return None
-    if "://" not in options.storage:
-        Path(options.storage_path).mkdir(parents=True, exist_ok=True)
-    experiment = job.experiment
-    tags = {"experiment_file": str(experiment.source), "folder": job.folder}
-    if job.start is not None:
-        tags["started_from"] = job.start.checkpoint
-    logger = MLflowLogger(
-        uri=uri,
-        experiment=experiment.name if options.name is None else options.name,
-        algorithm=experiment.algorithm_name,
-        make_config=experiment.trial_config,
-        tags=tags,
-        say=say,
-        interrupted=lambda: interrupt.requested,
+def _told_cost(experiment: Experiment, options: TrainOptions, display: RunDisplay) -> list[tune.Callback]:
+    """Says what a sweep will cost; what tells it later, where no earlier run says how fast it is."""
+    cost, pace = (
+        SweepCost(experiment, trials_at_once(experiment)),
+        pace_of_earlier_runs(options.storage_path, experiment),
     )
-    logger.open()
-    return logger
+    if pace is not None:
+        display.tell(cost.told(*pace))
+        return []
+    display.tell(f"Sweep: {cost.words()}; how long it takes is told when the first iterations are in.")
+    return [TellCost(cost, display.tell)]
 
 
 def _tuner(

@@ -22,6 +22,7 @@ class TrainOptions:
         checkpoint: start a new run from this checkpoint.
         quiet: no display, only the summary.
         verbose: Ray's own output.
+        wandb: project of Weights & Biases; None leaves it to the environment.
     """
 
     overrides: Overrides = field(default_factory=Overrides)
@@ -32,6 +33,7 @@ class TrainOptions:
     checkpoint: str | None = None
     quiet: bool = False
     verbose: bool = False
+    wandb: str | None = None
 
     @property
     def storage_path(self) -> str:
@@ -68,4 +70,6 @@ def _words(files: list[str], options: TrainOptions) -> list[str]:
         words += ["--address", options.address]
     if options.storage != "results":
         words += ["--storage", options.storage]
+    if options.wandb:
+        words += ["--wandb", options.wandb]
     return words

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,13 +19,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
 from ray.tune.search import SearchAlgorithm, Searcher
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Categorical, Integer
 
 from rllib_rnd.errors import ConfigError, KeyPath
-from rllib_rnd.experiment.search import AshaOptions, MedianOptions, OptunaOptions, RandomOptions, SectionOptions
+from rllib_rnd.experiment.search import (
+    AshaOptions,
+    MedianOptions,
+    OptunaOptions,
+    PbtOptions,
+    RandomOptions,
+    SectionOptions,
+)
 from rllib_rnd.tracking.labels import folder_label, trial_label
 from rllib_rnd.tracking.metrics import find
 from rllib_rnd.tracking.stopping import Conditions, reached
@@ -140,6 +155,38 @@ class Median(_Conducted, MedianStoppingRule):
     """Median stopping rule."""
 
 
+class Pbt(_Conducted, PopulationBasedTraining):
+    """Population based training whose trials keep their seeds and stay in the ranges that were given."""
+
+    def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
+        config, operations = super()._get_new_config(trial, trial_to_clone)
+        _keep_in_range(config, self._hyperparam_mutations)
+        if "seed" in trial.config:
+            config["seed"] = trial.config["seed"]
+        return config, operations
+
+
+def _keep_in_range(config: dict[str, Any], mutations: Mapping[str, Any]) -> None:
+    for name, domain in mutations.items():
+        if isinstance(domain, Mapping):
+            _keep_in_range(config[name], domain)
+        elif not isinstance(domain, list):  # Ray multiplies by 0.8 or 1.2, whatever the range
+            upper = domain.upper - 1 if isinstance(domain, Integer) else domain.upper
+            config[name] = min(max(config[name], domain.lower), upper)
+
+
+def _as_ray_takes(mutations: Mapping[str, Any]) -> dict[str, Any]:
+    """Choices as lists: Ray steps to the neighbour in a list, and would multiply a drawn choice."""
+    return {
+        name: _as_ray_takes(value)
+        if isinstance(value, Mapping)
+        else list(value.categories)
+        if isinstance(value, Categorical)
+        else value
+        for name, value in mutations.items()
+    }
+
+
 class Optuna(OptunaSearch):
     """Optuna's search over trials whose results may lack its metric."""
 
@@ -155,12 +202,24 @@ class Optuna(OptunaSearch):
             super().on_trial_complete(trial_id, None if result is None else with_metrics(result, self.metric), error)
 
 
-def build_scheduler(options: SectionOptions | None, plan: Plan) -> TrialScheduler:
-    """Returns Ray Tune's scheduler for the options that `read_section` gave, with a plan."""
+def build_scheduler(
+    options: SectionOptions | None, plan: Plan, mutations: Mapping[str, Any] | None = None
+) -> TrialScheduler:
+    """Returns Ray Tune's scheduler for the options that `read_section` gave, with a plan.
+
+    Args:
+        options: of the section ``scheduler``.
+        plan: what is done to each trial.
+        mutations: what population based training changes, as `SearchSpace.mutations` gives it.
+    """
     if isinstance(options, AshaOptions):
         scheduler: _Conducted = Asha(**dataclasses.asdict(options))
     elif isinstance(options, MedianOptions):
         scheduler = Median(**dataclasses.asdict(options))
+    elif isinstance(options, PbtOptions):
+        # Of actors that are used again, which would keep what the algorithm built from the former settings.
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
+        scheduler = Pbt(**dataclasses.asdict(options), hyperparam_mutations=_as_ray_takes(mutations or {}))
     else:
         scheduler = Fifo()
     scheduler.plan = plan

@@ -35,8 +35,10 @@ from rllib_rnd.experiment.search import (
     SCHEDULERS,
     SEARCHES,
     OptunaOptions,
+    PbtOptions,
     SearchSpace,
     SectionOptions,
+    population_problem,
     read_section,
     read_space,
 )
@@ -264,6 +266,12 @@ def _read_sections(
     if isinstance(search, OptunaOptions) and not space.sampled:
         problem = "optuna has nothing to search: no value of config is drawn, as in {tune: loguniform, args: [...]}"
         raise places.error((*top, "search"), problem)
+    if isinstance(scheduler, PbtOptions):
+        tune = block.get("tune_config")
+        limit = tune.get("max_concurrent_trials") if isinstance(tune, Mapping) else None
+        problem = population_problem(space, search, block.get("num_samples", 1), limit)
+        if problem:
+            raise places.error((*top, "scheduler"), problem)
     return search, scheduler
 
 

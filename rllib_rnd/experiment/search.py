@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ray.tune.search.sample import Domain
+from ray.tune.search.sample import Domain, Function
 
 from rllib_rnd.errors import ConfigError, KeyPath, unknown_name_error
 from rllib_rnd.experiment.yaml_file import Places, walk
@@ -73,6 +73,22 @@ class MedianOptions(SectionOptions):
 
 
 @dataclass(frozen=True)
+class PbtOptions(SectionOptions):
+    """Population based training (Jaderberg et al. 2017): worse trials go on as changed copies of better ones.
+
+    What changes are the values that ``config`` draws with ``tune``, within the ranges there.
+    """
+
+    metric: str = option("env_runners/episode_return_mean", "result that ranks the trials")
+    mode: str = option("max", "whether more or less of the metric is better", choices=["max", "min"])
+    time_attr: str = option("training_iteration", "result that measures how far a trial is")
+    perturbation_interval: float = option(10.0, "how much time_attr grows between two rankings", low=1.0)
+    quantile_fraction: float = option(0.25, "share of the trials that copy, and that are copied", low=0.01, high=0.5)
+    resample_probability: float = option(0.25, "chance of a new draw; else a step up or down", low=0.0, high=1.0)
+    synch: bool = option(True, "rank all trials at the same time_attr; false: each when it gets there")
+
+
+@dataclass(frozen=True)
 class FifoOptions(SectionOptions):
     """No early stopping."""
 
@@ -93,7 +109,12 @@ class OptunaOptions(SectionOptions):
     seed: int | None = option(None, "seed of the sampler", low=0)
 
 
-SCHEDULERS: dict[str, type[SectionOptions]] = {"asha": AshaOptions, "median": MedianOptions, "fifo": FifoOptions}
+SCHEDULERS: dict[str, type[SectionOptions]] = {
+    "asha": AshaOptions,
+    "median": MedianOptions,
+    "pbt": PbtOptions,
+    "fifo": FifoOptions,
+}
 SEARCHES: dict[str, type[SectionOptions]] = {"random": RandomOptions, "optuna": OptunaOptions}
 
 
@@ -137,12 +158,27 @@ class SearchSpace:
             target[where[-1]] = value
         return result
 
+    @property
+    def mutations(self) -> dict[str, Any]:
+        """What population based training changes: the drawn values but the seed, in their mappings."""
+        return {name: value for name, value in _mutations(self.space).items() if name != "seed"}
+
     def draws(self, name: str) -> bool:
         """Whether a setting at the top is an expression."""
         value = self.space.get(name)
         return (
             (name,) in self.fixed or isinstance(value, Domain) or (isinstance(value, Mapping) and is_expression(value))
         )
+
+
+def _mutations(space: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in space.items():
+        if isinstance(value, Domain) and not isinstance(value, Function):
+            found[name] = value
+        elif isinstance(value, Mapping) and "grid_search" not in value and (inner := _mutations(value)):
+            found[name] = inner
+    return found
 
 
 def read_space(config: Mapping[str, Any], path: KeyPath, places: Places) -> SearchSpace:
@@ -264,6 +300,29 @@ def _is_number(value: object) -> bool:
 def _domain_sample(domain: Domain) -> object:
     categories = getattr(domain, "categories", None)
     return categories[0] if isinstance(categories, Sequence) else domain.sample()
+
+
+def population_problem(
+    space: SearchSpace, search: SectionOptions | None, num_samples: object, max_concurrent: object
+) -> str:
+    """Returns why population based training cannot train these trials; "" if it can."""
+    if isinstance(search, OptunaOptions):
+        return "pbt changes the draws itself; leave search: optuna out"
+    if max_concurrent is not None:
+        return "pbt trains trials that do not fit by turns; leave max_concurrent_trials out"
+    if not space.mutations:
+        return "pbt has nothing to change: no value of config is drawn, as in {tune: loguniform, args: [...]}"
+    if _draws_in_lists(space.space):
+        return "pbt changes no value inside a list; write what is drawn outside of lists"
+    return "pbt needs several trials; set num_samples" if num_samples == 1 and space.grids == 1 else ""
+
+
+def _draws_in_lists(value: object, inside: bool = False) -> bool:
+    if isinstance(value, Mapping):
+        return any(_draws_in_lists(part, inside) for part in value.values())
+    if isinstance(value, list):
+        return any(_draws_in_lists(part, True) for part in value)
+    return inside and isinstance(value, Domain)
 
 
 def read_section(

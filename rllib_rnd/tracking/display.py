@@ -159,6 +159,11 @@ class RunDisplay(Callback):
             live, self._live = self._live, None
             live.stop()
 
+    def tell(self, line: str) -> None:
+        """Prints a line, above the live display where there is one."""
+        if not self.quiet and self._console is not None:
+            self._console.print(line, highlight=False, soft_wrap=True, markup=False)
+
     def is_live(self) -> bool:
         """Whether the display is on a screen, where it shows `notice`."""
         return self._live is not None

@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
-from rllib_rnd.errors import in_words
-from rllib_rnd.settings import SETTINGS
+from rllib_rnd.tracking.identity import RunIdentity
 from rllib_rnd.tracking.metrics import curated, read
+from rllib_rnd.tracking.mlflow_runs import (
+    FOLDERS,
+    KEY,
+    close_orphans,
+    find_run,
+    log_description,
+    log_files,
+    media_in,
+    reopen,
+    set_params,
+    set_tags,
+    tags_of,
+)
 from rllib_rnd.tracking.mlflow_store import alone, database_path, valid_keys, valid_text
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
+from rllib_rnd.tracking.parameters import number_of, parameters
+from rllib_rnd.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-_MAX_TAG_LENGTH = 5000
+#: What a changed setting is logged under: a metric if it is a number, a tag else.
+SETTING = "setting/"
 _PATIENCE_S = 60.0  # for what is still to be written when a run has ended
-
-
-def parameters(config: AlgorithmConfig) -> dict[str, str]:
-    """Returns the curated settings of one configuration object; nested ones dotted."""
-    flat: dict[str, str] = {}
-    for setting in SETTINGS.values():
-        if setting.logged and setting.name in vars(config):
-            _flatten(setting.key, getattr(config, setting.name), flat)
-    return flat
-
-
-def _flatten(name: str, value: object, flat: dict[str, str]) -> None:
-    if isinstance(value, Mapping):
-        for key, child in value.items():
-            _flatten(f"{name}.{key}", child, flat)
-    elif isinstance(value, (list, tuple)) and any(isinstance(v, Mapping) for v in value):
-        for index, child in enumerate(value):
-            _flatten(f"{name}.{index}", child, flat)
-    else:
-        flat[name] = in_words(value, str)  # numbers with all their digits
 
 
 def is_refusal(error: Exception) -> bool:
@@ -54,8 +51,36 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
 
 
+@dataclass
+class _Open:
+    """One run of the store that is being written.
+
+    Attributes:
+        run_id: in the store; "" until it is there.
+        iteration: the last one that the store has; each is logged once, also where a run goes on from before.
+        step: agent steps at the last row.
+        params: those that the store has.
+        changed: what some of these settings have become since.
+        config: the trial's configuration now; a scheduler may give it another.
+        texts: its settings as parameters.
+        result: the trial's newest.
+    """
+
+    run_id: str = ""
+    iteration: float = 0.0
+    step: int = 0
+    params: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, str] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
 class MLflowLogger(LoggerCallback):
-    """Logs every trial as one MLflow run, its metrics against agent steps.
+    """Logs every trial as one MLflow run, its metrics against agent steps; those of a sweep are nested in one run.
+
+    A run that goes on continues its MLflow run. Parameters are logged once; settings that change later, as population
+    based training does, are metrics ``setting/NAME``.
 
     MLflow missing or its store out of reach costs one printed line, never the training: what a store that is locked,
     full or away does not take is kept and written when it answers.
@@ -65,9 +90,9 @@ class MLflowLogger(LoggerCallback):
         experiment: MLflow experiment name.
         algorithm: name of the algorithm.
         make_config: turns a trial's ``config`` mapping into a configuration object.
-        tags: further tags of every run.
+        identity: whose run it is.
         say: prints one line to the user.
-        interrupted: whether Ctrl-C was pressed; ended trials are then KILLED.
+        status: of a trial that ended without an error, by its last result: FINISHED, KILLED or FAILED.
     """
 
     def __init__(
@@ -76,32 +101,40 @@ class MLflowLogger(LoggerCallback):
         experiment: str,
         algorithm: str,
         make_config: Callable[[Mapping[str, Any]], Any],
-        tags: Mapping[str, str],
+        identity: RunIdentity,
         say: Callable[[str], None],
-        interrupted: Callable[[], bool],
+        status: Callable[[Mapping[str, Any]], str],
     ) -> None:
         self.uri = uri
         self.experiment = experiment
         self.algorithm = algorithm
-        self.tags = dict(tags)
-        self._run_ids: dict[str, str] = {}
-        self._open_trials: set[str] = set()
+        self.identity = identity
+        self._open: dict[str, _Open] = {}
+        self._parent = _Open()
+        self._failed = False
         self._make_config: Callable[[Mapping[str, Any]], Any] | None = make_config
         self._say: Callable[[str], None] | None = say
-        self._interrupted: Callable[[], bool] | None = interrupted
+        self._status: Callable[[Mapping[str, Any]], str] | None = status
         self._client: MlflowClient | None = None
         self._writer: StoreWriter | None = None
+        self._system = SystemMetrics()
+        self._told_artifacts = False
         self._experiment_id = ""
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks; a database connection cannot be pickled.
-        gone = dict.fromkeys(("_client", "_writer", "_make_config", "_say", "_interrupted"))
-        return {**self.__dict__, **gone}
+        gone = dict.fromkeys(("_client", "_writer", "_make_config", "_say", "_status"))
+        return {**self.__dict__, **gone, "_open": {}}
 
     @property
     def active(self) -> bool:
         """Whether the store could be opened."""
         return self._client is not None
+
+    @property
+    def experiment_id(self) -> str:
+        """Of the runs' MLflow experiment; "" before the store has answered."""
+        return self._experiment_id
 
     def open(self) -> None:
         """Opens the store and the experiment; prints one line if that is not possible."""
@@ -126,6 +159,9 @@ class MLflowLogger(LoggerCallback):
                 "and tries it again from time to time."
             )
             self._writer.trouble = reason_of(error)
+        self._put(_close_orphans)
+        if self.identity.sweep:
+            self._put(self._begin_parent)
 
     def _connect(self) -> MlflowClient:
         """Returns the client of the store; opens it if that is still to be done."""
@@ -154,69 +190,153 @@ class MLflowLogger(LoggerCallback):
         if self._writer is not None:
             self._writer.put(Job(lambda: write(self._connect()), spare))
 
+    def _put_in(self, run: _Open, write: Callable[[MlflowClient], object], spare: bool = False) -> None:
+        """Writes into a run, unless the store has refused to begin it."""
+
+        def if_there(client: MlflowClient) -> None:
+            if run.run_id:
+                write(client)
+
+        self._put(if_there, spare)
+
+    def _quietly(self, write: Callable[[], object]) -> None:
+        """Does what may be left out; a store that refuses it, or has no place for files, is told of once."""
+        try:
+            write()
+        except Exception as error:  # whatever keeps files: a disk, a bucket, a server
+            if not self._told_artifacts:
+                self._told_artifacts = True
+                self._tell(f"MLflow keeps no files of this run ({reason_of(error)}); its metrics are logged.")
+
+    def _begin_parent(self, client: MlflowClient) -> None:
+        identity = self.identity
+        tags = tags_of(identity, {"algorithm": self.algorithm, KEY: identity.key, "sweep": "true"})
+        found = find_run(client, identity.key)
+        if found is not None:
+            reopen(client, found, tags)
+            self._parent.run_id, self._experiment_id = found.info.run_id, found.info.experiment_id
+        else:
+            run = client.create_run(self._experiment_id, run_name=identity.name, tags=tags)
+            self._parent.run_id = run.info.run_id
+        self._keep_files(client, self._parent.run_id, identity.source, {})
+
+    def _keep_files(self, client: MlflowClient, run_id: str, source: Path | None, settings: Mapping[str, str]) -> None:
+        self._quietly(lambda: log_description(client, run_id, source, settings))
+
     def log_trial_start(self, trial: Trial) -> None:
-        """Opens a run with the trial's settings."""
-        trial_id, name = trial.trial_id, valid_text(str(trial))
-        if self._writer is None or trial_id in self._open_trials:
+        """Opens the trial's run with its settings, or notes which of them have changed."""
+        if self._writer is None:
             return
-        self._open_trials.add(trial_id)
-        tags = {**self.tags, "algorithm": self.algorithm, "trial_folder": str(trial.path or "")}
-        tags = {key: valid_text(str(value), _MAX_TAG_LENGTH) for key, value in valid_keys(tags).items()}
-        texts = valid_keys({"run": self.algorithm, **self._parameters(trial.config)})
+        known = self._open.get(trial.trial_id)
+        if known is not None:
+            self._note_changes(known, trial)
+            return
+        state = self._open[trial.trial_id] = _Open(config=trial.config)
+        name, folder = valid_text(self.identity.trial_name(trial)), str(trial.path or "")
+        more = {"algorithm": self.algorithm, "trial_folder": folder, FOLDERS: folder}
+        more |= {KEY: self.identity.trial_key(trial), "seed": str(trial.config.get("seed"))}
+        values = state.texts = self._texts(trial.config)
         started = int(time.time() * 1000)
 
-        def create(client: MlflowClient) -> None:
+        def begin(client: MlflowClient) -> None:
+            tags = tags_of(self.identity, more)
+            if self._parent.run_id:
+                tags["mlflow.parentRunId"] = self._parent.run_id
+            found = find_run(client, tags[KEY])
+            if found is not None:
+                reopen(client, found, tags)
+                state.run_id, self._experiment_id = found.info.run_id, found.info.experiment_id
+                state.params = dict(found.data.params)
+                state.iteration = found.data.metrics.get("iteration", 0.0)
+                state.step = int(found.data.metrics.get("agent_steps", 0.0))
+                return
             run = client.create_run(self._experiment_id, start_time=started, run_name=name, tags=tags)
-            self._run_ids[trial_id] = run.info.run_id
+            state.run_id = run.info.run_id
 
         def describe(client: MlflowClient) -> None:
-            from mlflow.entities import Param
+            new = {key: value for key, value in values.items() if key not in state.params}
+            set_params(client, state.run_id, new)
+            state.params |= new
+            _write_changes(client, state, values)
 
-            params = [Param(key, valid_text(str(value))) for key, value in texts.items()]
-            if trial_id in self._run_ids:
-                for start in range(0, len(params), 100):  # MLflow's limit for one request
-                    client.log_batch(self._run_ids[trial_id], params=params[start : start + 100])
+        self._put(begin)
+        self._put_in(state, describe)
+        source = None if self.identity.sweep else self.identity.source
+        self._put_in(state, lambda client: self._quietly(lambda: log_description(client, state.run_id, source, values)))
 
-        self._put(create)
-        self._put(describe)
-
-    def _parameters(self, values: Mapping[str, Any]) -> dict[str, str]:
+    def _texts(self, config: Mapping[str, Any]) -> dict[str, str]:
+        """The parameters of a trial as MLflow takes them."""
+        found = {"run": self.algorithm}
         try:
-            return parameters(self._make_config(values)) if self._make_config else {}
+            found |= parameters(self._make_config(config)) if self._make_config else {}
         except Exception as error:  # of whatever a user's configuration does when it is built
             self._tell(f"MLflow: the settings of a trial cannot be logged ({reason_of(error)}); training goes on.")
-            return {}
+        return {key: valid_text(str(value)) for key, value in valid_keys(found).items()}
+
+    def _note_changes(self, state: _Open, trial: Trial) -> None:
+        """A scheduler has given a running trial another configuration."""
+        if trial.config is not state.config:
+            state.config, values, before = trial.config, self._texts(trial.config), state.texts
+            if values != before:
+                state.texts = values
+                self._put_in(state, lambda client: _write_changes(client, state, values))
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Logs the curated metrics of one result; the step is the number of agent steps."""
-        trial_id, values = trial.trial_id, valid_keys(curated(result))
+        state = self._open.get(trial.trial_id)
+        if state is None:
+            return
+        state.result = result
+        self._note_changes(state, trial)
+        values = valid_keys(curated(result) | self._system.read())
         step, now = int(read(result, "agent_steps") or 0), int(time.time() * 1000)
+        reached = read(result, "iteration")
 
         def write(client: MlflowClient) -> None:
             from mlflow.entities import Metric
 
-            if trial_id in self._run_ids:
-                client.log_batch(self._run_ids[trial_id], [Metric(key, v, now, step) for key, v in values.items()])
+            if reached is None or reached > state.iteration:
+                client.log_batch(state.run_id, [Metric(key, v, now, step) for key, v in values.items()])
+                state.iteration, state.step = reached or state.iteration, step
 
-        if trial_id in self._open_trials:
-            self._put(write, spare=True)
+        self._put_in(state, write, spare=True)
+
+    def log_trial_save(self, trial: Trial) -> None:
+        """Notes where the newest checkpoint is."""
+        state, checkpoint = self._open.get(trial.trial_id), trial.checkpoint
+        if state is not None and checkpoint is not None:
+            tags = {"checkpoint": str(checkpoint.path)}
+            self._put_in(state, lambda client: set_tags(client, state.run_id, tags), spare=True)
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Closes the trial's run as FINISHED, FAILED or KILLED."""
-        stopped = self._interrupted is not None and self._interrupted()
-        self._terminate(trial.trial_id, "FAILED" if failed else "KILLED" if stopped else "FINISHED")
+        self._failed = self._failed or failed
+        state = self._open.get(trial.trial_id)
+        if state is None:
+            return
+        status = self._status(state.result) if self._status is not None else "FINISHED"
+        folder = Path(trial.path or "")
+        files = media_in([folder] if self.identity.sweep else [folder, folder.parent]) if trial.path else []
+        if files:
+            self._put_in(state, lambda client: self._quietly(lambda: log_files(client, state.run_id, files)))
+        self._terminate(trial.trial_id, "FAILED" if failed else status)
 
-    def close(self, status: str = "KILLED", patience_s: float = _PATIENCE_S) -> None:
+    def close(self, status: str = "KILLED", parent: str = "", patience_s: float = _PATIENCE_S) -> None:
         """Closes the runs that are still open, after a hard stop, and waits until all is written.
 
         Args:
             status: of the open runs.
+            parent: status of the run of a sweep; "" is that of the open runs, if there are any.
             patience_s: how long a store that does not answer is waited for; one that never did is not.
         """
-        for trial_id in sorted(self._open_trials):
+        left_open = sorted(self._open)
+        for trial_id in left_open:
             self._terminate(trial_id, status)
         if self._writer is None:
             return
+        if self.identity.sweep:
+            whole = parent or ("FAILED" if self._failed else status if left_open else "FINISHED")
+            self._put_in(self._parent, lambda client: client.set_terminated(self._parent.run_id, whole))
         if self.active and self._writer.trouble:
             self._tell(f"Waiting for the MLflow store, {patience_s:.0f} s at most ({self._writer.trouble}).")
         left = self._writer.drain(patience_s if self.active else 0.0)
@@ -224,14 +344,33 @@ class MLflowLogger(LoggerCallback):
             self._tell(f"MLflow: {left} entries could not be written ({self._writer.trouble or 'the store is slow'}).")
 
     def _terminate(self, trial_id: str, status: str) -> None:
-        if trial_id not in self._open_trials:
-            return
-        self._open_trials.remove(trial_id)
-        ended = int(time.time() * 1000)
+        state, ended = self._open.pop(trial_id, None), int(time.time() * 1000)
+        if state is not None:
+            self._put_in(state, lambda client: client.set_terminated(state.run_id, status, end_time=ended))
 
-        def end(client: MlflowClient) -> None:
-            if trial_id in self._run_ids:
-                client.set_terminated(self._run_ids[trial_id], status, end_time=ended)
-                del self._run_ids[trial_id]  # not before: this may be tried again
 
-        self._put(end)
+def _close_orphans(client: MlflowClient) -> None:
+    with contextlib.suppress(Exception):  # of a store of another kind; nothing of this run depends on it
+        close_orphans(client)
+
+
+def _write_changes(client: MlflowClient, state: _Open, values: Mapping[str, str]) -> None:
+    """Writes settings that differ from the run's parameters, or did: numbers as curves, all else as tags."""
+    from mlflow.entities import Metric
+
+    now, metrics, tags = int(time.time() * 1000), [], {}
+    for key, value in values.items():
+        first = state.params.get(key, value)
+        old, number = number_of(first), number_of(value)
+        if value == state.changed.get(key, first):
+            continue
+        if old is None or number is None:
+            tags[SETTING + key] = value
+        else:
+            if key not in state.changed:
+                metrics.append(Metric(SETTING + key, old, now, 0))
+            metrics.append(Metric(SETTING + key, number, now, state.step))
+        state.changed[key] = value
+    if metrics:
+        client.log_batch(state.run_id, metrics=metrics)
+    set_tags(client, state.run_id, tags)

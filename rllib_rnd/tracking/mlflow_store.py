@@ -54,6 +54,17 @@ def database_path(uri: str) -> Path | None:
     return Path(url.database) if url.database and not url.query else None
 
 
+def charts_link(uri: str, experiment_id: str) -> str:
+    """Returns the page with the charts of an experiment's runs; MLflow's own first page is of another trade.
+
+    Args:
+        uri: of the store; a local one is looked at with ``mlflow ui`` on its usual port.
+        experiment_id: in the store.
+    """
+    server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://localhost:5000"
+    return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+
+
 @contextlib.contextmanager
 def alone(uri: str) -> Iterator[None]:
     """Keeps other runs from a local store meanwhile: two that make its tables at once leave one of them without.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -203,6 +203,13 @@ class SaveOnInterrupt(Callback):
         """Asks for a checkpoint."""
         if self.interrupted:
             result[SHOULD_CHECKPOINT] = True
+
+    def on_step_end(self, *, trials: Sequence[Trial] = (), **_: object) -> None:
+        """A trial that waits for its turn was saved when it was paused."""
+        if self.interrupted:
+            for trial in trials:
+                if trial.status == Trial.PAUSED:
+                    self._saved(trial.trial_id)
 
     def on_checkpoint(self, *, trial: Trial, **_: object) -> None:
         """Ends the sweep when the last running trial is saved."""

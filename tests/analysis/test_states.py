@@ -13,6 +13,7 @@ from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError
 from tests.analysis.agents import make_agent, one_thread, random_obs, random_states
+from tests.analysis.playing import sizes_gathered
 
 __all__ = ["one_thread"]  # a fixture
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -74,6 +75,17 @@ def test_states_of_a_part_are_those_of_the_whole() -> None:
             part = states_between(tape, start, stop, 4)
             for name, column in vars(whole.select(np.arange(start, stop))).items():
                 np.testing.assert_array_equal(getattr(part, name), column, err_msg=f"{name} of {start} to {stop}")
+
+
+@pytest.mark.parametrize("index", [[0], [3, 1, 1], [2, 0, 3], []])
+def test_those_asked_for_are_gathered_and_no_others(index: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = States.of_tape(tape(), episode=3).select(index)
+    gathered = sizes_gathered(monkeypatch)
+    found = States.of_tape(tape(), 3, index)
+    assert gathered == [len(index)] * 2  # the observations, and those before them
+    for name, column in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, name), column, err_msg=name)
+        assert getattr(found, name).dtype == column.dtype, name
 
 
 def test_selected_and_joined() -> None:

@@ -130,6 +130,9 @@ def test_a_folder_is_given_back_until_something_is_trained(tmp_path: Path) -> No
         (trial / "result.json").write_text("{}" if trained else "", encoding="utf-8")
         release(str(tmp_path), name)
         assert (tmp_path / name).exists() == trained
-    update(str(tmp_path), "x", {"lr": 2.0})
+    key = update(str(tmp_path), "x", {"lr": 2.0}, {"commit": "b"})
     read = RunRecord.read(tmp_path / "x")
     assert read is not None and read.description == {"lr": 2.0} and read.created == record.created
+    assert key and read.key == key and update(str(tmp_path), "x", {}, {"commit": "c"}) == key
+    read = RunRecord.read(tmp_path / "x")
+    assert read is not None and [resume["commit"] for resume in read.resumes] == ["b", "c"]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rllib_rnd.analysis.agent import checkpoint_config
-from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, results_of
+from rllib_rnd.checkpoints import checkpoint_config, checkpoints_in, result_at, results_of
+from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.train_options import TrainOptions, resume_command
 from rllib_rnd.experiment.file import Overrides
 from rllib_rnd.tracking.stopping import NOTICE
@@ -101,7 +101,7 @@ def test_interrupt_resume_and_evaluate(tmp_path: Path) -> None:
         ["train", "file", "x.yaml", "--set", "gamma=0.9", "--resume", "--stop", f"iteration={target}"], tmp_path
     )
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert statuses(tmp_path) == ["FINISHED", "KILLED"]
+    assert statuses(tmp_path) == ["FINISHED"]  # the same run
     trials = sorted((tmp_path / "results" / "deep_sea").glob("RND_*"), key=lambda p: p.name[-19:])
     assert len(trials) == 2  # same experiment folder, a trial of its own
     results = results_of(trials[1])
@@ -137,7 +137,8 @@ def test_a_sweep_runs_all_trials_and_a_checkpoint_starts_another_run(tmp_path: P
     assert "2 trials, best return first" in done.stdout
     assert "mlflow ui --backend-store-uri sqlite:///" in done.stdout
     assert " agent steps/s (" not in done.stdout  # --quiet
-    assert statuses(tmp_path) == ["FINISHED", "FINISHED"]
+    assert statuses(tmp_path) == ["FINISHED"] * 3  # two trials in the run of their sweep
+    assert "workflowType=machine_learning&compareRunsMode=CHART" in done.stdout
     trials = list((tmp_path / "results" / "study").glob("RND_*"))
     assert sorted(results_of(t)[-1]["config"]["lr"] for t in trials) == [1e-4, 1e-3]
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.sample import Float
 from ray.tune.search.variant_generator import generate_variants
 
-from rllib_rnd.experiment.conduct import Optuna, Plan, build_scheduler, build_search, ends_early
+from rllib_rnd.experiment.conduct import Optuna, Pbt, Plan, build_scheduler, build_search, ends_early
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.experiment.search import SCHEDULERS, SEARCHES, read_section
 from rllib_rnd.experiment.yaml_file import ExperimentError
@@ -30,13 +31,15 @@ class FakeTrial(Trial):
 
 
 class Controller:
-    """What the median rule asks of Tune."""
+    """What the median rule and populations ask of Tune."""
+
+    search_alg = None
 
     def get_live_trials(self) -> list[Trial]:
         return []
 
 
-@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize("kind", sorted(set(SCHEDULERS) - {"pbt"}))
 @pytest.mark.parametrize("returns", list(itertools.product([None, float("nan"), 1.0], repeat=3)))
 def test_every_scheduler_bears_results_without_its_metric(kind: str, returns: tuple[float | None, ...]) -> None:
     scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(Conditions({"training_iteration": 30.0})))
@@ -68,7 +71,7 @@ def test_asha_ends_a_trial_that_never_has_a_return() -> None:
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_a_promised_metric_that_never_comes_ends_every_trial(kind: str) -> None:
     conditions = Conditions({"mine": 2.0}, promised=["mine"])
-    scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(conditions))
+    scheduler = build_scheduler(read_section(kind, SCHEDULERS), Plan(conditions), {"lr": tune.uniform(0.0, 1.0)})
     controller: Any = Controller()
     for trial in [FakeTrial({}, {"lr": number}) for number in range(3)]:
         scheduler.on_trial_add(controller, trial)
@@ -208,4 +211,74 @@ def test_a_plan_ends_what_is_done_and_changes_what_goes_on() -> None:
 
 def test_which_schedulers_end_trials_early() -> None:
     found = {kind: ends_early(read_section(kind, SCHEDULERS)) for kind in SCHEDULERS}
-    assert found == {"asha": True, "median": True, "fifo": False}
+    assert found == {"asha": True, "median": True, "pbt": False, "fifo": False}
+
+
+DRAWN = """
+  search: SEARCH
+  scheduler: {type: pbt, metric: return_mean, perturbation_interval: 2}
+  num_samples: 4
+  config:
+    seed: {tune: randint, args: [0, 99]}
+    lr: {tune: loguniform, args: [1.0e-4, 1.0e-2]}
+    intrinsic_reward: {type: rnd, gamma: {tune: uniform, args: [0.9, 0.999]}}
+    num_epochs: {tune: choice, args: [1, 2, 4]}
+    num_minibatches: {tune: randint, args: [2, 5]}
+"""
+
+
+def population(folder: Path, old: str = "", new: str = "") -> Experiment:
+    text = "x:\n  run: RND\n  env: rllib_rnd/DeepSea-v0" + DRAWN.replace(old, new).replace("SEARCH", "random")
+    (folder / "x.yaml").write_text(text, encoding="utf-8")
+    return load_experiments(folder / "x.yaml")[0]
+
+
+def test_a_population_changes_what_is_drawn_in_its_ranges_and_keeps_its_seeds(tmp_path: Path) -> None:
+    space = population(tmp_path).space
+    assert set(space.mutations) == {"lr", "intrinsic_reward", "num_epochs", "num_minibatches"}
+    scheduler = build_scheduler(read_section("pbt", SCHEDULERS), Plan(), space.mutations)
+    assert isinstance(scheduler, Pbt)
+    donor: dict[str, Any] = {"seed": 1, "lr": 9.9e-3, "num_epochs": 4, "num_minibatches": 4}
+    donor["intrinsic_reward"] = {"type": "rnd", "gamma": 0.999}
+    seen: dict[str, set[Any]] = {}
+    for _ in range(200):
+        config, _operations = scheduler._get_new_config(FakeTrial({"seed": 7}, {}), FakeTrial(donor, {}))
+        values = {**config, "gamma": config["intrinsic_reward"].pop("gamma")}
+        for name, value in values.items():
+            seen.setdefault(name, set()).add(str(value) if isinstance(value, dict) else value)
+    assert seen["seed"] == {7} and seen["intrinsic_reward"] == {"{'type': 'rnd'}"}
+    assert min(seen["lr"]) >= 1e-4 and max(seen["lr"]) == 1e-2 and len(seen["lr"]) > 20
+    assert min(seen["gamma"]) >= 0.9 and max(seen["gamma"]) == 0.999
+    assert seen["num_epochs"] == {1, 2, 4} and seen["num_minibatches"] == {2, 3, 4}
+    assert donor["intrinsic_reward"] == {"type": "rnd", "gamma": 0.999}
+
+
+def test_a_population_goes_on_while_no_episode_has_ended() -> None:
+    plan = Plan(Conditions({"training_iteration": 30.0}))
+    scheduler = build_scheduler(read_section("pbt", SCHEDULERS), plan, {"lr": tune.uniform(0.0, 1.0)})
+    controller: Any = Controller()
+    trial = FakeTrial({"lr": 0.5}, {"lr": 0.5})
+    scheduler.on_trial_add(controller, trial)
+    for value in ({}, {RETURN: float("nan")}):
+        result = {"training_iteration": 20, **value}
+        assert scheduler.on_trial_result(controller, trial, result) == TrialScheduler.CONTINUE
+    assert scheduler.on_trial_result(controller, trial, {"training_iteration": 30}) == TrialScheduler.STOP
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("SEARCH", "optuna", "pbt changes the draws itself"),
+        ("num_samples: 4", "tune_config: {max_concurrent_trials: 1}\n  num_samples: 4", "leave max_concurrent_trials"),
+        ("num_samples: 4", "num_samples: 1", "pbt needs several trials"),
+        (DRAWN[DRAWN.index("    lr") :], "    gamma: 0.9", "pbt has nothing to change"),
+        (
+            "{type: rnd, gamma: {tune: uniform, args: [0.9, 0.999]}}",
+            "[{type: rnd, gamma: {tune: uniform, args: [0.9, 0.999]}}]",
+            "pbt changes no value inside a list",
+        ),
+    ],
+)
+def test_what_a_population_cannot_be_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        population(tmp_path, old, new)

@@ -2,7 +2,9 @@
 
 import builtins
 import multiprocessing
+import os
 import shutil
+import signal
 import string
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 
 from rllib_rnd import RNDConfig
-from rllib_rnd.tracking.mlflow_logger import MLflowLogger, parameters
+from rllib_rnd.tracking.identity import RunIdentity, has_ended, this_process
+from rllib_rnd.tracking.mlflow_logger import MLflowLogger
 from rllib_rnd.tracking.mlflow_store import database_path, database_uri, store_uri, valid_keys
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter
+from rllib_rnd.tracking.parameters import parameters
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +42,40 @@ class Trial(SimpleNamespace):
         return f"trial_{self.trial_id}"
 
 
-def trial(name: str = "a") -> Trial:
+def trial(name: str = "a", folder: str = "/storage/study/trial_a", **config: object) -> Trial:
     return Trial(
-        trial_id=name, config={"lr": 0.5}, local_path="/tmp/staging/study/trial_a", path="/storage/study/trial_a"
+        trial_id=name,
+        config={"lr": 0.5, "seed": 7, **config},
+        evaluated_params={},
+        checkpoint=SimpleNamespace(path=f"{folder}/checkpoint_000001"),
+        local_path="/tmp/staging/study/trial_a",
+        path=folder,
     )
 
 
 def result(steps: int) -> dict[str, Any]:
+    """One iteration is 100 agent steps."""
     runners = {"num_env_steps_sampled_lifetime": steps, "episode_return_mean": 2.0, "sample": 1, "env_step_timer": 2}
-    return {"env_runners": runners, "config": {"x": 1}, "training_iteration": 1}
+    return {"env_runners": runners, "config": {"x": 1}, "training_iteration": max(1, steps // 100)}
 
 
-def make(uri: str, said: list[str], interrupted: bool = False) -> MLflowLogger:
+def make(
+    uri: str, said: list[str], status: str = "FINISHED", sweep: bool = False, key: str = "k", source: Path | None = None
+) -> MLflowLogger:
     logger = MLflowLogger(
         uri=uri,
         experiment="study",
         algorithm="RND",
         make_config=lambda values: RNDConfig().update_from_dict(dict(values)),
-        tags={"folder": "study_2"},
+        identity=RunIdentity("study_2", key, sweep, source, {"folder": "study_2", "commit": "abc", "dirty": "true"}),
         say=said.append,
-        interrupted=lambda: interrupted,
+        status=lambda result: status,
     )
     logger.open()
     if logger._writer is not None:
         logger._writer._first_pause_s = 0.01
+        if logger.active:
+            assert logger._writer.drain(30.0) == 0  # what is done to the store first
     return logger
 
 
@@ -90,7 +104,7 @@ def test_parameters_are_curated_and_dotted() -> None:
 )
 def test_a_run_holds_the_curated_set_and_its_end(uri: str, failed: bool, interrupted: bool, status: str) -> None:
     said: list[str] = []
-    logger = make(uri, said, interrupted)
+    logger = make(uri, said, "KILLED" if interrupted else "FINISHED", source=Path("/files/x.yaml"))
     logger.log_trial_start(trial())
     logger.log_trial_result(1, trial(), result(100))
     logger.log_trial_result(2, trial(), result(200))
@@ -98,10 +112,15 @@ def test_a_run_holds_the_curated_set_and_its_end(uri: str, failed: bool, interru
     logger.close()
     (run,) = runs(uri)
     assert run.info.status == status
-    assert run.data.metrics == {"agent_steps": 200.0, "return_mean": 2.0, "iteration": 1.0}
+    curated = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+    assert curated == {"agent_steps": 200.0, "return_mean": 2.0, "iteration": 2.0}
+    assert run.data.metrics["system/system_memory_usage_percentage"] > 0.0
     assert (run.data.params["lr"], run.data.params["run"]) == ("0.5", "RND")
-    assert run.data.tags["folder"] == "study_2"
-    assert run.data.tags["trial_folder"] == trial().path  # where it is kept, not where Ray stages it
+    tags = run.data.tags
+    assert (run.info.run_name, tags["folder"], tags["seed"]) == ("study_2", "study_2", "7")
+    assert tags["trial_folder"] == trial().path  # where it is kept, not where Ray stages it
+    assert tags["mlflow.source.name"] == "/files/x.yaml"
+    assert (tags["commit"], tags["dirty"], tags["mlflow.source.git.commit"]) == ("abc", "true", "abc")
     assert said == []
     from mlflow.tracking import MlflowClient
 
@@ -110,12 +129,12 @@ def test_a_run_holds_the_curated_set_and_its_end(uri: str, failed: bool, interru
 
 
 def test_open_runs_are_killed_after_a_hard_stop(uri: str) -> None:
-    logger = make(uri, [])
+    logger = make(uri, [], sweep=True)
     logger.log_trial_start(trial("a"))
     logger.log_trial_start(trial("b"))
     logger.log_trial_end(trial("a"))
     logger.close("KILLED")
-    assert sorted(run.info.status for run in runs(uri)) == ["FINISHED", "KILLED"]
+    assert sorted(run.info.status for run in runs(uri)) == ["FINISHED", "KILLED", "KILLED"]
 
 
 def test_mlflow_missing_costs_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +164,7 @@ def test_a_store_out_of_reach_costs_one_line() -> None:
     assert not logger.active
     logger.close()  # does not wait for what was never there
     assert "training goes on without it" in said[0]
-    assert said[1:] == [f"MLflow: 3 entries could not be written ({said[0].split('(')[1].split(')')[0]})."]
+    assert said[1:] == [f"MLflow: 5 entries could not be written ({said[0].split('(')[1].split(')')[0]})."]
 
 
 @pytest.mark.parametrize("fault", ["log_batch", "create_run", "set_terminated"])
@@ -192,7 +211,7 @@ def test_a_store_that_stays_away_ends_with_one_line(uri: str, monkeypatch: pytes
     logger.log_trial_end(trial())
     logger.close(patience_s=0.1)
     assert said[0] == "MLflow store does not answer (disk full); entries are kept until it does, training goes on."
-    assert said[-1] == "MLflow: 4 entries could not be written (disk full)."
+    assert said[-1] == "MLflow: 5 entries could not be written (disk full)."
 
 
 def test_an_entry_that_is_refused_does_not_hold_up_the_others(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +277,7 @@ def test_a_store_in_a_folder_of_any_name_and_settings_of_any_name(tmp_path: Path
     (run,) = runs(uri)
     assert len([key for key in run.data.params if key.startswith("env_config.")]) == len(ODD_NAMES)
     assert run.data.metrics["a_b"] == 0.5
-    assert {p.name for p in folder.iterdir()} <= {"mlruns.db", ".mlruns.db.lock"}
+    assert {p.name for p in folder.iterdir()} <= {"mlruns.db", ".mlruns.db.lock", "mlartifacts"}
     assert [p.name for p in tmp_path.iterdir()] == [folder.name]  # and no folder of a mangled name
 
 
@@ -314,3 +333,186 @@ def test_where_runs_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert store_uri("s3://bucket/runs") is None
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert store_uri("s3://bucket/runs") == "http://host:5000"
+
+
+def history(uri: str, name: str = "agent_steps") -> list[list[int]]:
+    """The steps of a metric in each run, in the order they were written."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    return [[m.step for m in client.get_metric_history(run.info.run_id, name)] for run in runs(uri)]
+
+
+def test_a_run_that_goes_on_is_the_same_run_without_a_step_twice(uri: str) -> None:
+    """The first process died after 300 steps, its newest checkpoint is of 200; a setting is changed on the way."""
+    said: list[str] = []
+    first = make(uri, said, "KILLED")
+    first.log_trial_start(trial("a"))
+    for steps in (100, 200, 300):
+        first.log_trial_result(1, trial("a"), result(steps))
+    first.log_trial_end(trial("a"))
+    first.close()
+    (before,) = runs(uri)
+    assert before.info.status == "KILLED"
+
+    second = make(uri, said)
+    again = trial("b", "/storage/study/trial_b", lr=0.25, extrinsic_reward="sign")
+    second.log_trial_start(again)
+    assert second._writer is not None and second._writer.drain(30.0) == 0
+    assert [run.info.status for run in runs(uri)] == ["RUNNING"]
+    for steps in (300, 400):
+        second.log_trial_result(1, again, result(steps))
+    second.log_trial_end(again)
+    second.close()
+    (run,) = runs(uri)
+    assert (run.info.run_id, run.info.status) == (before.info.run_id, "FINISHED")
+    assert history(uri) == [[100, 200, 300, 400]]
+    assert run.data.params["lr"] == "0.5" and run.data.metrics["setting/lr"] == 0.25  # once, then what it became
+    assert run.data.tags["setting/extrinsic_reward"] == "sign"
+    assert run.data.tags["trial_folder"] == "/storage/study/trial_b" and run.data.tags["resumes"] == "1"
+    assert run.data.tags["trial_folders"].split("\n") == ["/storage/study/trial_a", "/storage/study/trial_b"]
+    assert said == []
+    assert second.experiment_id == run.info.experiment_id
+
+
+def test_a_sweep_is_one_run_with_its_trials_inside_also_when_it_goes_on(uri: str) -> None:
+    from mlflow.tracking import MlflowClient
+
+    for number, status in enumerate(["KILLED", "FINISHED"]):
+        logger = make(uri, [], status, sweep=True)
+        for name in ("a", "b"):
+            one = trial(name)
+            one.evaluated_params = {"lr": 0.5, "seed": name}
+            logger.log_trial_start(one)
+            logger.log_trial_result(1, one, result(100 + 100 * number))
+            logger.log_trial_end(one, failed=name == "b" and status == "FINISHED")
+        logger.close("KILLED", "KILLED" if status == "KILLED" else "")
+    found = {run.info.run_name: run for run in runs(uri)}
+    assert set(found) == {"study_2", "lr=0.5, seed=a", "lr=0.5, seed=b"}
+    parent = found.pop("study_2")
+    assert (parent.info.status, parent.data.tags["sweep"], parent.data.metrics) == ("FAILED", "true", {})
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {parent.info.run_id}
+    assert sorted(run.info.status for run in found.values()) == ["FAILED", "FINISHED"]
+    client = MlflowClient(tracking_uri=uri)
+    for run in found.values():
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "return_mean")] == [100, 200]
+
+
+def test_settings_that_change_in_training_are_metrics_and_never_refused(uri: str) -> None:
+    """As population based training does it: the trial has another configuration when it is started again."""
+    said: list[str] = []
+    logger = make(uri, said, sweep=True)
+    one = trial()
+    logger.log_trial_start(one)
+    for steps, lr in ((100, 0.5), (200, 0.25), (300, 0.125)):
+        if lr != one.config["lr"]:
+            one.config = {**one.config, "lr": lr}
+            logger.log_trial_start(one)
+        logger.log_trial_result(1, one, result(steps))
+    logger.close("FINISHED")
+    (run,) = [run for run in runs(uri) if "sweep" not in run.data.tags]
+    assert said == [] and run.data.params["lr"] == "0.5"
+    from mlflow.tracking import MlflowClient
+
+    points = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "setting/lr")
+    assert sorted((m.step, m.value) for m in points) == [(0, 0.5), (100, 0.25), (200, 0.125)]
+
+
+def test_the_store_keeps_the_file_the_settings_and_where_checkpoints_are(uri: str, tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    (tmp_path / "x.yaml").write_text("x: {run: RND}", encoding="utf-8")
+    folder = tmp_path / "run" / "trial"
+    folder.mkdir(parents=True)
+    (folder / "map.png").write_bytes(b"png")
+    (folder / "result.json").write_text("{}", encoding="utf-8")
+    logger = make(uri, [], source=tmp_path / "x.yaml")
+    one = trial(folder=str(folder))
+    logger.log_trial_start(one)
+    logger.log_trial_save(one)
+    logger.log_trial_end(one)
+    logger.close()
+    (run,) = runs(uri)
+    assert run.data.tags["checkpoint"] == f"{folder}/checkpoint_000001"
+    client = MlflowClient(tracking_uri=uri)
+    assert {f.path for f in client.list_artifacts(run.info.run_id)} == {"x.yaml", "configuration.yaml", "media"}
+    assert [f.path for f in client.list_artifacts(run.info.run_id, "media")] == ["media/map.png"]
+    kept = Path(client.download_artifacts(run.info.run_id, "configuration.yaml")).read_text(encoding="utf-8")
+    assert "lr: 0.5\n" in kept and "intrinsic_reward.type: rnd\n" in kept
+
+
+def test_no_place_for_files_costs_one_line(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    logger = make(uri, said)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError("bucket is away")
+
+    monkeypatch.setattr(logger._client, "log_text", full)
+    logger.log_trial_start(trial())
+    logger.log_trial_result(1, trial(), result(100))
+    logger.log_trial_end(trial())
+    logger.close()
+    assert said == ["MLflow keeps no files of this run (bucket is away); its metrics are logged."]
+    assert history(uri) == [[100]]
+
+
+def die(uri: str) -> None:
+    logger = make(uri, [])
+    logger.log_trial_start(trial())
+    logger.log_trial_result(1, trial(), result(100))
+    assert logger._writer is not None and logger._writer.drain(30.0) == 0
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_next_start_closes_what_was_killed(uri: str) -> None:
+    """Anything that starts in the storage; what still runs is left alone."""
+    context = multiprocessing.get_context("fork")
+    killed = context.Process(target=die, args=(uri,))
+    killed.start()
+    killed.join()
+    assert [run.info.status for run in runs(uri)] == ["RUNNING"]
+    alive = make(uri, [], key="alive")
+    alive.log_trial_start(trial())
+    other = make(uri, [], key="other")
+    for logger in (alive, other):
+        assert logger._writer is not None and logger._writer.drain(30.0) == 0
+    by_key = {run.data.tags["run_key"]: run for run in runs(uri)}
+    assert {key: run.info.status for key, run in by_key.items()} == {"k": "KILLED", "alive": "RUNNING"}
+    assert by_key["k"].info.end_time < by_key["alive"].info.start_time  # when its last row was written
+    alive.close()
+
+
+def test_processes_are_told_apart() -> None:
+    mine = this_process()
+    host, pid, start = mine.rsplit(":", 2)
+    assert not has_ended(mine) and pid == str(os.getpid())
+    assert has_ended(f"{host}:{pid}:another boot-1")  # another process has had its number
+    assert has_ended(f"{host}:4194305:{start}")  # above the largest number there can be
+    assert not has_ended(f"elsewhere:{pid}:1") and not has_ended("nonsense") and not has_ended("")
+
+
+def log_rows(uri: str, number: int, barrier: Barrier) -> None:
+    barrier.wait()
+    said: list[str] = []
+    logger = make(uri, said, key=f"run {number}")
+    logger.log_trial_start(trial())
+    for steps in range(100, 900, 100):
+        logger.log_trial_result(1, trial(), result(steps))
+    logger.log_trial_end(trial())
+    logger.close()
+    raise SystemExit(0)
+
+
+def test_eight_processes_at_once_lose_no_row(uri: str) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(8)
+    processes = [context.Process(target=log_rows, args=(uri, number, barrier)) for number in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert [run.info.status for run in runs(uri)] == ["FINISHED"] * 8
+    assert history(uri) == [list(range(100, 900, 100))] * 8
+    assert [len(run.data.params) > 20 for run in runs(uri)] == [True] * 8

@@ -7,17 +7,49 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from rllib_rnd.analysis.explanation import LIKE_UNTRAINED
+from rllib_rnd.analysis.figures.pages import page_environment
 
 TEMPLATE = "gallery.html.jinja"
 _CURVE = (132, 62)  # size of a curve, in pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 6, 14  # room around its lines
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a map has a number for: a pixel of a picture, an element of a vector.
+
+    Attributes:
+        one, a, many: in words.
+    """
+
+    one: str
+    a: str
+    many: str
+
+    def of(self, text: str) -> str:
+        """A text on pixels, on these instead."""
+        text = re.sub(r"\b(a) pixel\b", lambda found: _like(found[1], self.a), text, flags=re.IGNORECASE)
+        return re.sub(
+            r"\bpixels?\b",
+            lambda found: _like(found[0], self.many if found[0].endswith("s") else self.one),
+            text,
+            flags=re.IGNORECASE,
+        )
+
+
+def _like(before: str, word: str) -> str:
+    """A word with a capital letter, if what it stands in place of has one."""
+    return word[:1].upper() + word[1:] if before[:1].isupper() else word
+
+
+PIXEL, ELEMENT = Unit("pixel", "a pixel", "pixels"), Unit("element", "an element", "elements")
 
 
 @dataclass(frozen=True)
@@ -57,6 +89,7 @@ class Curve:
         why: it cannot be told.
         here: so it does at this state alone; None: the curve is of all states.
         untrained: rank correlation of the map with that of untrained weights; NaN if it is not known.
+        unit: what is blanked.
     """
 
     shares: Sequence[float]
@@ -66,6 +99,7 @@ class Curve:
     here: bool | None = None
     untrained: float = math.nan
     why: str = ""
+    unit: Unit = PIXEL
 
     @property
     def like_untrained(self) -> bool:
@@ -76,12 +110,13 @@ class Curve:
     def words(self) -> str:
         """The verdict."""
         if self.better is None:
-            return f"no verdict: {self.why}"
+            return f"no verdict: {self.unit.of(self.why)}"
+        random = f"better than random {self.unit.many}"
         if not self.better:
-            return "no better than random pixels"
+            return f"no {random}"
         if self.like_untrained:
-            return f"better than random pixels, but like untrained ({self.untrained:.2f})"
-        return "better than random pixels" + (", not so at this state" if self.here is False else "")
+            return f"{random}, but like untrained ({self.untrained:.2f})"
+        return random + (", not so at this state" if self.here is False else "")
 
     @property
     def svg(self) -> Markup:
@@ -112,7 +147,7 @@ class Curve:
         ).format(
             w=width,
             h=height,
-            label=f"Change when pixels are blanked, by the map against random. {words}",
+            label=f"Change when {self.unit.many} are blanked, by the map against random. {words}",
             left=_LEFT,
             right=width - _RIGHT,
             base=f"{row(0.0):.1f}",
@@ -286,6 +321,7 @@ class Gallery:
         videos: name -> path.
         scales: pictures of the two colour scales, unsigned and signed.
         unfinished: what Ctrl-C left out, or "".
+        unit: what the maps have numbers for.
     """
 
     title: str
@@ -302,15 +338,9 @@ class Gallery:
     methods: Sequence[MethodText] = ()
     videos: Mapping[str, str] = field(default_factory=dict)
     unfinished: str = ""
+    unit: Unit = PIXEL
 
 
 def render(gallery: Gallery) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("rllib_rnd.analysis.figures", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(gallery=gallery)
+    return page_environment().get_template(TEMPLATE).render(gallery=gallery)

@@ -215,7 +215,7 @@ def png(picture: np.ndarray, colours_at_most: int | None = _COLOURS) -> bytes:
     if colours_at_most is not None:
         image = image.quantize(colours_at_most, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
+    image.save(file, "PNG", compress_level=6)  # the highest, 9, takes five times as long and saves two per cent
     return file.getvalue()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -23,12 +23,19 @@ _LEAST_SCALE = 1e-4
 PIXELS = "pixels"
 MEMORY = "memory"
 _CHUNK = 256
+#: Layers that every backbone has, beside its `feature_maps`.
+BODY = ("policy", "extrinsic", "intrinsic", MEMORY)
 _MAY_BE_SAME = (("extrinsic", "policy"), ("intrinsic", "policy"), ("intrinsic", "extrinsic"), (MEMORY, "policy"))
 
 
 @torch.no_grad()
 def layer_features(
-    agent: Agent, obs: np.ndarray, memory: np.ndarray, is_first: np.ndarray, advance: Callable[[int], object] = id
+    agent: Agent,
+    obs: np.ndarray,
+    memory: np.ndarray,
+    is_first: np.ndarray,
+    advance: Callable[[int], object] = id,
+    wanted: Collection[str] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """What each layer makes of B states.
 
@@ -42,6 +49,7 @@ def layer_features(
         memory: ``[B, F]`` of this agent, before ``obs``.
         is_first: ``[B]`` bool.
         advance: is told how many states have been seen.
+        wanted: layers; none: all. One that is asked for without the one that it is the same as is read.
 
     Returns:
         Layer -> ``[B, D]`` float32 with D at most `MAX_NUMBERS`; and layer -> why it was left out.
@@ -72,6 +80,8 @@ def layer_features(
                 layers[MEMORY] = result.state
             count = len(obs[rows])
             for name, values in layers.items():
+                if wanted and name not in wanted:
+                    continue
                 if len(values) != count:
                     if len(values) != 2 * count:
                         left_out[name] = f"gives {len(values)} rows for {count} states"
@@ -80,6 +90,8 @@ def layer_features(
                     values = torch.cat(values.chunk(2), dim=1)
                 seen.setdefault(name, []).append(bounded(values).numpy())
             for name, part in reward_features(agent, np.ascontiguousarray(obs[rows])).items():
+                if wanted and name not in wanted:
+                    continue
                 seen.setdefault(name, []).append(bounded(torch.from_numpy(part)).numpy())
             advance(count)
     finally:

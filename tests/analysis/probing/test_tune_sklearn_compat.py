@@ -34,18 +34,64 @@ def test_scores_equal_those_of_grid_search(ray_session: None, tmp_path: Path) ->
     assert np.allclose(ours.predict(x), theirs.predict(x))
 
 
-def test_early_stopping(ray_session: None, tmp_path: Path) -> None:
-    """``partial_fit`` learns of its classes, and scores take one scorer."""
-    from sklearn.linear_model import SGDClassifier
+def test_a_search_for_its_scores_fits_no_winner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several scores, each of which picks a winner of its own; without Ray, for its trials are not what is asked."""
+    from sklearn.linear_model import Ridge
+    from tune_sklearn.tune_basesearch import TuneBaseSearchCV
 
-    from rllib_rnd.analysis.probing.tune_sklearn_compat import TuneSearchCV
+    from rllib_rnd.analysis.probing.tune_sklearn_compat import GridScores
+
+    fits: list[object] = []
+
+    class Counted(Ridge):
+        def fit(self, *args: object) -> Ridge:
+            fits.append(self)
+            fitted: Ridge = super().fit(*args)
+            return fitted
+
+    scores = {"params": [{"alpha": 0.1}], "mean_test_a": [1.0], "rank_test_a": np.array([1])}
+    monkeypatch.setattr(TuneBaseSearchCV, "_format_results", lambda *_: scores)
+    monkeypatch.setattr(GridScores, "_tune_run", lambda *_: None)
+    scoring = {"a": "r2", "b": "neg_mean_squared_error"}
+    search = GridScores(Counted(), {"alpha": [0.1]}, scoring=scoring, refit="a", cv=2, n_jobs=1, loggers=[])
+    monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 1.0})
+    search.fit(*data()[:2])
+    assert search.cv_results_ is scores and fits == []
+
+
+def test_early_stopping() -> None:
+    """``partial_fit`` learns of its classes, and scores take one scorer; what a worker does, in this process."""
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.metrics import get_scorer
+    from tune_sklearn.utils import EarlyStopping
+
+    from rllib_rnd.analysis.probing.tune_sklearn_compat import Trial
 
     x, y, _ = data()
-    options = {"early_stopping": True, "max_iters": 2, "n_trials": 1, "cv": 2, "n_jobs": 1, "random_state": 4}
-    search = TuneSearchCV(
-        SGDClassifier(random_state=0), {"alpha": [1e-4, 1e-3]}, loggers=[], local_dir=str(tmp_path), **options
+    trial = Trial.__new__(Trial)
+    trial.setup(
+        {
+            "early_stopping": True,
+            "early_stop_type": EarlyStopping.PARTIAL_FIT,
+            "groups": None,
+            "scoring": {"score": get_scorer("accuracy")},
+            "max_iters": 2,
+            "return_train_score": False,
+            "n_jobs": 1,
+            "cv": 2,
+            "alpha": 1e-3,
+        },
+        X=x,
+        y=(y > 0.0).astype(int),
+        estimator_list=[SGDClassifier(random_state=0) for _ in range(2)],
+        fit_params={},
     )
-    assert search.fit(x, (y > 0.0).astype(int)).best_score_ > 0.7
+    first, second = trial.step(), trial.step()
+    assert {"split0_test_score", "split1_test_score"} <= set(second)
+    assert second["average_test_score"] > 0.7
+    assert [estimator.t_ > 100.0 for estimator in trial.estimator_list] == [True, True], "it began anew"
+    assert first is not second
 
 
 def test_the_search_that_ray_dropped_says_so() -> None:

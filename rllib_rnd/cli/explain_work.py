@@ -25,7 +25,13 @@ from rllib_rnd.analysis.explanation import (
     onlooker_of_observations,
 )
 from rllib_rnd.analysis.figures.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.figures.gallery_content import StatesOnPage, scale_pictures, shown_change, strip, unit_of
+from rllib_rnd.analysis.figures.gallery_content import (
+    StatesOnPage,
+    scale_pictures,
+    shown_change,
+    strip,
+    unit_of,
+)
 from rllib_rnd.analysis.figures.insight_video import believable_maps, write_insight_video
 from rllib_rnd.analysis.figures.pictures import png
 from rllib_rnd.analysis.maps import Method

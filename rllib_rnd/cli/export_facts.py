@@ -67,7 +67,7 @@ def _runs(trial: Path) -> tuple[Run | None, Sequence[Run]]:
     for variants in grouped(runs).values():
         for variant in variants:
             for run in variant.runs:
-                if trial.name in run.trials:
+                if f"{trial.parent.name}/{trial.name}" in run.trials:
                     return run, variant.runs
     return None, ()
 

@@ -56,24 +56,28 @@ def plot(
     variants = [variant for one in tasks.values() for variant in one]
     check_comparable(variants, metric)
     (task,) = tasks
-    curves = [curve_of(variant.name, variant.runs, metric, AXES[x]) for variant in variants]
-    if not any(curves):
+    curves = {variant.name: curve_of(variant.name, variant.runs, metric, AXES[x]) for variant in variants}
+    there = {name: curve for name, curve in curves.items() if curve is not None}
+    if not there:
         raise ConfigError(f"--x {x}", f"no run of {task} tells its {AXES[x]}", [name for name in AXES if name != x])
 
     from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart
 
-    names = [f"{variant.name} ({_seeds(len(variant.runs))})" for variant in variants]
-    panel = Panel(task, AXES[x], metric, tuple(curves))
+    names = [f"{variant.name} ({_seeds(len(variant.runs))})" for variant in variants if variant.name in there]
+    panel = Panel(task, AXES[x], metric, tuple(there.values()))
     figure = curves_chart("plot", f"{metric} of {task}", [panel], names).draw()
     figure.set_facecolor("white")
     path = Path(out) if out is not None else Path(f"{folder_label(task.replace('/', '_'))}_{metric}.png")
     _write(figure, path, out is not None)
     for line in remarks(variants):
         say(f"note: {line}")
-    few = [v.name for v, curve in zip(variants, curves, strict=True) if curve is not None and curve.mean is None]
+    missing = [name for name in curves if name not in there]
+    few = [name for name, curve in there.items() if curve.mean is None]
+    if missing:
+        say(f"no line: no {metric} against {AXES[x]} of {', '.join(missing)}")
     if few:
         say(f"a line per run, no band: fewer than {FEWEST_SEEDS} seeds of {', '.join(few)}")
-    if len(few) < len(variants):
+    if len(few) < len(there):
         say("line and band: mean and standard error over seeds, as far as all of them go; thin lines: the runs")
     say(f"written to {path}")
     return path

@@ -158,12 +158,28 @@ class Median(_Conducted, MedianStoppingRule):
 class Pbt(_Conducted, PopulationBasedTraining):
     """Population based training whose trials keep their seeds and stay in the ranges that were given."""
 
+    _next_perturbation_sync: float
+
     def _get_new_config(self, trial: Trial, trial_to_clone: Trial) -> tuple[dict[str, Any], dict[str, Any]]:
         config, operations = super()._get_new_config(trial, trial_to_clone)
         _keep_in_range(config, self._hyperparam_mutations)
         if "seed" in trial.config:
             config["seed"] = trial.config["seed"]
         return config, operations
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """Returns the next trial; where all wait for one that has ended instead, they go on without a ranking.
+
+        Ray ranks when the last trial arrives, and would wait for ever.
+        """
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        live = [trial for trial in tune_controller.get_live_trials() if not trial.is_finished()]
+        if chosen is not None or not self._synch or not live or any(t.status != Trial.PAUSED for t in live):
+            return chosen
+        farthest = max(self._trial_state[trial].last_train_time for trial in live)
+        self._next_perturbation_sync = max(self._next_perturbation_sync, farthest) + self._perturbation_interval
+        chosen = super().choose_trial_to_run(tune_controller)
+        return chosen
 
 
 def _keep_in_range(config: dict[str, Any], mutations: Mapping[str, Any]) -> None:

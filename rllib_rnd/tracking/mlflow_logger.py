@@ -19,6 +19,8 @@ from rllib_rnd.tracking.metrics import curated, read
 from rllib_rnd.tracking.mlflow_runs import (
     FOLDERS,
     KEY,
+    SETTING,
+    changed_settings,
     close_orphans,
     find_run,
     log_description,
@@ -37,8 +39,6 @@ from rllib_rnd.tracking.system import SystemMetrics
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-#: What a changed setting is logged under: a metric if it is a number, a tag else.
-SETTING = "setting/"
 _PATIENCE_S = 60.0  # for what is still to be written when a run has ended
 
 
@@ -246,7 +246,7 @@ class MLflowLogger(LoggerCallback):
             if found is not None:
                 reopen(client, found, tags)
                 state.run_id, self._experiment_id = found.info.run_id, found.info.experiment_id
-                state.params = dict(found.data.params)
+                state.params, state.changed = dict(found.data.params), changed_settings(found)
                 state.iteration = found.data.metrics.get("iteration", 0.0)
                 state.step = int(found.data.metrics.get("agent_steps", 0.0))
                 return
@@ -362,7 +362,8 @@ def _write_changes(client: MlflowClient, state: _Open, values: Mapping[str, str]
     for key, value in values.items():
         first = state.params.get(key, value)
         old, number = number_of(first), number_of(value)
-        if value == state.changed.get(key, first):
+        before = state.changed.get(key, first)
+        if value == before or (number is not None and number == number_of(before)):
             continue
         if old is None or number is None:
             tags[SETTING + key] = value

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Tags that this package finds runs by.
 KEY, PROCESS, FOLDERS, RESUMES = "run_key", "process", "trial_folders", "resumes"
+#: What a changed setting is logged under: a metric if it is a number, a tag else.
+SETTING = "setting/"
 _MAX_TAG_LENGTH = 5000
 _MAX_PARAMS, _MAX_TAGS = 100, 100  # of one request, as MLflow has it
 _MEDIA = (".mp4", ".png", ".svg", ".gif", ".html")
@@ -110,6 +112,12 @@ def reopen(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
     more = {FOLDERS: "\n".join(dict.fromkeys(filter(None, folders))), RESUMES: str(resumes)}
     client.update_run(run.info.run_id, status="RUNNING")
     set_tags(client, run.info.run_id, {**tags, **more})
+
+
+def changed_settings(run: Run) -> dict[str, str]:
+    """Returns the settings that have changed since a run began, as they were at last."""
+    found = {**run.data.metrics, **run.data.tags}
+    return {key.removeprefix(SETTING): str(value) for key, value in found.items() if key.startswith(SETTING)}
 
 
 def log_description(client: MlflowClient, run_id: str, source: Path | None, settings: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,19 @@ def test_another_axis_another_metric_another_grouping(storage: Path) -> None:
     assert ">type=none (1 seed)<" in figure
     assert "type=rnd" in figure
     assert "type=none" in said
+
+
+def test_what_is_not_drawn_is_said(storage: Path) -> None:
+    trial = next(path for path in (storage / "ppo").iterdir() if path.is_dir())
+    text = (trial / "result.json").read_text()
+    (trial / "result.json").write_text(text.replace("episode_return_max", "another"))
+    said, figure = drawn(storage, "--metric", "return_max")
+    assert "ppo" not in figure
+    assert "no line: no return_max against agent steps of ppo" in said
+    shutil.rmtree(storage / "rnd")
+    said, _ = drawn(storage)
+    assert "band: fewer than 3 seeds of ppo" in said
+    assert "line and band" not in said
 
 
 def test_frames(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -50,12 +50,14 @@ def run(arguments: Sequence[str], folder: Path, **surroundings: str) -> subproce
     )
 
 
-def run_and_interrupt(arguments: Sequence[str], folder: Path, times: int = 1) -> tuple[int, str]:
+def run_and_interrupt(
+    arguments: Sequence[str], folder: Path, times: int = 1, surroundings: Mapping[str, str] | None = None
+) -> tuple[int, str]:
     """Sends SIGINT to the whole process group, as a terminal does, once the first result is shown."""
     process = subprocess.Popen(
         [*COMMAND, *arguments],
         cwd=folder,
-        env=environment(),
+        env=environment() | dict(surroundings or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -87,21 +89,29 @@ def statuses(folder: Path) -> list[str]:
 def test_interrupt_resume_and_evaluate(tmp_path: Path) -> None:
     # No checkpoint is asked for at the end: Ctrl-C writes one all the same.
     (tmp_path / "x.yaml").write_text(DEEP_SEA % (100000, "false", "lr: 1e-4"), encoding="utf-8")
-    code, output = run_and_interrupt(["train", "file", "x.yaml", "--set", "gamma=0.9"], tmp_path)
+    key = "5eC4e7" + "0123456789abcdef" * 2 + "5e"
+    wandb = {"WANDB_MODE": "offline", "WANDB_API_KEY": key, "WANDB_CACHE_DIR": str(tmp_path / "cache")}
+    arguments = ["train", "file", "x.yaml", "--set", "gamma=0.9", "--wandb", "proj"]
+    code, output = run_and_interrupt(arguments, tmp_path, surroundings=wandb)
     assert code == 130, output
     assert "Traceback" not in output
-    assert "rllib train file x.yaml --set gamma=0.9 --name deep_sea --resume" in output
+    assert "rllib train file x.yaml --set gamma=0.9 --wandb proj --name deep_sea --resume" in output
     first = find_checkpoint(tmp_path / "results")
     reached = result_at(first)
     assert reached["training_iteration"] >= 1
     assert statuses(tmp_path) == ["KILLED"]
 
     target = reached["training_iteration"] + 2
-    resumed = run(
-        ["train", "file", "x.yaml", "--set", "gamma=0.9", "--resume", "--stop", f"iteration={target}"], tmp_path
-    )
+    resumed = run([*arguments, "--resume", "--stop", f"iteration={target}"], tmp_path, **wandb)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert statuses(tmp_path) == ["FINISHED"]  # the same run
+    record = json.loads((tmp_path / "results" / "deep_sea" / "run.json").read_text(encoding="utf-8"))
+    assert set(record["provenance"]) >= {"python", "ray", "torch", "hardware", "cores"} and len(record["resumes"]) == 1
+    stretches = list((tmp_path / "results" / "deep_sea" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(stretches) == 2 and len({path.name for path in stretches}) == 1
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 20 and not [path for path in written if key.encode() in path.read_bytes()]
+    assert key not in output + resumed.stdout + resumed.stderr
     trials = sorted((tmp_path / "results" / "deep_sea").glob("RND_*"), key=lambda p: p.name[-19:])
     assert len(trials) == 2  # same experiment folder, a trial of its own
     results = results_of(trials[1])

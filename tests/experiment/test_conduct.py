@@ -265,6 +265,28 @@ def test_a_population_goes_on_while_no_episode_has_ended() -> None:
     assert scheduler.on_trial_result(controller, trial, {"training_iteration": 30}) == TrialScheduler.STOP
 
 
+def test_a_population_does_not_wait_for_a_trial_that_has_ended() -> None:
+    """Two trials wait to be ranked with a third, which reaches its stop condition: they go on."""
+    plan = Plan(Conditions({"training_iteration": 30.0}))
+    options = read_section({"type": "pbt", "perturbation_interval": 5}, SCHEDULERS)
+    scheduler: Any = build_scheduler(options, plan, {"lr": tune.uniform(0.0, 1.0)})
+    trials = [FakeTrial({"lr": 0.5}, {"lr": 0.5}) for _ in range(3)]
+    controller: Any = Controller()
+    controller.get_trials = lambda: trials
+    controller.get_live_trials = lambda: [trial for trial in trials if not trial.is_finished()]
+    for trial in trials:
+        scheduler.on_trial_add(controller, trial)
+    for trial in trials[:2]:
+        result = {"training_iteration": 5, RETURN: 1.0}
+        assert scheduler.on_trial_result(controller, trial, result) == TrialScheduler.PAUSE
+        trial.status = Trial.PAUSED
+    trials[2].status = Trial.RUNNING
+    assert scheduler.choose_trial_to_run(controller) is None  # it may still arrive
+    assert scheduler.on_trial_result(controller, trials[2], {"training_iteration": 30}) == TrialScheduler.STOP
+    trials[2].status = Trial.TERMINATED
+    assert scheduler.choose_trial_to_run(controller) in trials[:2]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

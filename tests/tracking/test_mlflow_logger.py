@@ -374,6 +374,11 @@ def test_a_run_that_goes_on_is_the_same_run_without_a_step_twice(uri: str) -> No
     assert said == []
     assert second.experiment_id == run.info.experiment_id
 
+    third = make(uri, said)  # with the same changes, which are there
+    third.log_trial_start(again)
+    third.close()
+    assert history(uri, "setting/lr") == [[0, 300]]
+
 
 def test_a_sweep_is_one_run_with_its_trials_inside_also_when_it_goes_on(uri: str) -> None:
     from mlflow.tracking import MlflowClient

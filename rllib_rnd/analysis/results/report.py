@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,13 +162,12 @@ def files_folder(out: Path) -> Path:
     return out.with_name(f"{out.stem}_files")
 
 
-def write(report: Report, out: Path, progress: Callable[[str], None] = lambda text: None) -> list[Path]:
+def write(report: Report, out: Path) -> list[Path]:
     """Writes the page, and beside it the numbers as JSON, CSV and LaTeX and the figures as SVG and PNG.
 
     Args:
         report: any.
         out: the page.
-        progress: is told what is being written.
 
     Returns:
         The page and the folder.
@@ -179,7 +178,6 @@ def write(report: Report, out: Path, progress: Callable[[str], None] = lambda te
     folder = files_folder(out)
     for part in (out.parent, folder / "tables", folder / "figures"):
         part.mkdir(parents=True, exist_ok=True)
-    progress("figures")
     text = page(report, folder.name)
     for section in report.sections:
         for table in section.every_table():

@@ -19,7 +19,7 @@ from rllib_rnd.analysis.results.tables import Table, number
 from rllib_rnd.envs.info import PLACES
 
 _MOST_PANELS = 24
-_MOST_MARKS = 4  # references that are drawn as lines
+_MOST_MARKS = 8  # references that are drawn as lines
 Tasks = Mapping[str, Sequence[Variant]]
 
 
@@ -119,12 +119,14 @@ def _about_threshold(question: Question) -> str:
 
 
 def survivals(variants: Sequence[Variant], metric: str, threshold: float) -> dict[str, Survival]:
-    """When the runs of each variant reach a threshold."""
+    """When the runs of each variant reach a threshold; those without a result were never watched."""
     found = {}
     for variant in variants:
         reached = []
         for run in variant.runs:
-            steps, values = run.metrics.get("agent_steps", np.empty(0)), run.metrics.get(metric)
+            if not run.agent_steps:
+                continue
+            steps, values = run.metrics["agent_steps"], run.metrics.get(metric)
             reached.append(steps_to(steps, np.full(len(steps), math.nan) if values is None else values, threshold))
         found[variant.name] = survival([steps for steps, _ in reached], [there for _, there in reached])
     return found

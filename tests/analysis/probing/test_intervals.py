@@ -63,7 +63,7 @@ def test_intervals_of_few_games_are_wide_enough() -> None:
     held = []
     for name, (kind, pool) in POOLS.items():
         sums = pool(np.random.default_rng(0))
-        own = [coverage(sums, kind, games, 300, [USED], seed=0)[USED] for games in (5, 10)]
+        own = [coverage(sums, kind, games, 200, [USED], seed=0)[USED] for games in (5, 10)]
         assert min(own) > 0.84, name
         held += own
     assert 0.90 < np.mean(held) < 0.98

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 
 from rllib_rnd.analysis.probing.features import bounded, components, pixel_features
 from rllib_rnd.analysis.probing.labels import Labels, rotated, usable
@@ -19,6 +18,7 @@ from rllib_rnd.analysis.probing.probe_states import PlayPlan
 from rllib_rnd.analysis.probing.probes import Gathered, fit, training_side
 from rllib_rnd.analysis.probing.results import BETTER, NO_BETTER, ProbeRow, judged
 from rllib_rnd.errors import ConfigError
+from tests.analysis.probing.searches import search_in_process
 
 GAMES, LENGTH = 18, 30
 EPISODE = np.repeat(np.arange(GAMES), LENGTH)
@@ -33,25 +33,9 @@ def walks(seed: int, count: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def environments() -> Iterator[list[dict[str, str]]]:
-    """Searches run in this process by scikit-learn, which finds the same (`test_tune_sklearn_compat`).
-
-    Each adds the environment that it ran in.
-    """
-    seen: list[dict[str, str]] = []
-
-    def searched(kind: type, **replaced: str) -> object:
-        def make(bank: ProbeBank, space: object, **options: object) -> object:
-            seen.append(dict(os.environ))
-            names = {"scoring", "cv", "error_score", "random_state", "n_trials"} & set(options)
-            return kind(bank, space, refit=False, **{replaced.get(name, name): options[name] for name in names})
-
-        return make
-
+    """Searches run in this process; the environment that each ran in."""
     with pytest.MonkeyPatch.context() as patch:
-        module = "rllib_rnd.analysis.probing.tune_sklearn_compat"
-        patch.setattr(f"{module}.GridScores", searched(GridSearchCV))
-        patch.setattr(f"{module}.RandomScores", searched(RandomizedSearchCV, n_trials="n_iter"))
-        yield seen
+        yield search_in_process(patch)
 
 
 def gathered(layers: dict[tuple[str, str], np.ndarray], labels: Labels, seed: int = 3) -> Gathered:

@@ -131,6 +131,9 @@ def test_steps_to_a_threshold_count_unsolved_runs() -> None:
     found = survivals(group, "return_mean", 0.485)
     assert (found["rnd"].reached, found["ppo"].reached, found["ppo"].watched) == (5, 0, 40 * STEP)
     assert found["rnd"].median is not None and 18 * STEP <= found["rnd"].median <= 22 * STEP
+    unborn = dataclasses.replace(group[0].runs[0], metrics={})
+    later = survivals([Variant("rnd", (unborn, unborn, group[0].runs[0]), {})], "return_mean", 0.485)["rnd"]
+    assert (later.runs, later.low) == (1, None), "a run without a result was never watched"
     assert threshold_of(group, Question(threshold=0.3)) == 0.3
     assert threshold_of(group, Question()) == pytest.approx(0.5 * 0.97, abs=0.02)
     assert math.isnan(threshold_of([variant("none", [0.0] * 3, metrics={})], Question()))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _WIDE = 7.6, 10.0  # inches
 _TICKS = 4  # about, of an axis: text is what takes time to draw
+_CLOSE = 0.07  # of the height of a panel: names of lines that are nearer would overlap
 _MOST_LINES = 12  # of a variant's runs, drawn thin behind their mean
 
 
@@ -77,12 +78,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             x, y, error = curve.mean
             axes.fill_between(x, y - error, y + error, color=colour, alpha=0.2, linewidth=0)
             axes.plot(x, y, color=colour, linestyle=dashes, linewidth=2)
-    for text, value in panel.marks.items():
-        axes.axhline(value, color=TEXT, linewidth=0.9, linestyle=":")
-        axes.annotate(
-            text, (0.0, value), (3, 2), xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
-            color=TEXT,
-        )  # fmt: skip
+    _draw_marks(axes, panel.marks)
     axes.set(xlabel=panel.x, ylabel=panel.y)
     name_panel(axes, panel.title)
     axes.margins(x=0.02)
@@ -90,6 +86,30 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     if panel.x != "hours":
         _thousands(axes)
     dress(axes)
+
+
+def _draw_marks(axes: Axes, marks: Mapping[str, float]) -> None:
+    """A dotted line for each, and its name at the right; the names of close ones stand together."""
+    for value in marks.values():
+        axes.axhline(value, color=TEXT, linewidth=0.9, linestyle=":")
+    low, high = axes.get_ylim()
+    groups: list[tuple[float, list[str]]] = []
+    for text, value in sorted(marks.items(), key=lambda mark: mark[1]):
+        if groups and value - groups[-1][0] < _CLOSE * (high - low):
+            groups[-1] = (value, [*groups[-1][1], text])
+        else:
+            groups.append((value, [text]))
+    for value, texts in groups:
+        axes.annotate(
+            "\n".join(reversed(texts)),
+            (1.0, value),
+            (4, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=TEXT,
+        )
 
 
 def points_chart(

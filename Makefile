@@ -55,8 +55,8 @@ setup-dev: .venv/.installed-dev
 	@touch $@
 
 .venv/.installed-dev: .venv/.installed-torch setup.py constraints.txt
-	@echo "[3/3] installing rllib_rnd[minigrid,envpool,vizdoom,classic-control,video,plots,insight,dev], at the versions in constraints.txt"
-	@$(PIP) -e '.[minigrid,envpool,vizdoom,classic-control,video,plots,insight,dev]'
+	@echo "[3/3] installing rllib_rnd[minigrid,envpool,vizdoom,classic-control,video,plots,insight,wandb,onnx,hub,dev], at the versions in constraints.txt"
+	@$(PIP) -e '.[minigrid,envpool,vizdoom,classic-control,video,plots,insight,wandb,onnx,hub,dev]'
 	@$(PIP) -e '.[mario]' 2>/dev/null || echo "Super Mario Bros. is left out, and its tests: the extra mario needs a C++ compiler."
 	@touch $@ .venv/.installed-base
 

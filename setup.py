@@ -26,6 +26,7 @@ BASE = [
     "scikit-learn>=1.6,<2",
     "jinja2>=3.1,<4",
     "pyyaml>=6",
+    "safetensors>=0.5,<1",
 ]
 
 EXTRAS = {
@@ -43,8 +44,7 @@ EXTRAS = {
         "imageio-ffmpeg>=0.6,<1",
     ],
     "wandb": ["wandb>=0.20,<1"],
-    "export": ["safetensors>=0.5,<1"],
-    "onnx": ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2", "safetensors>=0.5,<1"],
+    "onnx": ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"],
     "hub": ["huggingface_hub>=1,<3"],
     "dev": [
         "pytest>=8,<10",
@@ -80,6 +80,7 @@ setup(
     package_data={
         "rllib_rnd": ["py.typed"],
         "rllib_rnd.analysis.figures": ["*.jinja"],
+        "rllib_rnd.analysis.results": ["*.jinja", "*.csv"],
         "rllib_rnd.tuned_examples": ["*.yaml"],
         "rllib_rnd.tuned_examples.sweeps": ["*.yaml"],
     },

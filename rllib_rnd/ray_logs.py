@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import warnings
+from collections.abc import Iterator, Mapping
 
 # Logger and what the line holds.
 _NOISE = {
@@ -40,3 +43,31 @@ def only_errors() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in _TOLD_OTHERWISE:
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+# Of Tune: its panel, and each trial's own CSV, JSON and TensorBoard files.
+_QUIET_TUNE = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+
+
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables for a while; afterwards they are what they were before, or gone.
+
+    What a command leaves in the environment changes what the process does next: with Tune's loggers switched off, the
+    trainings after it would write no results.
+    """
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def quiet_tune() -> contextlib.AbstractContextManager[None]:
+    """While it is open Tune shows nothing and writes no trial's logs: for searches that are part of something else."""
+    return environment(_QUIET_TUNE)

@@ -46,6 +46,8 @@ ROOMS = (
     "presets",
     "tracking",
     "experiment",
+    "checkpoints",
+    "export",
     "analysis",
     "cli",
 )
@@ -64,7 +66,12 @@ ONLY = {
     "tracking": {"errors", "options", "settings"},
 }
 #: Rooms that nobody but those named may import.
-IMPORTED_BY = {"analysis": {"cli"}, "cli": set(), "experiment": {"cli", "analysis"}, "tracking": {"experiment", "cli"}}
+IMPORTED_BY = {
+    "analysis": {"cli"},
+    "cli": set(),
+    "experiment": {"cli", "analysis"},
+    "tracking": {"experiment", "checkpoints", "analysis", "cli"},
+}
 
 
 def files() -> list[Path]:

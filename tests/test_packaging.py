@@ -86,6 +86,9 @@ def test_extras_are_those_of_the_readme(wheel: zipfile.ZipFile) -> None:
         "video",
         "plots",
         "insight",
+        "wandb",
+        "onnx",
+        "hub",
         "dev",
         "all",
     }
@@ -110,7 +113,8 @@ def test_base_import_needs_no_extra(wheel: zipfile.ZipFile, tmp_path: Path) -> N
         import sys
 
         EXTRAS = {"minigrid", "envpool", "gym", "nes_py", "gym_super_mario_bros", "vizdoom", "pygame", "imageio_ffmpeg",
-                  "rliable", "matplotlib", "pytest", "mypy", "ruff"}
+                  "rliable", "matplotlib", "captum", "openTSNE", "wandb", "onnx", "onnxscript", "onnxruntime",
+                  "huggingface_hub", "pytest", "mypy", "ruff"}
 
         class Absent:
             def find_spec(self, name, path=None, target=None):

@@ -22,7 +22,7 @@ from rllib_rnd.analysis.player import Player, PlayOptions, make_single
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target
-from rllib_rnd.cli.checkpoints import checkpoints_in, result_at
+from rllib_rnd.checkpoints import checkpoints_in, result_at
 from rllib_rnd.tracking.metrics import read
 
 HERE = Path(__file__).parent

@@ -136,7 +136,7 @@ def rows_of(game: str, found: Found, agent: Agent, trained: int, states: States)
         curve = deletion(agent, kept.select(some), Map(heat(one)[some], one.title), action, SHARES, 0)
         row |= {f"deleted_{share:g}": float(f"{curve.by_map[i]:.5g}") for i, share in enumerate(SHARES)}
         row |= {f"random_{share:g}": float(f"{curve.by_random[i]:.5g}") for i, share in enumerate(SHARES)}
-        yield {**row, "better": int(curve.better), "commit": commit()}
+        yield {**row, "better": int(curve.better is True), "commit": commit()}
 
 
 def own_actions(agent: Agent, states: States) -> States:

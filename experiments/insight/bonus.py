@@ -38,8 +38,12 @@ from rllib_rnd.analysis.targets import Target, targets_of
 NAME, FEATURES = "bonus", "bonus_features"
 AGENT = ("variant", "seed", "trained")
 KEY = (*AGENT, "agent_steps")
-RUNS = ("rnd", "snd_v")
-AGENT_STEPS = 1_000_000
+#: Of each run the file that trains it, and the agent steps of the checkpoint that is looked into.
+RUNS = {
+    "rnd": ("montezuma", 1_000_000),
+    "snd_v": ("montezuma", 1_000_000),
+    "rnd_private_eye": ("private_eye", 300_000),
+}
 METHODS = ("integrated_gradients", "occlusion")
 SHARES = (0.05, 0.1, 0.2)
 #: Rows of 84 that show score, lives and what is carried; the room is below.
@@ -49,8 +53,8 @@ _KINDS = ("ordinary", "first visit", "unseen room")
 
 
 def agents(storage: Path) -> dict[str, tuple[int, Agent]]:
-    """Agent steps and agent of each run, at the checkpoint nearest to `AGENT_STEPS`."""
-    found = {run: nearest(storage, run, "montezuma", AGENT_STEPS) for run in RUNS}
+    """Agent steps and agent of each run, at the checkpoint nearest to its number of agent steps."""
+    found = {run: nearest(storage, run, *of) for run, of in RUNS.items()}
     return {run: (one.agent_steps, one.load()) for run, one in found.items() if one is not None}
 
 
@@ -66,14 +70,18 @@ def measure(storage: Path) -> None:
         for trained, twin in twins(agent, seed):
             key: Row = {"variant": run, "seed": seed, "trained": trained, "agent_steps": steps}
             if not maps.has(variant=run, seed=seed, trained=trained, agent_steps=steps):
-                maps.add([{**key, **row, "commit": commit()} for row in map_rows(twin, frames(twin, tapes))])
+                kinds = frames(twin, tapes[agent.env])
+                maps.add([{**key, **row, "commit": commit()} for row in map_rows(twin, kinds)])
             if not features.has(variant=run, seed=seed, trained=trained, agent_steps=steps):
-                features.add([{**key, **row, "commit": commit()} for row in feature_rows(twin, tapes)])
+                features.add([{**key, **row, "commit": commit()} for row in feature_rows(twin, tapes[agent.env])])
 
 
-def tapes_of(every: dict[str, tuple[int, Agent]]) -> list[Tape]:
-    """Episodes of all agents, so that each sees the same observations."""
-    return [tape for _, agent in every.values() for tape in play(agent, _EPISODES, _MAX_STEPS)]
+def tapes_of(every: dict[str, tuple[int, Agent]]) -> dict[str, list[Tape]]:
+    """By game the episodes of all its agents, so that each sees the same observations."""
+    tapes: dict[str, list[Tape]] = {}
+    for _, agent in every.values():
+        tapes.setdefault(agent.env, []).extend(play(agent, _EPISODES, _MAX_STEPS))
+    return tapes
 
 
 def frames(agent: Agent, tapes: list[Tape]) -> dict[str, States]:
@@ -83,12 +91,17 @@ def frames(agent: Agent, tapes: list[Tape]) -> dict[str, States]:
     first = [one.select(where) for one in states if len(where := first_visits(one.room))]
     if first:
         kinds["first visit"] = spread_over(States.join(first), _FRAMES)
-    kinds["unseen room"] = spread_over(unseen_states(agent), _FRAMES)
-    return kinds
+    unseen = unseen_states(agent)
+    return kinds if unseen is None else {**kinds, "unseen room": spread_over(unseen, _FRAMES)}
 
 
-def unseen_states(agent: Agent) -> States:
-    """Frames of the third floor of the pyramid, out of reach here, as if they had been looked at for a while."""
+def unseen_states(agent: Agent) -> States | None:
+    """Frames of the third floor of the pyramid, out of reach here, as if they had been looked at for a while.
+
+    None of other games.
+    """
+    if "MontezumaRevenge" not in agent.env:
+        return None
     shape = agent.module.backbone.observation_space.shape
     states = States.of_observations(np.repeat(unseen_frames()[:, None], shape[0], axis=1), agent)
     rooms = np.repeat(np.array(UNSEEN_ROOMS), FRAMES_PER_ROOM)
@@ -117,7 +130,7 @@ def map_rows(agent: Agent, kinds: dict[str, States]) -> Iterator[Row]:
                     "in_hottest": rounded(share_in_hottest(one)),
                     **{f"deleted_{share:g}": rounded(np.mean(curve.by_map[i])) for i, share in enumerate(SHARES)},
                     **{f"random_{share:g}": rounded(np.mean(curve.by_random[i])) for i, share in enumerate(SHARES)},
-                    "better": int(curve.better),
+                    "better": int(curve.better is True),
                 }
 
 
@@ -147,7 +160,10 @@ def features_of(agent: Agent, states: States) -> dict[str, np.ndarray]:
 
 def feature_rows(agent: Agent, tapes: list[Tape]) -> Iterator[Row]:
     """One row per kind of observation and features."""
-    for kind, states in (("played", points_of(tapes, 0).states), ("unseen room", unseen_states(agent))):
+    kinds = {"played": points_of(tapes, 0).states, "unseen room": unseen_states(agent)}
+    for kind, states in kinds.items():
+        if states is None:
+            continue
         for name, values in features_of(agent, states).items():
             numbers = {key.replace(" ", "_"): rounded(value) for key, value in spectrum(values).numbers().items()}
             yield {"kind": kind, "features": name, "states": len(states), **numbers}
@@ -165,7 +181,10 @@ def sections() -> Iterator[list[str]]:
         "Bonus maps",
         bonuses(maps),
         map_table(maps),
-        image("bonus maps", "bonus_maps.png"),
+        *(
+            image(f"bonus maps, {file}", f"bonus_maps_{file}.png")
+            for file in dict.fromkeys(RUNS[r][0] for r in maps.variant)
+        ),
         feature_table(features),
         image("spread of the features", "bonus_spread.png"),
         *(image(f"features of {run}", f"bonus_projection_{run}.png") for run in RUNS if run in set(maps.variant)),
@@ -175,13 +194,15 @@ def sections() -> Iterator[list[str]]:
 
 def bonuses(frame: pd.DataFrame) -> list[str]:
     """The size of the bonus by kind of observation."""
-    head = ("bonus", "agent", *(f"{kind} (observations)" for kind in _KINDS), "unseen / ordinary")
+    times = [f"{kind} / {_KINDS[0]}" for kind in _KINDS[1:]]
+    head = ("bonus", "agent", *(f"{kind} (observations)" for kind in _KINDS), *times)
     rows = []
     for (variant, trained), of in frame.groupby(["variant", "trained"], sort=False):
         by_kind = of.groupby("kind").first()
         cells = [f"{by_kind.bonus[k]:.3g} ({by_kind.states[k]})" if k in by_kind.index else "-" for k in _KINDS]
-        contrast = by_kind.bonus["unseen room"] / by_kind.bonus["ordinary"]
-        rows.append((variant, "trained" if trained else "untrained", *cells, f"{contrast:.3g}"))
+        bonus = by_kind.bonus.reindex(_KINDS)
+        ratios = [f"{bonus[k] / bonus['ordinary']:.3g}" if k in by_kind.index else "-" for k in _KINDS[1:]]
+        rows.append((variant, "trained" if trained else "untrained", *cells, *ratios))
     return table(head, rows)
 
 
@@ -252,19 +273,21 @@ def draw(storage: Path | None) -> None:
     if not every:
         return
     tapes = tapes_of(every)
-    draw_maps(every, tapes)
-    played = points_of(tapes, 0, MAX_POINTS - len(UNSEEN_ROOMS) * FRAMES_PER_ROOM)
+    for game, of_game in tapes.items():
+        draw_maps({run: one for run, one in every.items() if one[1].env == game}, of_game)
     spreads = {}
     for run, (_, agent) in every.items():
+        played = points_of(tapes[agent.env], 0, MAX_POINTS - len(UNSEEN_ROOMS) * FRAMES_PER_ROOM)
         draw_projection(run, agent, played)
         for name, values in features_of(agent, played.states).items():
-            spreads[f"{run}: {name.removeprefix(f'{run} ')}"] = values
+            spreads[f"{run}: {name.removeprefix(f'{agent.reward_names[0]} ')}"] = values
     (HERE / "bonus_spread.png").write_bytes(spread_chart(spreads).png)
 
 
 def draw_projection(run: str, agent: Agent, played: Points) -> None:
     """The target's features, of what was played and of unseen rooms, by room, time, value and bonus."""
-    states = States.join([played.states, unseen_states(agent)])
+    unseen = unseen_states(agent)
+    states = played.states if unseen is None else States.join([played.states, unseen])
     colours = {"room": states.room, "time (agent step)": states.step}
     for target in targets_of(agent)[1:]:
         colours[target.name.replace("_", " ")] = target.measure(agent, states, states.obs)
@@ -297,4 +320,4 @@ def draw_maps(every: dict[str, tuple[int, Agent]], tapes: list[Tape]) -> None:
             axes.set_title(title if i == 0 else "", fontsize=8)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
-    save(figure, HERE / "bonus_maps.png")
+    save(figure, HERE / f"bonus_maps_{RUNS[next(iter(every))][0]}.png")

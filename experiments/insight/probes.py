@@ -14,8 +14,9 @@ from experiments.provenance import commit
 from experiments.report import commits, folded, image, read, save, section, table
 from experiments.studies import Row, local_ray
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.probing.options import ProbeOptions
 from rllib_rnd.analysis.probing.probe_states import PlayPlan
-from rllib_rnd.analysis.probing.probes import ProbeOptions, probe
+from rllib_rnd.analysis.probing.probes import probe
 
 NAME = "probes"
 KEY = ("task",)

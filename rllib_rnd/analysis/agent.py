@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.core.rl_module.rl_module import RLModule
 
+from rllib_rnd.checkpoints import checkpoint_config, load_own_module
 from rllib_rnd.envs.makers import env_name
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.modules.layers import noisy_layers
-
-
-def checkpoint_config(folder: Path) -> AlgorithmConfig:
-    """Returns the ``AlgorithmConfig`` that a checkpoint was trained with.
-
-    Raises:
-        ConfigError: the file is not what RLlib writes, or names code that is not installed here.
-    """
-
-    try:
-        with (folder / "class_and_ctor_args.pkl").open("rb") as file:
-            saved = pickle.load(file)
-        state = saved["ctor_args_and_kwargs"][0][0]
-    except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
-        raise ConfigError(f"checkpoint {folder}", f"its configuration cannot be read ({error})") from error
-    return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
-
-
-def load_module(folder: Path) -> RLModule:
-    """Returns the policy's RLModule, on the CPU, in evaluation mode and without the noise of noisy layers.
-
-    Raises:
-        ConfigError: the checkpoint holds no such module.
-    """
-    path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
-    if not path.is_dir():
-        raise ConfigError(f"checkpoint {folder}", "holds no single-agent module (default_policy)")
-    module = RLModule.from_checkpoint(str(path))
-    for layer in noisy_layers(module):
-        layer.silence()
-    module.eval()
-    return module
 
 
 @dataclass(frozen=True)
@@ -76,13 +41,7 @@ class Agent:
         Raises:
             ConfigError: the checkpoint holds none of this package's.
         """
-        module = load_module(folder)
-        if not isinstance(module, IntrinsicPPOModule):
-            raise ConfigError(
-                f"checkpoint {folder}",
-                f"its module {type(module).__name__} has no policy_and_values(); `rllib {command}` is for this "
-                "package's algorithms (IntrinsicPPO, RND, SND), not for RLlib's own",
-            )
+        module = load_own_module(folder, f"`rllib {command}`")
         return cls(folder, checkpoint_config(folder), module)
 
     def untrained(self, seed: int = 0) -> Agent:

@@ -128,10 +128,10 @@ def counterfactuals(
                 moments.setdefault(t, event)
         stack = env.options.frame_stack
         saved = dict(_played_again(env, tape, seed, {t - stack for t in moments}))
-        states, told = States.of_tape(tape, events[0].episode), 0
+        states, told = States.of_tape(tape, events[0].episode, list(moments)), 0
         found: list[Counterfactual] = []
-        for t, event in moments.items():
-            edited = list(_edited(agent, env, saved[t - stack], tape, event, states.select([t])))
+        for i, (t, event) in enumerate(moments.items()):
+            edited = list(_edited(agent, env, saved[t - stack], tape, event, states.select([i])))
             if any(one.edit.purpose == "thing" for one in edited):
                 found += edited
                 told += 1

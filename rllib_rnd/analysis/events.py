@@ -1,8 +1,9 @@
 """The moments of played episodes that matter, found without anyone watching: a few of each kind, the chief ones first.
 
 Kinds, in the order of their weight when two fall together: ``room`` (the first visit of a room) or ``position`` (of a
-cell, where an environment tells no rooms), ``reward`` (the extrinsic), ``life`` (one is lost), ``end``, ``bonus: NAME``
-(the largest intrinsic rewards) and ``disagreement: NAME`` (the extrinsic critic and that of an intrinsic reward).
+cell, where an environment tells no rooms), ``reward`` (the extrinsic, where it is unusual), ``life`` (one is lost),
+``end``, ``bonus: NAME`` (the largest intrinsic rewards) and ``disagreement: NAME`` (the extrinsic critic and that of an
+intrinsic reward).
 
 An event lies at an observation that the policy acted on, so that `States.of_tape` holds it: the one whose action was
 paid or cost the life, and the one that a bonus was paid for reaching.
@@ -19,9 +20,12 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.tape import Tape, intrinsic_rewards
 from rllib_rnd.envs.atari import FAMILY as ATARI
+from rllib_rnd.threads import count
 
 #: Events of each kind, at most.
 LIMIT = 4
+#: A reward is unusual if no larger share of all agent steps brings one as far from their median as it is.
+UNUSUAL = 0.25
 #: Agent steps within which two peaks of one kind are one.
 APART = 8
 #: Agent steps within which events of different kinds are one.
@@ -150,7 +154,8 @@ def _first_visits(
                 if visited[later] != place or tape.is_first[later]:
                     break
                 stays += 1
-            text = f"first visit of {what} {place}" + (f", after {len(known) - 1} others" if len(known) > 1 else "")
+            before = f", after {count(len(known) - 1, 'other')}" if len(known) > 1 else ""
+            text = f"first visit of {what} {place}{before}"
             found.append(_Found(t + stays, i, text, float(len(known))))
     return found
 
@@ -163,12 +168,22 @@ def _thinned(visits: list[_Found], limit: int) -> list[_Found]:
 
 
 def _rewards(seen: Sequence[_Seen]) -> list[_Found]:
-    return [
-        _Found(t, i, f"extrinsic reward {reward:+.6g}", abs(reward))
-        for i, (tape, _) in enumerate(seen)
-        for t, reward in enumerate(tape.reward)
-        if reward
-    ]
+    """Unusual rewards, the strangest first: where rewards are rare each, of +1 in every step none; see `UNUSUAL`."""
+    rewards = [np.array(tape.reward, dtype=np.float64) for tape, _ in seen]
+    every = np.sort(np.concatenate([np.empty(0), *(r[tape.valid] for r, (tape, _) in zip(rewards, seen, strict=True))]))
+    if not len(every):
+        return []
+    usual = every[len(every) // 2]  # one that was really paid
+    distances = np.sort(np.abs(every - usual))
+    most = max(UNUSUAL * len(every), 1.0)  # that of an episode of three steps is one
+    found = []
+    for i, (tape, _) in enumerate(seen):
+        away = np.abs(rewards[i] - usual)
+        rare = len(distances) - np.searchsorted(distances, away) <= most
+        for t in np.flatnonzero(tape.valid & (away > 0.0) & rare):
+            text = f"extrinsic reward {rewards[i][t]:+.6g}" + (f", usually {usual:+.6g}" if usual else "")
+            found.append(_Found(int(t), i, text, float(away[t])))
+    return found
 
 
 def _lives_lost(seen: Sequence[_Seen]) -> list[_Found]:
@@ -261,9 +276,11 @@ def _peaks(signals: Sequence[np.ndarray]) -> list[tuple[int, int]]:
 def _apart(found: list[_Found]) -> list[_Found]:
     """The strongest, and of the others those that are more than `APART` from all stronger ones of their episode."""
     kept: list[_Found] = []
+    taken: set[tuple[int, int]] = set()
     for moment in sorted(found, key=_rank):
-        if all(moment.episode != other.episode or abs(moment.t - other.t) > APART for other in kept):
+        if (moment.episode, moment.t) not in taken:
             kept.append(moment)
+            taken.update((moment.episode, t) for t in range(moment.t - APART, moment.t + APART + 1))
     return kept
 
 

@@ -14,16 +14,22 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
-from rllib_rnd.analysis.figures.insight_video import states_between
 from rllib_rnd.analysis.maps import Map, Method
+from rllib_rnd.analysis.methods.making import maps_of, missing_of
 from rllib_rnd.analysis.replay import replay
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.targets import Target, targets_of
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.own_code import name_of
 
 AGENT, UNTRAINED, BASELINE = "agent", "untrained", "baseline"
 #: What the deletion curve of a map watches that is of no target.
 WATCHED = "action"
+#: Rank correlation from which a map counts as that of untrained weights.
+LIKE_UNTRAINED = 0.9
+#: What is said of a map that no control has looked at.
+NOT_JUDGED = "no verdict: not compared with random pixels"
 #: Of the states that are looked into, the share that events have; the others are spread over time.
 _OF_EVENTS = 2 / 3
 
@@ -83,8 +89,9 @@ class Onlooker:
     def maps(self, method: Method) -> dict[str, Map]:
         """The maps of a method that applies, each state with what the method wants to know of those before it."""
         if not method.context:
-            return method.maps(self.agent, self.states, self.targets)
-        rows = [method.maps(self.agent, self.before(b, method.context), self.targets) for b in range(len(self.states))]
+            return maps_of(method, self.agent, self.states, self.targets)
+        count, past = len(self.states), method.context
+        rows = [maps_of(method, self.agent, self.before(b, past), self.targets) for b in range(count)]
         return {
             name: replace(made, values=np.concatenate([row[name].values[-1:] for row in rows]))
             for name, made in rows[0].items()
@@ -131,10 +138,10 @@ class Found:
         name: of the map, safe for files.
         maps: by onlooker; one whose networks have no such map is missing.
         curve: deletion curve of the agent's (of the baseline's, if only that has such a map); None where the map is
-            not of pixels.
+            not of pixels, or constant.
         target: the number that the curve watches.
         untrained: how alike the map and that of the untrained twin are: rank correlation, mean over states; NaN where
-            one of them is constant everywhere, or missing.
+            one of them is missing, or has too few different numbers everywhere.
     """
 
     method: Method
@@ -148,6 +155,28 @@ class Found:
     def title(self) -> str:
         """Of the map, for people."""
         return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", self.first.title)
+
+    @property
+    def like_untrained(self) -> bool:
+        """Whether the map shows the picture and the architecture rather than what was learned."""
+        return self.untrained >= LIKE_UNTRAINED
+
+    @property
+    def marked(self) -> bool:
+        """Whether the controls speak against the map."""
+        better = self.curve.better if self.curve is not None else not self.first.on_frame
+        return better is False or self.like_untrained
+
+    @property
+    def verdict(self) -> str:
+        """What the controls say of the map, in a few words."""
+        if self.curve is None:
+            words = "the same everywhere" if self.first.on_frame else "no verdict: it is not of pixels"
+        elif self.curve.better is None:
+            words = f"no verdict: {self.curve.reason}"
+        else:
+            words = "better than random" if self.curve.better else "no better than random"
+        return f"{words}; like untrained ({self.untrained:.2f})" if self.like_untrained else words
 
     @property
     def first(self) -> Map:
@@ -173,7 +202,7 @@ class Explanation:
 
     def missing(self, method: Method) -> str | None:
         """Why a method applies to nobody, or None; the reason is noted."""
-        reasons = {who: method.missing(o.agent) for who, o in self.onlookers.items() if who != UNTRAINED}
+        reasons = {who: missing_of(method, o.agent) for who, o in self.onlookers.items() if who != UNTRAINED}
         for reason in dict.fromkeys(reasons.values()):
             if reason is not None:
                 whose = [who for who, other in reasons.items() if other == reason]
@@ -186,15 +215,23 @@ class Explanation:
         Args:
             method: that applies to the agent or the baseline.
             tell: is told of each piece of work once it is done.
+
+        Raises:
+            ConfigError: the method or a reward fails, or makes a map with the name of another method's.
         """
+        known = {one.name: one.method for one in self.found}
         by_name: dict[str, dict[str, Map]] = {}
         for who, onlooker in self.onlookers.items():
-            if method.missing(onlooker.agent) is None:
+            if missing_of(method, onlooker.agent) is None:
                 for name, made in onlooker.maps(method).items():
+                    if name in known:
+                        raise ConfigError(
+                            "", f"{name_of(type(method))} and {name_of(type(known[name]))} both make a map {name!r}"
+                        )
                     by_name.setdefault(name, {})[who] = made
             tell(f"{method.title}, {who}")
         found = [self._controlled(method, name, maps) for name, maps in by_name.items()]
-        tell(f"{method.title}, pixels blanked")
+        tell(f"{method.title}, blanked")
         self.found += found
         return found
 
@@ -203,7 +240,9 @@ class Explanation:
         onlooker, made = self.onlookers[who], maps[who]
         alike = similarity(made, maps[UNTRAINED]) if UNTRAINED in maps and who == AGENT else np.full(1, np.nan)
         untrained = float(alike[~np.isnan(alike)].mean()) if not np.isnan(alike).all() else float("nan")
-        if not made.on_frame:
+        if not made.on_frame or made.constant.all():
+            if made.on_frame:
+                self.notes.append(f"{made.title}: the same everywhere at every state, no deletion curve")
             return Found(method, name, maps, None, "", untrained)
         target = next(t for t in targets_of(onlooker.agent) if t.name == (made.target or WATCHED))
         curve = deletion(onlooker.agent, onlooker.states, made, target, seed=self.seed)

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.pixels import mean_frame
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import Target
 from rllib_rnd.options import Registry
@@ -69,6 +70,8 @@ class Method(abc.ABC):
         source: paper.
         shows, cannot: what it can show and what it cannot, a sentence each.
         context: states before each that its maps show too, where they are given with it.
+        blank: what pixels are blanked with, ``[*obs_shape]`` raw; None: the mean frame of the states that are looked
+            into. Set where these are but a part of what is shown together.
     """
 
     name: ClassVar[str]
@@ -77,11 +80,16 @@ class Method(abc.ABC):
     shows: ClassVar[str]
     cannot: ClassVar[str]
     context: ClassVar[int] = 0
+    blank: np.ndarray | None = None
 
     def missing(self, agent: Agent) -> str | None:
         """Why it does not apply to this agent (no images, no attention, no convolution), or None: it always does."""
         del agent
         return None
+
+    def blank_of(self, agent: Agent, states: States) -> np.ndarray:
+        """`blank`, or the mean frame of the states."""
+        return mean_frame(agent, states) if self.blank is None else self.blank
 
     @abc.abstractmethod
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:

@@ -72,18 +72,27 @@ def one_step(obs_tm1: np.ndarray, action_tm1: np.ndarray, obs: np.ndarray, stack
 
 
 @torch.no_grad()
-def measured_rewards(agent: Agent, reward: IntrinsicReward, states: States, obs: np.ndarray) -> np.ndarray:
+def measured_rewards(
+    agent: Agent, reward: IntrinsicReward, states: States, obs: np.ndarray, together: bool
+) -> np.ndarray:
     """Raw rewards ``[B]`` of arriving at ``obs [B, *obs_shape]`` (raw), or with ``reward_on: current`` of being there.
 
     What is remembered of all of training stays as it is; an episode's memory holds the observation before and nothing
-    else. States do not see each other: they are computed one by one, unless the reward says that it is a function of
-    its observation alone.
+    else.
+
+    Args:
+        agent: whose reward it is.
+        reward: of its module.
+        states: what was before.
+        obs: the observations.
+        together: many at once, of a reward that says that it is a function of its observation alone; else states are
+            computed one by one, so that they do not see each other.
 
     Raises:
         ConfigError: the reward is a user's and breaks the contract.
     """
     obs_tm1 = obs if reward.options.reward_on == "current" else states.obs_tm1
-    size = 1 if reward.traced() is None else _CHUNK
+    size = _CHUNK if together else 1
     lone, stack, order = _Copy(agent, reward), frame_stack(agent), newest_first(agent)
     parts = []
     for start in range(0, len(obs), size):

@@ -7,15 +7,17 @@ has its elements for pixels, in one row.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.figures.pictures import upsampled
 from rllib_rnd.analysis.states import States
 from rllib_rnd.envs import frame_stack as env_stack
-from rllib_rnd.modules.image import ImageInput, ImageLayout, image_layout
+from rllib_rnd.modules.image import ImageInput, ImageLayout, image_layout, is_image
 from rllib_rnd.modules.layers import VectorInput
 from rllib_rnd.modules.observations import is_whole, largest_numbers
 
@@ -32,10 +34,23 @@ def frame_stack(agent: Agent) -> int:
 
 
 def layout_of(agent: Agent) -> ImageLayout | None:
-    """Where the axes of an observation are, of small grids as well; None: it is a vector (or a stack of them)."""
-    shape = agent.module.backbone.observation_space.shape
-    frame_axes = len(shape) - (frame_stack(agent) > 1)
-    return image_layout(shape) if frame_axes > 1 else None
+    """Where the axes of an observation are, of small grids as well; None: it is a vector (or a stack of them).
+
+    A picture's are where the network that reads it takes them to be.
+    """
+    shape, stack = agent.module.backbone.observation_space.shape, frame_stack(agent)
+    frame_axes = len(shape) - (stack > 1)
+    return image_layout(shape, 1 if is_image(shape) else stack) if frame_axes > 1 else None
+
+
+def _frame_layout(agent: Agent) -> ImageLayout | None:
+    """`layout_of` one frame of a stack."""
+    shape, stack = agent.module.backbone.observation_space.shape, frame_stack(agent)
+    whole = image_layout(shape, stack) if layout_of(agent) is not None else None
+    if whole is None:
+        return None
+    axes = tuple(axis - 1 for axis in whole.permutation if axis > 0)
+    return ImageLayout(axes, whole.channels // stack, whole.height, whole.width)
 
 
 def picture_shape(agent: Agent) -> tuple[int, int]:
@@ -74,14 +89,22 @@ def mean_frame(agent: Agent, states: States) -> np.ndarray:
     Of fewer than 8 states, whose mean would still show them, the mean over pixels too, one for each channel: a frame
     of one colour. Of vectors the mean of each element, however few the states.
     """
-    obs, layout, stack = states.obs.astype(np.float64), layout_of(agent), frame_stack(agent)
-    mean = obs.mean(axis=0)
-    if stack > 1:
+    return mean_frame_of_parts(agent, [states])
+
+
+def mean_frame_of_parts(agent: Agent, parts: Iterable[States]) -> np.ndarray:
+    """`mean_frame` of all states of some parts, which need not be in memory together."""
+    layout, space = layout_of(agent), agent.module.backbone.observation_space
+    total, count = np.zeros(space.shape, dtype=np.float64), 0
+    for part in parts:
+        total += part.obs.sum(axis=0, dtype=np.float64)
+        count += len(part)
+    mean = total / count
+    if frame_stack(agent) > 1:
         mean = np.broadcast_to(mean.mean(axis=0), mean.shape)
-    if layout is not None and len(states) < _MEAN_FRAME_STATES:
+    if layout is not None and count < _MEAN_FRAME_STATES:
         axes = tuple(layout.permutation[-2:])
         mean = np.broadcast_to(mean.mean(axis=axes, keepdims=True), mean.shape)
-    space = agent.module.backbone.observation_space
     return (np.rint(mean) if is_whole(space) else mean).astype(space.dtype)
 
 
@@ -141,14 +164,13 @@ def read_pixels(agent: Agent, values: Tensor) -> Tensor:
     h, w = picture_shape(agent)
     if values.dim() == 4:
         return values.sum(dim=1)
-    frame = shape[1:] if frame_stack(agent) > 1 and values[0].numel() != math.prod(shape) else shape
-    layout = image_layout(frame) if layout_of(agent) is not None else None
+    whole = frame_stack(agent) == 1 or values[0].numel() == math.prod(shape)
+    layout = layout_of(agent) if whole else _frame_layout(agent)
     if layout is not None:
-        return layout.to_channels_first(values.reshape(-1, *frame)).sum(dim=1)
+        return layout.to_channels_first(values.reshape(-1, *(shape if whole else shape[1:]))).sum(dim=1)
     return values.reshape(len(values), -1, h, w).sum(dim=1)
 
 
 def upscaled(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Maps ``[B, h, w]`` -> ``[B, *shape]`` float32, bilinear; corners are not aligned, as the receptive fields are."""
-    x = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[:, None]
-    return torch.nn.functional.interpolate(x, shape, mode="bilinear", align_corners=False)[:, 0].numpy()
+    """Maps ``[B, h, w]`` -> ``[B, *shape]`` float32, as they are drawn (`upsampled`)."""
+    return np.stack([upsampled(one, *shape) for one in values])

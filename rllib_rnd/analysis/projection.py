@@ -21,15 +21,14 @@ from rllib_rnd.analysis.figures.projection_charts import Chart, Plane, projectio
 from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
 from rllib_rnd.analysis.replay import replay
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, chunks, network_inputs
 from rllib_rnd.analysis.tape import Tape
-from rllib_rnd.analysis.targets import chunks
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.rollout import CHUNK
 
 #: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
 MAX_POINTS = 1_500
-METHODS = {"pca": "PCA", "tsne": "t-SNE"}
+PROJECTIONS = {"pca": "PCA", "tsne": "t-SNE"}
 
 Method = Literal["pca", "tsne"]
 
@@ -58,8 +57,9 @@ class Points:
 def draw_evenly(groups: np.ndarray, limit: int, seed: int) -> np.ndarray:
     """Draws samples so that every group has its share, evenly over time.
 
-    No group has fewer than another unless all of it is drawn. A group's samples, in order of time, are cut into as many
-    pieces of equal length as it may give samples, and each piece gives one.
+    No group has fewer than another unless all of it is drawn, but for one where the limit cannot be shared evenly; of
+    more groups than the limit, those give a sample that lie evenly among all (in order of their numbers). A group's
+    samples, in order of time, are cut into as many pieces of equal length as it may give samples; each piece gives one.
 
     Args:
         groups: ``[B]``, of samples in order of time.
@@ -70,11 +70,14 @@ def draw_evenly(groups: np.ndarray, limit: int, seed: int) -> np.ndarray:
         Indices in order.
     """
     generator = np.random.default_rng(seed)
-    members = {int(group): np.flatnonzero(groups == group) for group in np.unique(groups)}
+    order = np.argsort(groups, kind="stable")
+    _, starts = np.unique(groups[order], return_index=True)
+    members = np.split(order, starts[1:]) if len(starts) else []
+    if len(members) > limit:
+        members = [members[i] for i in ((np.arange(limit) + 0.5) / max(limit, 1) * len(members)).astype(int)]
     chosen, left = [], limit
     # Small groups first: what they leave of their share goes to the others.
-    for i, group in enumerate(sorted(members, key=lambda group: (len(members[group]), group))):
-        own = members[group]
+    for i, own in enumerate(sorted(members, key=len)):
         count = min(len(own), left // (len(members) - i))
         left -= count
         edges = np.linspace(0, len(own), count + 1)
@@ -94,18 +97,20 @@ def points_of(tapes: Sequence[Tape], seed: int, limit: int = MAX_POINTS) -> Poin
     Raises:
         ConfigError: nothing was played.
     """
-    states, return_to_go, value = [], [], []
-    for episode, tape in enumerate(tapes):
-        valid = np.flatnonzero(tape.valid)
-        if len(valid):
-            states.append(States.of_tape(tape, episode).select(valid))
-            return_to_go.append(np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1][valid])
-            value.append(np.stack(tape.value)[valid])
-    if not states:
+    played = [(episode, tape, np.flatnonzero(tape.valid)) for episode, tape in enumerate(tapes) if tape.valid.any()]
+    if not played:
         raise ConfigError("projection", "no agent step was played, so there are no features to project", "episodes")
-    played = States.join(states)
-    drawn = draw_evenly(played.room, limit, seed)
-    return Points(played.select(drawn), np.concatenate(return_to_go)[drawn], np.concatenate(value)[drawn])
+    rooms = [-1 if room is None else room for _, tape, valid in played for room in (tape.rooms[t] for t in valid)]
+    drawn = draw_evenly(np.array(rooms), limit, seed)
+    # Drawn first and gathered then: all observations of a few long episodes are gigabytes.
+    ends = np.cumsum([len(valid) for _, _, valid in played])
+    states, return_to_go, value = [], [], []
+    for (episode, tape, valid), end in zip(played, ends, strict=True):
+        steps = valid[drawn[(drawn >= end - len(valid)) & (drawn < end)] - (end - len(valid))]
+        states.append(States.of_tape(tape, episode, steps))
+        return_to_go.append(np.cumsum(np.array(tape.reward, dtype=np.float64)[::-1])[::-1][steps])
+        value.append(np.stack(tape.value)[steps])
+    return Points(States.join(states), np.concatenate(return_to_go), np.concatenate(value))
 
 
 # --- their features ----------------------------------------------------------------------------------------------
@@ -116,8 +121,7 @@ def policy_features(agent: Agent, states: States) -> np.ndarray:
     """What the policy's head reads, ``[B, D]``."""
     backbone, parts = agent.module.backbone, []
     for _, part in chunks(states, CHUNK):
-        memory = torch.from_numpy(part.memory) if backbone.state_size else None
-        features = backbone(torch.from_numpy(part.obs), memory, torch.from_numpy(part.is_first)[None])
+        features = backbone(*network_inputs(agent, part.obs, part.memory, part.is_first))
         parts.append(features.policy.flatten(1).numpy())
     return np.concatenate(parts)
 
@@ -166,8 +170,8 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
     Raises:
         ConfigError: unknown method, or openTSNE is not installed.
     """
-    if method not in METHODS:
-        raise unknown_name_error("method", method, METHODS, "method")
+    if method not in PROJECTIONS:
+        raise unknown_name_error("method", method, PROJECTIONS, "method")
     if method == "pca":
         points, shares = principal_components(features, 2)
         return Plane(points, (float(shares[0]), float(shares[1])))
@@ -175,7 +179,7 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
         from openTSNE import TSNE
     except ImportError as error:
         problem = f't-SNE needs an extra ({error}). Install it: pip install "rllib_rnd[insight]"'
-        raise ConfigError("method", problem, list(METHODS), "pca") from error
+        raise ConfigError("method", problem, list(PROJECTIONS), "pca") from error
     inputs, _ = principal_components(features, min(_TSNE_INPUTS, features.shape[1]))
     if len(inputs) < 8 or not inputs.any():  # too few to have neighbours, or all alike
         return Plane(inputs[:, :2])
@@ -232,7 +236,7 @@ def projections(
     features = {"policy": policy_features(agent, points.states), **reward_features(agent, points.states.obs)}
     colours = colours_of(points, agent.reward_names)
     charts = [
-        projection_chart(name, values, project(values, seed, method), colours, METHODS[method])
+        projection_chart(name, values, project(values, seed, method), colours, PROJECTIONS[method])
         for name, values in features.items()
     ]
     untrained = agent.untrained(seed)

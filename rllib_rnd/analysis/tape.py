@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import gymnasium as gym
@@ -155,6 +156,7 @@ def make_recording(
     low, high = _bounds(tape, env.observation_space)
     tensors = rollout.to_torch()
 
+    @lru_cache(maxsize=1)  # every overlay asks for those of its moment
     def frames(t: int) -> np.ndarray:
         obs = tensors.obs(torch.tensor([t]))[0].numpy()
         if tape.frame_stack == 1:

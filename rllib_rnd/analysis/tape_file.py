@@ -135,6 +135,8 @@ def load_observations(
         where = f"{option} {path}"
         arrays = _read(path, where)
         if isinstance(arrays, dict):
+            if "obs" not in arrays and "frames" in arrays and "format" in arrays:
+                raise ConfigError(where, "is a tape, which --states does not read", f"--tape {path}")
             if "obs" not in arrays:
                 names = ", ".join(arrays) or "none"
                 raise ConfigError(where, f"has no array 'obs' (it has: {names})", "a .npz file with an array 'obs'")

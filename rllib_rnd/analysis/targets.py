@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.one_step import measured_rewards
-from rllib_rnd.analysis.pixels import for_backbone, newest_frame, over_pixels, read_pixels, unscaled
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.pixels import for_backbone, newest_frame, over_pixels, read_pixels, scaled, unscaled
+from rllib_rnd.analysis.states import States, chunks, network_inputs
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.functional.distributions import ActionDistribution
 from rllib_rnd.intrinsic.base import IntrinsicReward, Traced
+from rllib_rnd.own_code import failures_of, method_of, name_of
 
 # Observations per pass of the policy.
 _CHUNK = 256
@@ -168,7 +170,7 @@ class RewardTarget(Target):
 
     def measure(self, agent: Agent, states: States, obs: np.ndarray) -> np.ndarray:
         """See `Target.measure`."""
-        return measured_rewards(agent, self._reward(agent), states, obs)
+        return measured_rewards(agent, self._reward(agent), states, obs, self.differentiable)
 
     def networks(self, agent: Agent) -> list[nn.Module]:
         """The reward's own networks."""
@@ -177,18 +179,68 @@ class RewardTarget(Target):
     def path(self, agent: Agent, obs: Tensor) -> Path:
         """What the reward's networks read. Nothing is 0: the mean frame, where frames are normalised, or else black."""
         traced, raw = self._traced(agent), unscaled(agent, obs)
-        x = traced.read(raw if traced.stack else newest_frame(agent, raw))
+        with failures_of(self._reward(agent), "traced"):
+            x = traced.read(raw if traced.stack else newest_frame(agent, raw))
 
-        return Path(x, torch.zeros_like(x), lambda x, _: traced.reward(x), lambda values: read_pixels(agent, values))
+        def value(x: Tensor, _: States) -> Tensor:
+            with failures_of(self._reward(agent), "traced"):
+                return traced.reward(x)
+
+        return Path(x, torch.zeros_like(x), value, lambda values: read_pixels(agent, values))
 
     def _reward(self, agent: Agent) -> IntrinsicReward:
         return agent.module.rewards()[self.index]
 
     def _traced(self, agent: Agent) -> Traced:
-        traced = self._reward(agent).traced()
+        traced = traced_of(self._reward(agent))
         if traced is None:
             raise TypeError(f"{self.name} is not differentiable.")
         return traced
+
+
+def traced_of(reward: IntrinsicReward) -> Traced | None:
+    """`IntrinsicReward.traced`.
+
+    Raises:
+        ConfigError: it fails, or returns something else.
+    """
+    with failures_of(reward, "traced"):
+        traced: object = reward.traced()
+    if traced is None or isinstance(traced, Traced):
+        return traced
+    what = f"{method_of(reward, 'traced', with_line=True)} returned type {type(traced).__name__}"
+    raise ConfigError("", what, f"a {name_of(Traced)}, or None")
+
+
+def _is_traced(reward: IntrinsicReward) -> bool:
+    """Whether a reward's gradients reach its observation; if it cannot say so, `trouble_with` its target tells why."""
+    try:
+        return traced_of(reward) is not None
+    except ConfigError:
+        return False
+
+
+def trouble_with(agent: Agent, target: Target) -> ConfigError | None:
+    """What is wrong with the gradients of a reward, found by a try at an observation of zeros; None: nothing."""
+    if not isinstance(target, RewardTarget):
+        return None
+    reward = agent.module.rewards()[target.index]
+    try:
+        if traced_of(reward) is None:
+            return None
+        nothing = States.of_nothing(agent)
+        obs = scaled(agent, nothing.obs).requires_grad_()
+        path = target.path(agent, obs)
+        value = path.value(path.x, nothing)
+        with failures_of(reward, "traced"):
+            if value.shape != (1,):
+                raise ValueError(f"rewards of shape {list(value.shape)} for 1 observation instead of [1]")
+            torch.autograd.grad(value.sum(), obs, allow_unused=True)
+            path.to_pixels(path.x.detach())
+            target.networks(agent)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def targets_of(agent: Agent) -> list[Target]:
@@ -196,7 +248,7 @@ def targets_of(agent: Agent) -> list[Target]:
     names = agent.reward_names
     values = [ValueTarget(f"intrinsic_value: {name}", True, i + 1) for i, name in enumerate(names)]
     rewards = [
-        RewardTarget(f"intrinsic_reward: {name}", reward.traced() is not None, i)
+        RewardTarget(f"intrinsic_reward: {name}", _is_traced(reward), i)
         for i, (name, reward) in enumerate(zip(names, agent.module.rewards(), strict=True))
     ]
     return [ActionTarget("action", True), ValueTarget("extrinsic_value", True, 0), *values, *rewards]
@@ -204,8 +256,7 @@ def targets_of(agent: Agent) -> list[Target]:
 
 def look(agent: Agent, states: States, obs: Tensor) -> Look:
     """What policy and critics say of ``obs [B, *obs_shape]``, with the states' memory and with gradient."""
-    memory = torch.from_numpy(np.ascontiguousarray(states.memory)) if states.memory.shape[1] else None
-    is_first = torch.from_numpy(np.ascontiguousarray(states.is_first))[None]
+    _, memory, is_first = network_inputs(agent, states.obs, states.memory, states.is_first)
     dist_inputs, values, _ = agent.module.policy_and_values(obs, memory, is_first)
     action = torch.from_numpy(np.ascontiguousarray(states.action))
     return Look(dist_inputs, values, action, agent.module.distribution)
@@ -214,7 +265,9 @@ def look(agent: Agent, states: States, obs: Tensor) -> Look:
 @torch.no_grad()
 def looked(agent: Agent, states: States, obs: np.ndarray) -> Look:
     """`look` at raw observations ``[B, *obs_shape]``, without gradient and in pieces."""
-    parts = [look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states)]
+    parts = [
+        look(agent, part, torch.from_numpy(np.ascontiguousarray(obs[rows]))) for rows, part in chunks(states, _CHUNK)
+    ]
     return Look(
         torch.cat([part.dist_inputs for part in parts]),
         torch.cat([part.values for part in parts]),
@@ -233,10 +286,3 @@ def measure_all(agent: Agent, states: States, targets: Sequence[Target], obs: np
         else:
             measured.append(target.measure(agent, states, obs))
     return np.stack(measured) if measured else np.zeros((0, len(states)))
-
-
-def chunks(states: States, size: int = _CHUNK) -> Iterator[tuple[slice, States]]:
-    """States in pieces, and the rows of each."""
-    for start in range(0, len(states), size):
-        rows = slice(start, start + size)
-        yield rows, states.select(np.arange(len(states))[rows])

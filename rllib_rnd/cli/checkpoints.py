@@ -1,12 +1,8 @@
-"""Checkpoints on disk: which is the newest complete one of a run, and what the run had reached there; how a new trial
-starts from one; which of them are kept."""
+"""Checkpoints of runs: which one a command means, how a new trial starts from one, which of them are kept."""
 
 from __future__ import annotations
 
-import json
-import pickle
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,127 +11,23 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
-from rllib_rnd.checkpoint_format import check_checkpoint
+from rllib_rnd import checkpoints
+from rllib_rnd.checkpoints import checkpoints_in, result_at
 from rllib_rnd.cli.runtime import say
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import CheckpointOptions
-from rllib_rnd.tracking.labels import label_of_folder
-from rllib_rnd.tracking.metrics import find, read, show
+from rllib_rnd.tracking.metrics import find
 
-# Parts without which a checkpoint cannot be restored.
-_NEEDED = ("rllib_checkpoint.json", "algorithm_state.pkl", "class_and_ctor_args.pkl", "learner_group")
 # Tune's counters that an algorithm's own checkpoint does not hold.
 _COUNTERS = ("training_iteration", "time_total_s", "timesteps_total", "episodes_total")
 
 
-def is_complete(folder: Path) -> bool:
-    """Whether a checkpoint was written to its end.
-
-    A run that is killed while it saves leaves some files out or cuts one short; a whole pickle ends in its
-    STOP opcode, ``.``.
-    """
-    if not all((folder / name).exists() for name in _NEEDED):
-        return False
-    pickles = list(folder.rglob("*.pkl"))
-    states = [p for p in pickles if p.name == "state.pkl" and p.parent.name.startswith("learner")]
-    return bool(states) and all(_ends_like_a_pickle(path) for path in pickles)
-
-
-def _ends_like_a_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.seek(0, 2) == 0:
-            return False
-        file.seek(-1, 2)
-        return file.read(1) == pickle.STOP
-
-
-def _order(folder: Path) -> tuple[str, int, str]:
-    """Sorts by the time in the trial folder's name, then by the checkpoint's number; copying keeps both."""
-    number = re.search(r"(\d+)$", folder.name)
-    return _stamp(folder.parent), int(number.group()) if number else -1, str(folder)
-
-
-def _stamp(trial_folder: Path) -> str:
-    found = re.search(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$", trial_folder.name)
-    return found.group() if found else ""
-
-
-def checkpoints_in(folder: Path) -> list[Path]:
-    """Returns the complete checkpoints of a trial or experiment folder, oldest first."""
-    found: Iterator[Path] = (p.parent for p in folder.rglob("rllib_checkpoint.json"))
-    return sorted((p for p in found if is_complete(p)), key=_order)
-
-
 def find_checkpoint(path: str | Path) -> Path:
-    """Returns the checkpoint meant by an experiment, trial or checkpoint folder: the newest complete one.
-
-    Of a sweep it is that of the trial with the best return, and a line says which trial that is.
+    """As `rllib_rnd.checkpoints.find_checkpoint`; of a sweep, a line says which trial it is of.
 
     Raises:
-        ConfigError: the folder does not exist, holds no complete checkpoint, or one of another version's format.
+        ConfigError: as there.
     """
-    checkpoint = _of_best_trial(Path(path).expanduser().resolve()) or _newest_complete(path)
-    check_checkpoint(checkpoint)
-    return checkpoint
-
-
-def _of_best_trial(run: Path) -> Path | None:
-    """The newest checkpoint of a sweep's best trial by mean return; None if the folder is no sweep's."""
-    folders = [path for path in (run.iterdir() if run.is_dir() else ()) if label_of_folder(path) != path.name]
-    trials = sorted(folders, key=lambda path: (_stamp(path), path.name))  # in the order of their start
-    found = {trial: checkpoints[-1] for trial in trials if (checkpoints := checkpoints_in(trial))}
-    if len(trials) < 2 or not found:
-        return None
-    returns = {trial: read(result_at(checkpoint), "return_mean") for trial, checkpoint in found.items()}
-    ranked = [(value, trial) for trial, value in returns.items() if value is not None]
-    if ranked:
-        value, trial = max(ranked, key=lambda pair: pair[0])
-        said, score = f"best of {len(trials)} trials by return_mean", f" ({show('return_mean', value)})"
-    else:
-        trial, score = max(found, key=lambda trial: _order(found[trial])), ""
-        said = f"newest of {len(trials)} trials, as none has a return"
-    say(f"{said}: {label_of_folder(trial)}{score}")
-    return found[trial]
-
-
-def _newest_complete(path: str | Path) -> Path:
-    folder = Path(path).expanduser().resolve()
-    if not folder.is_dir():
-        raise ConfigError(f"checkpoint {path}", "there is no such folder")
-    if (folder / "rllib_checkpoint.json").is_file():
-        if is_complete(folder):
-            return folder
-        raise ConfigError(f"checkpoint {path}", "is not complete; the run was stopped while it was written")
-    found = checkpoints_in(folder)
-    if not found:
-        raise ConfigError(f"checkpoint {path}", "holds no complete checkpoint (a folder with rllib_checkpoint.json)")
-    return found[-1]
-
-
-def results_of(trial_folder: Path) -> list[dict[str, Any]]:
-    """Returns the results that a trial logged, oldest first; a line cut short by a kill is left out."""
-    path = trial_folder / "result.json"
-    results = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            results.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return results
-
-
-def iteration_of(checkpoint: Path) -> int | None:
-    """Returns the training iteration that a checkpoint was written after."""
-    with (checkpoint / "algorithm_state.pkl").open("rb") as file:
-        iteration: int | None = pickle.load(file).get("training_iteration")
-    return iteration
-
-
-def result_at(checkpoint: Path) -> dict[str, Any]:
-    """Returns the result logged when a checkpoint was written, or {} if there is none."""
-    iteration = iteration_of(checkpoint)
-    matching = [r for r in results_of(checkpoint.parent) if r.get("training_iteration") == iteration]
-    return matching[-1] if matching else {}
+    return checkpoints.find_checkpoint(path, say)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from ray.rllib.core.rl_module.rl_module import RLModule
 from rich.table import Table
 from torch import Tensor
 
-from rllib_rnd.analysis.agent import checkpoint_config, load_module
+from rllib_rnd.checkpoints import checkpoint_config, load_module
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.cli.surroundings import cannot_write

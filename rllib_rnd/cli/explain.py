@@ -15,16 +15,20 @@ from rllib_rnd.analysis.figures.insight_video import checked
 from rllib_rnd.analysis.figures.mp4 import import_ffmpeg
 from rllib_rnd.analysis.maps import Method
 from rllib_rnd.analysis.methods import METHODS
-from rllib_rnd.analysis.projection import METHODS as PROJECTIONS
+from rllib_rnd.analysis.methods.convolutions import layers_with_maps
+from rllib_rnd.analysis.methods.gradcam import LayerMethod
+from rllib_rnd.analysis.methods.making import make_method
+from rllib_rnd.analysis.projection import PROJECTIONS
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.tape_file import load_observations, load_tape
 from rllib_rnd.analysis.targets import Target, targets_of
 from rllib_rnd.cli.checkpoints import find_checkpoint
-from rllib_rnd.cli.explain_work import FULL, PAGE, QUICK, Plan, Recorded, Work, WorkBar
+from rllib_rnd.cli.explain_work import FULL, PAGE, QUICK, Plan, Recorded, Work
 from rllib_rnd.cli.gallery_folder import GalleryFolder
 from rllib_rnd.cli.map import load_run
 from rllib_rnd.cli.runtime import be_quiet, say
-from rllib_rnd.errors import ConfigError, at, unknown_name_error
+from rllib_rnd.cli.work_bar import WorkBar
+from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.tracking.labels import label_of_folder
 
 
@@ -43,6 +47,7 @@ class ExplainOptions:
         quick: little of everything, in under a minute.
         seed: of the first episode, the untrained weights and the pixels blanked at random.
         methods, targets: names, comma separated; None: all.
+        layer: of the backbone, that Grad-CAM and Grad-CAM++ look into; None: the last convolution map.
         max_steps: agent steps after which an episode is cut; None: 4500, quick 400.
         num_states: that are looked into; None: 12, quick 4.
         deterministic: the most likely action instead of a draw.
@@ -60,6 +65,7 @@ class ExplainOptions:
     seed: int = 0
     methods: str | None = None
     targets: str | None = None
+    layer: str | None = None
     max_steps: int | None = None
     num_states: int | None = None
     deterministic: bool = False
@@ -77,6 +83,7 @@ class ExplainOptions:
             seed=self.seed,
             deterministic=self.deterministic,
             projection="tsne" if self.projection == "tsne" else "pca",
+            layer=self.layer,
             video=self.video,
             video_methods=listed_names("--video-methods", self.video_methods) if self.video_methods else (),
         )
@@ -102,7 +109,8 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
     """Writes a gallery of what an agent attends to and returns its page.
 
     Raises:
-        ConfigError: no usable checkpoint, options that do not fit it, files that cannot be read or written.
+        ConfigError: no usable checkpoint, options that do not fit it, files that cannot be read or written; or a method
+            or reward that failed, once everything else is written.
         KeyboardInterrupt: Ctrl-C; what was finished is written.
     """
     be_quiet(verbose=False)
@@ -112,18 +120,20 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
     agents = {AGENT: agent, UNTRAINED: agent.untrained(options.seed)}
     if options.baseline is not None:
         agents[BASELINE] = load_baseline(options.baseline, agent)
-    methods = chosen_methods(options.methods)
+    methods = chosen_methods(options.methods, options.layer)
     targets = chosen_targets(options.targets, agents)
+    check_layer(options, agent, methods)
     if options.video:  # what cannot be is told before anything is played
         import_ffmpeg()
-        with at("--video-methods"):
-            checked(agent, {name: [] for name in options.plan.video_methods})
+        with blamed_on("--video-methods"):
+            checked(agent, {name: [] for name in options.plan.video_methods}, options.layer)
     recorded = read_recorded(options, agent)
     check_out(options)
     out = GalleryFolder(Path(options.out))
     with one_thread(), WorkBar() as bar:
-        work = Work(agents, targets, options.plan, out, bar, header(folder, agent, options))
+        work = Work(agents, targets, options.plan, out, bar, header(folder, agents, options))
         try:
+            work.check_targets()
             work.observe(recorded)
             work.look(methods)
             work.look_elsewhere()
@@ -134,6 +144,8 @@ def explain(checkpoint: str, options: ExplainOptions) -> Path:
             raise
         line = work.write()
     say(line)
+    if work.failures:
+        raise work.failures[0]
     return out.root / PAGE
 
 
@@ -164,8 +176,9 @@ def read_recorded(options: ExplainOptions, agent: Agent) -> Recorded | None:
     return None
 
 
-def header(folder: Path, agent: Agent, options: ExplainOptions) -> dict[str, str]:
+def header(folder: Path, agents: Mapping[str, Agent], options: ExplainOptions) -> dict[str, str]:
     """What the page says of the agent: names only, no paths of this machine."""
+    agent = agents[AGENT]
     rewards = ", ".join(agent.reward_names) or "none"
     facts = {
         "environment": agent.env,
@@ -175,8 +188,8 @@ def header(folder: Path, agent: Agent, options: ExplainOptions) -> dict[str, str
         "intrinsic rewards": rewards,
         "seed": str(options.seed),
     }
-    if options.baseline is not None:
-        facts["baseline"] = checkpoint_name(find_checkpoint(options.baseline))
+    if BASELINE in agents:
+        facts["baseline"] = checkpoint_name(agents[BASELINE].folder)
     return facts
 
 
@@ -209,7 +222,7 @@ def load_baseline(checkpoint: str, agent: Agent) -> Agent:
     Raises:
         ConfigError: no usable checkpoint, or it sees or does other things than the agent.
     """
-    with at("--baseline"):
+    with blamed_on(f"--baseline {checkpoint}"):
         baseline = Agent.load(find_checkpoint(checkpoint), "explain")
     for what in ("observation_space", "action_space"):
         own, other = getattr(agent.module, what), getattr(baseline.module, what)
@@ -219,14 +232,43 @@ def load_baseline(checkpoint: str, agent: Agent) -> Agent:
     return baseline
 
 
-def chosen_methods(names: str | None) -> list[Method]:
+@contextlib.contextmanager
+def blamed_on(option: str) -> Iterator[None]:
+    """Puts an option in place of the path of a `ConfigError` that comes out of the block.
+
+    It is what the user typed; the path of a part of the package would stand behind it as if it were a setting of it.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        error.path = option
+        raise
+
+
+def chosen_methods(names: str | None, layer: str | None) -> list[Method]:
     """The methods of a comma-separated list (import paths too), or all.
 
     Raises:
-        ConfigError: an unknown name.
+        ConfigError: an unknown name, or a method that cannot be made.
     """
     listed = METHODS.names() if names is None else listed_names("--methods", names)
-    return [METHODS.resolve(name, "--methods")() for name in listed]
+    return [make_method(name, "--methods", layer) for name in listed]
+
+
+def check_layer(options: ExplainOptions, agent: Agent, methods: Sequence[Method]) -> None:
+    """Refuses a layer that is not there, and one that nothing would look into.
+
+    Raises:
+        ConfigError: naming the layers that there are.
+    """
+    if options.layer is None:
+        return
+    known = layers_with_maps(agent)
+    if options.layer not in known:
+        raise unknown_name_error("layer", options.layer, known, "--layer")
+    if not any(isinstance(method, LayerMethod) for method in methods):
+        takes = [name for name, cls in METHODS.items() if issubclass(cls, LayerMethod)]
+        raise ConfigError("--layer", f"is of the methods {', '.join(takes)}", "one of them among --methods, too")
 
 
 def chosen_targets(names: str | None, agents: Mapping[str, Agent]) -> dict[str, list[Target]]:
@@ -235,7 +277,7 @@ def chosen_targets(names: str | None, agents: Mapping[str, Agent]) -> dict[str, 
     Spaces do not matter, and the name of a reward may be left out: ``intrinsic_value`` is that of every reward.
 
     Raises:
-        ConfigError: a name that no agent has.
+        ConfigError: a name that no agent has, or that of an intrinsic reward where none has one.
     """
     known = {who: targets_of(agent) for who, agent in agents.items()}
     if names is None:
@@ -245,6 +287,9 @@ def chosen_targets(names: str | None, agents: Mapping[str, Agent]) -> dict[str, 
     for name in listed_names("--targets", names):
         found = {one for one in every if name.replace(" ", "") in (one.replace(" ", ""), one.partition(":")[0])}
         if not found:
+            if name.startswith("intrinsic_") and not any(agent.reward_names for agent in agents.values()):
+                whose = "neither the agent nor the baseline has one" if BASELINE in agents else "the agent has none"
+                raise ConfigError("--targets", f"{name!r} is of an intrinsic reward, and {whose}", every)
             raise unknown_name_error("target", name, every, "--targets")
         wanted |= found
     return {who: [target for target in targets if target.name in wanted] for who, targets in known.items()}

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.controls import BLANK, RULE
 from rllib_rnd.analysis.counterfactual import counterfactuals, why_none
 from rllib_rnd.analysis.events import Event, find_events
 from rllib_rnd.analysis.explanation import (
     AGENT,
     BASELINE,
     Explanation,
+    Found,
     Moment,
     Onlooker,
     choose,
@@ -27,19 +25,26 @@ from rllib_rnd.analysis.explanation import (
     onlooker_of_observations,
 )
 from rllib_rnd.analysis.figures.gallery import Before, Figure, Gallery, Picture, Strip, render
-from rllib_rnd.analysis.figures.gallery_content import StatesOnPage, scale_pictures, sentence, shown_change, strip
-from rllib_rnd.analysis.figures.insight_video import write_insight_video
+from rllib_rnd.analysis.figures.gallery_content import (
+    StatesOnPage,
+    scale_pictures,
+    shown_change,
+    strip,
+    unit_of,
+)
+from rllib_rnd.analysis.figures.insight_video import believable_maps, write_insight_video
 from rllib_rnd.analysis.figures.pictures import png
 from rllib_rnd.analysis.maps import Method
+from rllib_rnd.analysis.methods.making import make_method, missing_of
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.projection import Method as Projection
 from rllib_rnd.analysis.projection import projections
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.tape_file import save_tape
-from rllib_rnd.analysis.targets import Target
+from rllib_rnd.analysis.targets import Target, trouble_with
 from rllib_rnd.cli.gallery_folder import GalleryFolder
-from rllib_rnd.cli.runtime import console, say
+from rllib_rnd.cli.work_bar import WorkBar
 from rllib_rnd.envs import frame_stack
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.threads import count
@@ -61,7 +66,8 @@ class Plan:
         deterministic: the most likely action instead of a draw.
         projection: pca or tsne.
         video: write an MP4 file too.
-        video_methods: whose maps are in it; none: what `usual_maps` names.
+        video_methods: whose maps are in it; none: what `believable_maps` names.
+        layer: see `make_method`.
     """
 
     states: int
@@ -74,6 +80,7 @@ class Plan:
     projection: Projection = "pca"
     video: bool = False
     video_methods: Sequence[str] = ()
+    layer: str | None = None
 
 
 # About how long a method takes, against others: those that perturb observations take longest.
@@ -106,52 +113,6 @@ class Recorded:
     origins: Sequence[str]
 
 
-class WorkBar:
-    """A progress bar with the time left; in a pipe, the lines alone."""
-
-    def __init__(self) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %")
-        self._progress = Progress(
-            *columns,
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=console(),
-            transient=True,
-            disable=not sys.stdout.isatty(),
-        )
-        self._task = self._progress.add_task("starting", total=None)
-
-    def __enter__(self) -> WorkBar:
-        """Shows it."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Removes it."""
-        self._progress.stop()
-
-    def plan(self, units: float) -> None:
-        """Says how much there is to do in all."""
-        self._progress.update(self._task, total=units)
-
-    def begin(self, what: str) -> None:
-        """Says what is being done."""
-        self._progress.update(self._task, description=what)
-
-    def done(self, units: float) -> None:
-        """Moves on."""
-        self._progress.advance(self._task, units)
-
-    def say(self, line: str) -> None:
-        """Prints a line above it."""
-        if self._progress.disable:
-            say(line)
-        else:
-            self._progress.console.print(line, markup=False)
-
-
 class Work:
     """Everything that is looked into, in order; `write` shows what there is at any time.
 
@@ -162,6 +123,9 @@ class Work:
         out: where to.
         bar: is told how far it is.
         facts: about the agent, for the page.
+
+    Attributes:
+        failures: of methods and rewards; everything else is on the page.
     """
 
     def __init__(
@@ -173,7 +137,7 @@ class Work:
         bar: WorkBar,
         facts: Mapping[str, str],
     ) -> None:
-        self.agents, self.targets, self.plan, self.out, self.bar = agents, targets, plan, out, bar
+        self.agents, self.targets, self.plan, self.out, self.bar = agents, dict(targets), plan, out, bar
         self.agent = agents[AGENT]
         self.facts = dict(facts)
         self.newest_first = frame_stack(self.agent.config.env, dict(self.agent.config.env_config)).newest_first
@@ -185,8 +149,22 @@ class Work:
         self.counterfactuals: list[Before] = []
         self.figures: list[Figure] = []
         self.videos: dict[str, str] = {}
+        self.failures: list[ConfigError] = []
 
     # --- what is looked into ------------------------------------------------------------------------------------
+
+    def check_targets(self) -> None:
+        """Finds rewards whose gradients fail before anything takes long; they are explained without gradients."""
+        for who, agent in self.agents.items():
+            sound = []
+            for target in self.targets[who]:
+                trouble = trouble_with(agent, target)
+                if trouble is not None:
+                    target = replace(target, differentiable=False)
+                    if str(trouble) not in map(str, self.failures):
+                        self._fail(f"{target.name}, methods with gradients", trouble)
+                sound.append(target)
+            self.targets[who] = sound
 
     def observe(self, recorded: Recorded | None) -> None:
         """Plays, or takes what was recorded; finds events and chooses states."""
@@ -242,6 +220,11 @@ class Work:
         self.notes.append(line)
         self.bar.say(line)
 
+    def _fail(self, what: str, error: ConfigError) -> None:
+        """Notes what failed: all else is there and worth showing."""
+        self.failures.append(error)
+        self._note(f"{what}: {error}")
+
     # --- what is found ------------------------------------------------------------------------------------------
 
     def look(self, methods: Sequence[Method]) -> None:
@@ -251,9 +234,12 @@ class Work:
         for method in methods:
             before = len(explanation.notes)
             self.bar.begin(method.title)
-            if explanation.missing(method) is None:
-                found = explanation.look(method, lambda what: self.bar.begin(what))
-                self.bar.say(f"{method.title}: {count(len(found), 'map')}")
+            try:
+                if explanation.missing(method) is None:
+                    found = explanation.look(method, lambda what: self.bar.begin(what))
+                    self.bar.say(f"{method.title}: {count(len(found), 'map')}")
+            except ConfigError as error:
+                self._fail(method.title, error)
             for note in explanation.notes[before:]:
                 self._note(note)
             self.bar.done(weight_of(method))
@@ -296,19 +282,35 @@ class Work:
 
     def _film(self) -> None:
         name = "videos/episodes.mp4"
-        chosen: dict[str, list[str]] | None = {method: [] for method in self.plan.video_methods} or None
+        judge = functools.cache(self._judged)
         self.bar.begin("filming")
         try:
+            chosen: dict[str, list[str]] = {method: [] for method in self.plan.video_methods}
+            chosen = chosen or believable_maps(self.agent, judge)
+            verdicts = {name: one.verdict for method in chosen for name, one in judge(method).items()}
             with contextlib.closing(self._player()) as player:
                 facts = write_insight_video(
-                    self.out.path(name), player, self.tapes, chosen, targets=self.targets[AGENT]
+                    *(self.out.path(name), player, self.tapes, chosen),
+                    targets=self.targets[AGENT],
+                    verdicts=verdicts,
+                    layer=self.plan.layer,
                 )
-        except ConfigError as error:  # all else is there and worth showing
-            self._note(f"Video: {error}")
+        except ConfigError as error:
+            self._fail("Video", error)
             return
-        maps = f", with {', '.join(facts.maps)}" if facts.maps else ""
-        self.videos[f"{len(self.tapes)} episodes{maps}" if len(self.tapes) > 1 else f"Episode 1{maps}"] = name
+        maps = "; ".join(f"{title} ({verdict})" for title, verdict in facts.maps)
+        title = f"{len(self.tapes)} episodes" if len(self.tapes) > 1 else "Episode 1"
+        self.videos[f"{title}, with {maps}" if maps else title] = name
         self.bar.say(f"video: {facts.frames:,} frames, {facts.size[0]} x {facts.size[1]}")
+
+    def _judged(self, name: str) -> dict[str, Found]:
+        """The agent's maps of a method with their controls, by name; of one that is not on the page too."""
+        explanation, method = self._explanation, make_method(name, "--video-methods", self.plan.layer)
+        found = [one for one in explanation.found if type(one.method) is type(method)]
+        if not found and missing_of(method, self.agent) is None:
+            self.bar.begin(f"{method.title}, for the video")
+            found = Explanation(explanation.onlookers, self.plan.seed).look(method)
+        return {one.name: one for one in found if AGENT in one.maps}
 
     # --- what is shown ------------------------------------------------------------------------------------------
 
@@ -333,6 +335,7 @@ class Work:
             figures=self.figures,
             videos=self.videos,
             unfinished=unfinished,
+            unit=unit_of(self.agent),
         )
         report: dict[str, Any] = {"facts": self.facts, "notes": self.notes, "unfinished": bool(unfinished)}
         if self.explanation is not None and self.explanation.found:
@@ -345,7 +348,7 @@ class Work:
                 gallery,
                 states=content.states(),
                 verdicts=content.verdicts(),
-                rule=f"{sentence(RULE)}. Pixels are blanked with {BLANK}.",
+                rule=content.rule,
                 methods=content.methods(files),
                 notes=[*self.notes, *content.notes],
             )

@@ -10,8 +10,8 @@ from typing import Any
 
 from rich.table import Table
 
-from rllib_rnd.analysis.agent import checkpoint_config
 from rllib_rnd.analysis.figures.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
+from rllib_rnd.checkpoints import checkpoint_config
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.cli.surroundings import cannot_write

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -16,15 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.figures.probe_chart import SHUFFLED, probe_figure, title_of
+from rllib_rnd.analysis.figures.probe_chart import probe_figure, shown_rows, title_of
 from rllib_rnd.analysis.probing.features import PIXELS
-from rllib_rnd.analysis.probing.probes import LEAST_GAMES, UNTRAINED, Probed, ProbeOptions, ProbeRow, in_a_line, probe
-from rllib_rnd.analysis.probing.probes import Progress as Told
-from rllib_rnd.cli.checkpoints import find_checkpoint, result_at
+from rllib_rnd.analysis.probing.layers import UNTRAINED, is_reserved
+from rllib_rnd.analysis.probing.options import LEAST_GAMES, ProbeOptions
+from rllib_rnd.analysis.probing.options import Progress as Told
+from rllib_rnd.analysis.probing.probes import fit, gather
+from rllib_rnd.analysis.probing.results import NO_BETTER, SHUFFLED, Probed, ProbeRow, in_a_line
+from rllib_rnd.checkpoints import result_at
+from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.map import run_names
 from rllib_rnd.cli.runtime import be_quiet, console, ray_session, say
 from rllib_rnd.cli.surroundings import cannot_write
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.ray_logs import environment
 from rllib_rnd.tracking.labels import folder_label
 from rllib_rnd.tracking.metrics import read
 from rllib_rnd.tracking.mlflow_store import database_path, store_uri, valid_keys
@@ -35,8 +42,10 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 NONE = "none"
-_NO_LOGS = "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"  # of Tune: each trial's own CSV, JSON and TensorBoard files
+# Of MLflow: a server that is down would hold up the command for minutes.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _CPUS = 2
+_MARK = "*"  # beside a score that is no better than that of shuffled labels
 _CELL_WIDTH = 15  # of a column of the table, the gap before it included
 
 
@@ -81,31 +90,20 @@ def run_probe(path: str, command: ProbeCommand) -> Path:
     folders = [find_checkpoint(path)]
     if command.baseline not in (UNTRAINED, NONE):
         folders.append(_baseline(command.baseline))
-    names = run_names(folders)
+    names = [f"run {name}" if is_reserved(name) else name for name in run_names(folders)]
     agents = {name: Agent.load(folder, "probe") for name, folder in zip(names, folders, strict=True)}
-    out = output_folder(command.out, names[0])
-    with _bar() as bar, _without_trial_logs(), ray_session(_CPUS):
-        found = probe(agents, options, _told(bar))
-    env = next(iter(agents.values())).env
-    print_probed(found, env)
-    write_probed(found, env, out)
+    with output_folder(command.out, names[0]) as out:
+        with _bar() as bar:
+            told = _told(bar)
+            gathered = gather(agents, options, told)  # before Ray: most mistakes show here
+            with ray_session(_CPUS):
+                found = fit(gathered, options, told)
+        env = next(iter(agents.values())).env
+        print_probed(found, env)
+        write_probed(found, env, out)
     if command.mlflow:
         say(log_to_mlflow(folders[0], found))
     return out
-
-
-@contextlib.contextmanager
-def _without_trial_logs() -> Iterator[None]:
-    """Keeps Tune from logging the trials of probes; what this process starts afterwards logs as before."""
-    before = os.environ.get(_NO_LOGS)
-    os.environ[_NO_LOGS] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_NO_LOGS]
-        else:
-            os.environ[_NO_LOGS] = before
 
 
 def options_of(command: ProbeCommand) -> ProbeOptions:
@@ -150,25 +148,36 @@ def _baseline(path: str) -> Path:
     return find_checkpoint(path)
 
 
-def output_folder(out: str | None, name: str) -> Path:
-    """Returns the folder to write to, made.
+@contextlib.contextmanager
+def output_folder(out: str | None, name: str) -> Iterator[Path]:
+    """The folder to write to, made at once, so that a place where nothing can be written is known before the work.
+
+    What was made for it is gone again if the work ends in an error, or is interrupted.
 
     Raises:
         ConfigError: it cannot be written to.
     """
     folder = Path(out) if out is not None else Path(f"{folder_label(name.replace('/', '_'))}_probe")
+    made = [path for path in (folder, *folder.parents) if not path.exists()]  # the deepest first
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            raise PermissionError(13, os.strerror(13))
-    except OSError as error:
-        raise cannot_write(f"--out {folder}", error) from error
-    return folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise PermissionError(13, os.strerror(13))
+        except OSError as error:
+            raise cannot_write(f"--out {folder}", error) from error
+        yield folder
+    except BaseException:
+        for path in made:
+            with contextlib.suppress(OSError):  # of a folder that someone else has put a file into
+                path.rmdir()
+        raise
 
 
 def _bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console(stderr=True), transient=True)
+    to = console(stderr=True)
+    return Progress(*columns, console=to, transient=True, disable=not to.is_terminal)
 
 
 def _told(bar: Progress) -> Told:
@@ -195,23 +204,24 @@ def print_probed(found: Probed, env: str) -> None:
         f"{env}: fitted on {found.train_states:,} states of {found.train_games} games, measured on "
         f"{found.test_states:,} states of {found.test_games} others"
     )
-    for model in dict.fromkeys(row.model for row in found.rows):
-        rows = [row for row in found.rows if row.model == model]
-        titles = sorted(dict.fromkeys(map(title_of, rows)), key=lambda title: title.startswith(SHUFFLED))
+    shown = shown_rows(found.rows)
+    for model in dict.fromkeys(row.model for row in shown):
+        rows = [row for row in shown if row.model == model]
+        titles = list(dict.fromkeys(map(title_of, rows)))
         variables = list(dict.fromkeys(row.variable for row in rows))
         by_place = {(title_of(row), row.variable): row for row in rows}
         widest = max(map(len, titles)) + 2
-        fit = max(1, (console().width - widest) // _CELL_WIDTH)
-        say(f"{model} probes: score, and its 95 % interval over games")
-        for start in range(0, len(variables), fit):
+        fit_in = max(1, (console().width - widest) // _CELL_WIDTH)
+        say(f"{model} probes: score, and its 95 % interval over games ({_MARK}: {NO_BETTER})")
+        for start in range(0, len(variables), fit_in):
             table = Table(box=None, padding=(0, 1, 0, 0))
             table.add_column("layer", no_wrap=True)
-            for variable in variables[start : start + fit]:
+            for variable in variables[start : start + fit_in]:
                 row = next(row for row in rows if row.variable == variable)
                 metric = "R2" if row.metric == "r2" else f"acc. ({row.chance:.2f})"
                 table.add_column(f"{variable}\n{metric}", justify="right", min_width=_CELL_WIDTH - 1)
             for title in titles:
-                cells = (_cell(by_place.get((title, variable))) for variable in variables[start : start + fit])
+                cells = (_cell(by_place.get((title, variable))) for variable in variables[start : start + fit_in])
                 table.add_row(title, *cells)
             console().print(table)
     if found.left_out:
@@ -219,33 +229,49 @@ def print_probed(found: Probed, env: str) -> None:
 
 
 def _cell(row: ProbeRow | None) -> str:
-    return "" if row is None else f"{row.score:.2f}\n{row.low:.2f}..{row.high:.2f}"
+    if row is None:
+        return ""
+    mark = _MARK if row.verdict == NO_BETTER else ""
+    interval = "one game" if math.isnan(row.low) else f"{row.low:.2f}..{row.high:.2f}"
+    return f"{mark}{row.score:.2f}\n{interval}"
 
 
 def write_probed(found: Probed, env: str, out: Path) -> None:
-    """Writes ``probe.csv``, ``probe.json`` and ``probe.png``.
+    """Writes ``probe.csv``, ``probe.json`` and ``probe.png``, all of them or none.
 
     Raises:
         ConfigError: a file cannot be written.
     """
-    columns = [field.name for field in fields(ProbeRow)]
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, [field.name for field in fields(ProbeRow)])
+    writer.writeheader()
+    writer.writerows(row.as_dict() for row in found.rows)
+    document = {
+        "env": env,
+        "fitted_on": {"games": found.train_games, "states": found.train_states},
+        "measured_on": {"games": found.test_games, "states": found.test_states},
+        "left_out": found.left_out,
+        "probes": [row.as_dict() for row in found.rows],
+    }
+    picture = io.BytesIO()
+    probe_figure(found.rows, env).savefig(picture, dpi=120, metadata={"Software": None})
+    contents = {
+        "probe.csv": table.getvalue().encode(),
+        "probe.json": (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+        "probe.png": picture.getvalue(),
+    }
+    new = {name: out / f".{name}.new" for name in contents}
     try:
-        with (out / "probe.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(row.as_dict() for row in found.rows)
-        document = {
-            "env": env,
-            "fitted_on": {"games": found.train_games, "states": found.train_states},
-            "measured_on": {"games": found.test_games, "states": found.test_states},
-            "left_out": found.left_out,
-            "probes": [row.as_dict() for row in found.rows],
-        }
-        (out / "probe.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        probe_figure(found.rows, env).savefig(out / "probe.png", dpi=120, metadata={"Software": None})
+        for name, content in contents.items():
+            new[name].write_bytes(content)
+        for name, path in new.items():
+            os.replace(path, out / name)
     except OSError as error:
         raise cannot_write(f"--out {out}", error) from error
-    say(f"written to {out}: probe.csv, probe.json, probe.png")
+    finally:
+        for path in new.values():
+            path.unlink(missing_ok=True)
+    say(f"written to {out}: {', '.join(contents)}")
 
 
 # --- MLflow --------------------------------------------------------------------------------------------------------
@@ -262,23 +288,27 @@ def log_to_mlflow(checkpoint: Path, found: Probed) -> str:
     database = database_path(uri) if uri is not None else None
     if uri is None or (database is not None and not database.is_file()):
         return f"no MLflow store beside the run ({trial.parent.parent}): scores are in the files only"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     try:
-        from mlflow.entities import Metric
-        from mlflow.tracking import MlflowClient
-
-        client = MlflowClient(tracking_uri=uri)
-        run = _run_of(client, trial)
-        if run is None:
-            return f"no MLflow run of {trial.name} in {uri}: scores are in the files only"
-        step, now = int(read(result_at(checkpoint), "agent_steps") or 0), int(time.time() * 1000)
-        values = valid_keys({_metric_name(row): row.score for row in found.rows})
-        metrics = [Metric(key, float(str(value)), now, step) for key, value in values.items()]
-        for start in range(0, len(metrics), 500):
-            client.log_batch(run.info.run_id, metrics=metrics[start : start + 500])
+        with environment({name: value for name, value in _IMPATIENT.items() if name not in os.environ}):
+            return _log_to(uri, checkpoint, found)
     except Exception as error:  # any fault of the store: the files are written
         return f"MLflow takes no scores ({reason_of(error)}): they are in the files only"
+
+
+def _log_to(uri: str, checkpoint: Path, found: Probed) -> str:
+    """As `log_to_mlflow`, of a store that is there; raises whatever the store does."""
+    from mlflow.entities import Metric
+    from mlflow.tracking import MlflowClient
+
+    client, trial = MlflowClient(tracking_uri=uri), checkpoint.parent
+    run = _run_of(client, trial)
+    if run is None:
+        return f"no MLflow run of {trial.name} in {uri}: scores are in the files only"
+    step, now = int(read(result_at(checkpoint), "agent_steps") or 0), int(time.time() * 1000)
+    values = valid_keys({_metric_name(row): row.score for row in found.rows})
+    metrics = [Metric(key, float(str(value)), now, step) for key, value in values.items()]
+    for start in range(0, len(metrics), 500):
+        client.log_batch(run.info.run_id, metrics=metrics[start : start + 500])
     return f"{len(metrics)} metrics in MLflow, probe/..., run {run.info.run_name} of {uri}"
 
 
@@ -298,5 +328,5 @@ def _run_of(client: MlflowClient, trial: Path) -> Run | None:
 
 def _metric_name(row: ProbeRow) -> str:
     whose = PIXELS if row.agent == PIXELS else f"{row.agent}/{row.layer}"
-    control = "/shuffled" if row.labels == "shuffled" else ""
+    control = "/shuffled" if row.labels == SHUFFLED else ""
     return f"probe/{row.model}/{whose}/{row.variable}{control}"

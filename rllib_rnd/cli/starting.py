@@ -12,7 +12,7 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
 
-from rllib_rnd.cli.checkpoints import checkpoints_in, iteration_of
+from rllib_rnd.checkpoints import checkpoints_in, iteration_of
 from rllib_rnd.cli.summary import relative, typed
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment

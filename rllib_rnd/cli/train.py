@@ -15,8 +15,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
+from rllib_rnd.checkpoints import checkpoints_in, result_at
 from rllib_rnd.cli import summary
-from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, checkpoints_in, find_checkpoint, result_at, start_from
+from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, find_checkpoint, start_from
 from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say

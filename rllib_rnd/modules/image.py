@@ -44,21 +44,33 @@ class ImageLayout(NamedTuple):
         return obs.reshape(obs.shape[0], self.channels, self.height, self.width)
 
 
-def image_layout(shape: tuple[int, ...]) -> ImageLayout | None:
+def image_layout(shape: tuple[int, ...], frame_stack: int = 1) -> ImageLayout | None:
     """Reads an image's layout off its shape; None if the shape is not that of an image.
 
-    ``[H, W]``; ``[H, W, C]`` or ``[C, H, W]`` (also a stack of K gray frames), told apart by which end is
-    shorter; ``[K, H, W, C]``, a stack of colour frames whose K * C planes become channels.
+    ``[H, W]``; ``[H, W, C]`` or ``[C, H, W]``, told apart by which two neighbours are equal, the sides of a square, and
+    by which end is shorter where that leaves it open (a cube is ``[H, W, C]``, as Gymnasium writes pictures);
+    ``[K, H, W]``, a stack of gray frames; ``[K, H, W, C]``, one of colour frames whose K * C planes become channels.
+
+    Args:
+        shape: of an observation, or of one frame of it.
+        frame_stack: frames that it is known to hold; they are the first axis. Networks are not told, and need not be:
+            a picture has longer sides than any stack has frames.
     """
     if len(shape) == 2:
         return ImageLayout((0, 1), 1, shape[0], shape[1])
-    if len(shape) == 3 and shape[2] < shape[0]:
+    if len(shape) == 3 and frame_stack == 1 and _channels_last(*shape):
         return ImageLayout((2, 0, 1), shape[2], shape[0], shape[1])
     if len(shape) == 3:
         return ImageLayout((0, 1, 2), shape[0], shape[1], shape[2])
     if len(shape) == 4:
         return ImageLayout((0, 3, 1, 2), shape[0] * shape[3], shape[1], shape[2])
     return None
+
+
+def _channels_last(first: int, middle: int, last: int) -> bool:
+    if first == middle or middle == last:
+        return first == middle
+    return last < first
 
 
 def is_image(shape: tuple[int, ...]) -> bool:

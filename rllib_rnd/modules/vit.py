@@ -199,7 +199,7 @@ class ViT(ImageBackbone[ViTOptions]):
     def sequences(self, obs: Tensor) -> Tensor:
         """What the first block reads: raw ``[B, ...]`` -> ``[B, num_tokens + P, dim]``, tokens first."""
         tokens, patches = self.embed(obs)
-        return self.embedding_dropout(torch.cat([tokens.expand(len(patches), -1, -1), patches], dim=1))
+        return self.embedding_dropout(torch.cat([tokens.expand(patches.shape[0], -1, -1), patches], dim=1))
 
     def read_out(self, x: Tensor, num_tokens: int) -> Tensor:
         """Blocks and final LayerNorm: ``[S, N, dim]`` -> ``[S, num_tokens, dim]``, the tokens in front."""
@@ -271,14 +271,14 @@ class ViTExplorative(ViT):
         if self.one_pass:
             return super().sequences(obs)
         tokens, patches = self.embed(obs)
-        tokens = tokens[:, None, None].expand(-1, len(patches), -1, -1)
+        tokens = tokens[:, None, None].expand(-1, patches.shape[0], -1, -1)
         x = torch.cat([tokens, patches.expand(2, -1, -1, -1)], dim=2)
         return self.embedding_dropout(x.flatten(0, 1))
 
     def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> three different ``[B, dim]``."""
         features = self.read_out(self.sequences(obs), 2 if self.one_pass else 1)
-        explore, exploit = features.unbind(1) if self.one_pass else features[:, 0].chunk(2)
+        explore, exploit = features.unbind(1) if self.one_pass else features[:, 0].unflatten(0, (2, -1))
         policy = explore + exploit
         if self.options.aggregate == "mean":
             policy = policy / 2

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from rllib_rnd import IntrinsicPPOConfig
@@ -14,6 +15,7 @@ from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.envs import frame_stack, make_env
 from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.rollout import Rollout
 
 DEEP_SEA = "rllib_rnd/DeepSea-v0"
 
@@ -74,3 +76,16 @@ def hand_made(steps: int, streams: int = 1, **columns: Any) -> Tape:
         assert len(column) == len(getattr(tape, name)), name
         setattr(tape, name, column)
     return tape
+
+
+def sizes_gathered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by the number of observations whenever some are gathered from a rollout."""
+    sizes: list[int] = []
+    gather = Rollout.obs
+
+    def counted(self: Rollout, index: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(index))
+        return gather(self, index)
+
+    monkeypatch.setattr(Rollout, "obs", counted)
+    return sizes

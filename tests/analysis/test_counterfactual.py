@@ -19,7 +19,7 @@ from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.envs.atari import AtariEnv
 from rllib_rnd.envs.atari_options import AtariOptions, atari_games
 from rllib_rnd.errors import ConfigError
-from tests.analysis.playing import agent_in, hand_made, play
+from tests.analysis.playing import agent_in, hand_made, play, sizes_gathered
 
 WALKS = json.loads((Path(__file__).parents[1] / "envs" / "data" / "rooms.json").read_text())
 MONTEZUMA = "ALE/MontezumaRevenge-v5"
@@ -152,6 +152,12 @@ def test_moments_are_a_stack_away_from_a_reset() -> None:
     assert list(dict.fromkeys(one.t for one in counterfactuals(agent, tape, events, limit=2))) == [4, 9]
     short = play(agent, seed=5, max_steps=3)
     assert counterfactuals(agent, short, [event_at(short, 1)]) == []
+
+
+def test_only_the_moments_are_gathered(agent: Agent, tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
+    gathered = sizes_gathered(monkeypatch)
+    assert counterfactuals(agent, tape, [event_at(tape, t) for t in (9, 12)], limit=1)
+    assert gathered and max(gathered) == 2
 
 
 def test_lives_that_are_episodes_play_again() -> None:

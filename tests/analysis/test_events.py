@@ -69,7 +69,7 @@ def test_first_visits_of_rooms_over_all_episodes(agent: Agent) -> None:
     assert [(event.episode, event.t) for event in rooms] == [(1, 5), (0, 15), (0, 0)]
     assert [event.text for event in rooms] == [
         "first visit of room 7, after 2 others",
-        "first visit of room 2, after 1 others",
+        "first visit of room 2, after 1 other",
         "first visit of room 1",
     ]
     assert not places(found, "position")
@@ -101,6 +101,48 @@ def test_rewards_the_largest_first_ties_in_order_of_time(agent: Agent) -> None:
     assert next(event.text for event in found if event.kind == "reward") == "extrinsic reward -5"
     assert places(find_events(agent, [first, second], limit=1), "reward") == [(0, 20)]
     assert places(find_events(agent, [first, second], limit=9), "reward")[-1] == (1, 21)
+
+
+@pytest.mark.parametrize(
+    ("reward", "expected"),
+    [
+        ([1.0] * 60, []),  # CartPole's
+        ([1.0] * 59 + [-1.0], [59]),  # and where falling costs something
+        ([1.0, 0.0] * 30, []),  # as usual as its absence
+        ([float(min(t % 7, 5)) for t in range(60)], [0, 14, 28, 42]),  # 0 is furthest from 3; neighbours are left out
+        ([*np.linspace(-1.0, 1.0, 50), *[0.0] * 8, 9.0, 0.0], [58, 0, 49]),  # of those that are never the same
+        (at({3: 0.5, 30: 100.0}, 60), [30, 3]),  # rare ones count, however small beside the largest
+    ],
+)
+def test_only_unusual_rewards_are_events(agent: Agent, reward: list[float], expected: list[int]) -> None:
+    found = find_events(agent, [hand_made(60, reward=reward)])
+    rewards = [event.t for event in found if "extrinsic reward" in event.text]  # alone, or together with the end
+    assert sorted(rewards[: len(expected)]) == sorted(expected) and bool(rewards) == bool(expected)
+
+
+def test_a_lone_reward_of_a_short_episode_is_an_event(agent: Agent) -> None:
+    (event,) = find_events(agent, [hand_made(3, reward=[0.0, 0.0, 1.0])])
+    assert event.text.startswith("extrinsic reward +1; end of the episode")
+
+
+def test_what_is_usual_is_told(agent: Agent) -> None:
+    tape = hand_made(60, reward=[1.0] * 30 + [3.0] + [1.0] * 29)
+    tape.is_first[20] = True  # a step that only resets is none of the agent's, and its 0 no reward
+    tape.reward[19] = 0.0
+    (reward,) = [event for event in find_events(agent, [tape]) if event.kind == "reward"]
+    assert (reward.t, reward.text, reward.strength) == (30, "extrinsic reward +3, usually +1", 2.0)
+
+
+def test_moments_of_one_kind_are_apart_whatever_their_order() -> None:
+    """As by comparing each with all stronger ones, without doing so."""
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, [90, 2, 9], (80, 3))
+    found = [events_module._Found(int(t), int(i), "", float(strength)) for t, i, strength in drawn]
+    kept: list[tuple[int, int]] = []
+    for t, i, _, _ in sorted(found, key=lambda one: (-one.strength, one.episode, one.t)):
+        if all(i != episode or abs(t - other) > events_module.APART for episode, other in kept):
+            kept.append((i, t))
+    assert [(one.episode, one.t) for one in events_module._apart(found)] == kept and len(kept) < len(found)
 
 
 def test_lives_told_in_two_ways(agent: Agent) -> None:
@@ -182,7 +224,7 @@ def test_events_that_fall_together_are_one(curious: Agent, monkeypatch: pytest.M
     found = find_events(curious, [tape])
     (room,) = [event for event in found if event.t == 12]
     assert room.kind == "room"
-    assert room.text.startswith("first visit of room 2, after 1 others; extrinsic reward +1; rnd: intrinsic reward 5, ")
+    assert room.text.startswith("first visit of room 2, after 1 other; extrinsic reward +1; rnd: intrinsic reward 5, ")
     assert places(found, "reward") == [(0, 30)] and not places(found, "bonus: rnd")
     tape.is_first[31] = True
     set_bonus(monkeypatch, at({12: 5.0, 31: 4.0}, 40, 1.0))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from types import SimpleNamespace
+from typing import cast
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.figures.drawing import frame_pictures
 from rllib_rnd.analysis.methods.occlusion import windows
 from rllib_rnd.analysis.pixels import (
     blanked,
+    layout_of,
     mean_frame,
     newest_frame,
     over_pixels,
@@ -22,6 +29,8 @@ from rllib_rnd.analysis.pixels import (
     upscaled,
 )
 from rllib_rnd.analysis.targets import measure_all, targets_of
+from rllib_rnd.modules.backbone import ImageBackbone
+from rllib_rnd.modules.image import image_layout, is_image
 from tests.analysis.agents import make_agent, one_thread, random_states
 
 __all__ = ["one_thread"]  # a fixture
@@ -37,6 +46,12 @@ LAYOUTS = [
     ((3, 5, 7), 1, (5, 7)),
     ((2, 5, 7), 2, (5, 7)),
     ((2, 5, 7, 3), 2, (5, 7)),
+    ((5, 5, 8), 1, (5, 5)),  # more channels than a side has pixels
+    ((6, 6, 6), 1, (6, 6)),
+    ((8, 5, 5), 1, (5, 5)),
+    ((9, 5, 7), 9, (5, 7)),  # more frames than columns
+    ((7, 7, 5), 7, (7, 5)),
+    ((2, 5, 7, 8), 2, (5, 7)),
 ]
 
 
@@ -78,12 +93,47 @@ def test_what_rewards_read_lies_where_the_frame_does(
 ) -> None:
     agent = make_agent(gym.spaces.Box(shape=shape, **FLOATS), backbone="mlp", frame_stack=stack)  # type: ignore[arg-type]
     frame = newest_frame(agent, torch.rand(2, *shape))
-    if len(frame.shape) == 3:
-        wanted = frame
-    else:
-        axis = 1 if frame.shape[1:].index(3) == 0 else 3
-        wanted = frame.sum(dim=axis)
+    axes = [axis for axis in (1, 3) if frame.dim() == 4 and np.delete(frame.shape, axis).tolist() == [2, *pixels]]
+    wanted = frame.sum(dim=axes[-1]) if axes else frame
     torch.testing.assert_close(read_pixels(agent, frame.flatten(1)), wanted)
+
+
+def reading(shape: tuple[int, ...], stack: int) -> Agent:
+    """As much of an agent as its layout is read off."""
+    backbone = SimpleNamespace(observation_space=gym.spaces.Box(0, 255, shape, np.uint8))
+    return cast(
+        "Agent", SimpleNamespace(module=SimpleNamespace(backbone=backbone, model_config={"frame_stack": stack}))
+    )
+
+
+@pytest.mark.parametrize("shape", [s for n in (2, 3) for s in itertools.product((2, 5, 9, 36, 40), repeat=n)], ids=str)
+def test_maps_networks_and_drawings_read_a_shape_alike(shape: tuple[int, ...]) -> None:
+    layout = layout_of(reading(shape, 1))
+    assert layout is not None and layout == image_layout(shape)
+    for picture in frame_pictures(np.zeros(shape, np.uint8), np.zeros(shape), np.full(shape, 255)):
+        assert picture.shape == (layout.height, layout.width, 3)
+    if len(shape) == 2:
+        assert (layout.height, layout.width) == shape and layout_of(reading(shape, shape[0])) is None
+        return
+    first, middle, last = shape
+    if first == middle:  # a square picture, however many channels it has
+        assert (layout.height, layout.width, layout.channels) == shape
+    elif middle == last:
+        assert (layout.channels, layout.height, layout.width) == shape
+    else:
+        assert layout.channels == min(first, last)
+    stack = layout_of(reading(shape, first))
+    assert stack is not None
+    # A stack's frames are its first axis; but a network that reads pictures is not told of stacks.
+    assert stack == layout if is_image(shape) else (stack.channels, stack.height, stack.width) == shape
+
+
+@pytest.mark.parametrize("shape", [(4, 44, 44), (44, 44, 3), (2, 44, 40, 3)], ids=str)
+def test_maps_of_pictures_lie_where_the_network_reads_them(shape: tuple[int, ...]) -> None:
+    space = gym.spaces.Box(0, 255, shape, np.uint8)
+    agent = make_agent(space, backbone={"type": "nature_cnn", "hidden_sizes": [8]}, frame_stack=1)
+    backbone = agent.module.backbone
+    assert isinstance(backbone, ImageBackbone) and layout_of(agent) == backbone.image.layout
 
 
 def test_scaled_whole_numbers_come_back_whole() -> None:
@@ -110,6 +160,10 @@ def test_few_pictures_are_blanked_by_their_colour_many_by_their_mean() -> None:
 
 def test_maps_grow_bilinearly() -> None:
     assert upscaled(np.array([[[0.0, 4.0]]]), (1, 4)).tolist() == [[[0.0, 1.0, 3.0, 4.0]]]
+
+
+def test_maps_that_are_finer_than_the_picture_shrink_to_means() -> None:
+    assert upscaled(np.array([[[8.0, 0.0, 0.0, 0.0]]]), (1, 1)).tolist() == [[[2.0]]]
 
 
 class OwnScale(nn.Module):

@@ -23,6 +23,7 @@ from rllib_rnd.analysis.projection import (
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError
 from tests.analysis.agents import PICTURES, make_agent, random_obs, random_states
+from tests.analysis.playing import sizes_gathered
 from tests.intrinsic.every_reward import SMALL
 
 BACKBONE = {"type": "nature_cnn", "hidden_sizes": [8]}
@@ -55,6 +56,14 @@ def test_no_group_has_fewer_samples_than_another_unless_all_of_it_is_drawn() -> 
     assert (np.diff(drawn) > 0).all()
 
 
+def test_of_more_groups_than_samples_those_give_one_that_lie_evenly_among_all() -> None:
+    """Not the last ones alone, nor the largest."""
+    groups = np.repeat(np.arange(100), np.arange(1, 101))
+    drawn = draw_evenly(groups, 10, seed=0)
+    assert groups[drawn].tolist() == [5, 15, 25, 35, 45, 55, 65, 75, 85, 95]
+    assert draw_evenly(groups, 0, seed=0).tolist() == []
+
+
 def test_samples_of_a_group_are_even_over_time() -> None:
     """One of each of ten pieces, whatever the other group does in between."""
     groups = np.array([0, 1, 1] * 50)
@@ -83,6 +92,21 @@ def test_points_are_what_the_tapes_hold_without_reset_steps() -> None:
     assert len(points_of([make_tape(40, [0] * 41)], seed=0, limit=9).states) == 9
     with pytest.raises(ConfigError, match="no agent step was played"):
         points_of([], seed=0)
+
+
+def test_only_the_points_drawn_are_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All observations of a few episodes of 4,500 steps, stacked, are gigabytes."""
+    tapes = [make_tape(60, [i // 10 for i in range(61)]) for _ in range(3)]
+    whole = points_of(tapes, seed=0)
+    gathered = sizes_gathered(monkeypatch)
+    few = points_of(tapes, seed=0, limit=12)
+    assert len(few.states) == 12 and sum(gathered) == 2 * 12
+    ids = whole.states.episode * 1000 + whole.states.step
+    same = np.searchsorted(ids, few.states.episode * 1000 + few.states.step)
+    for name, column in vars(whole.states).items():
+        np.testing.assert_array_equal(getattr(few.states, name), column[same], err_msg=name)
+    np.testing.assert_array_equal(few.return_to_go, whole.return_to_go[same])
+    np.testing.assert_array_equal(few.value, whole.value[same])
 
 
 def test_principal_components_are_those_of_a_singular_value_decomposition() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError
 from tests.analysis.agents import make_agent, one_thread, random_obs, random_states
+from tests.analysis.playing import sizes_gathered
 
 __all__ = ["one_thread"]  # a fixture
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,6 +51,41 @@ def test_state_t_is_observation_t_of_the_tape() -> None:
     assert states.room.tolist() == [7, -1, 7, 7]
     assert states.episode.tolist() == [3, 3, 3, 3]
     np.testing.assert_allclose(states.memory[:, 0], [0.0, 0.1, 0.2, 0.3], atol=1e-6)
+
+
+def test_states_of_a_part_are_those_of_the_whole() -> None:
+    tape = Tape(frame_stack=3, newest_first=True)
+    rng = np.random.default_rng(0)
+    is_first = [True, False, False, False, True, False, False, True, False]
+    for t, first in enumerate(is_first):
+        tape.add_frames(rng.integers(0, 255, (3, 4, 4), dtype=np.uint8))
+        tape.is_first.append(first)
+        tape.memory.append(rng.random(2).astype(np.float32))
+        tape.rooms.append(t)
+        tape.add_outlook(np.zeros(3, np.float32), np.zeros(1, np.float32))
+        if t < 8:
+            tape.action.append(np.array(t))
+            tape.logp.append(0.0)
+            tape.reward.append(0.0)
+            tape.terminated.append(is_first[t + 1])
+            tape.truncated.append(False)
+    whole = States.of_tape(tape, 4)
+    for start in range(8):
+        for stop in range(start + 1, 9):
+            part = states_between(tape, start, stop, 4)
+            for name, column in vars(whole.select(np.arange(start, stop))).items():
+                np.testing.assert_array_equal(getattr(part, name), column, err_msg=f"{name} of {start} to {stop}")
+
+
+@pytest.mark.parametrize("index", [[0], [3, 1, 1], [2, 0, 3], []])
+def test_those_asked_for_are_gathered_and_no_others(index: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = States.of_tape(tape(), episode=3).select(index)
+    gathered = sizes_gathered(monkeypatch)
+    found = States.of_tape(tape(), 3, index)
+    assert gathered == [len(index)] * 2  # the observations, and those before them
+    for name, column in vars(expected).items():
+        np.testing.assert_array_equal(getattr(found, name), column, err_msg=name)
+        assert getattr(found, name).dtype == column.dtype, name
 
 
 def test_selected_and_joined() -> None:

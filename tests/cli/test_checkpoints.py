@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from ray.tune import Checkpoint
 
-from rllib_rnd.cli.checkpoints import KeepBest, checkpoints_in, find_checkpoint, is_complete, result_at, start_from
+from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
+from rllib_rnd.cli.checkpoints import KeepBest, find_checkpoint, start_from
 from rllib_rnd.cli.train import _resumed
 from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError
@@ -110,6 +111,24 @@ def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest
     write_sweep(tmp_path, {"lr=1": None, "lr=2": None})
     assert "_lr=2_" in find_checkpoint(tmp_path).parent.name
     assert capsys.readouterr().out == "newest of 2 trials, as none has a return: lr=2\n"
+
+
+def test_of_several_experiments_the_newest_is_meant_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is meant of it is what its own folder means: of a sweep the best trial."""
+    write_checkpoint(tmp_path / "alone" / TRIAL.replace("03-04-05", "03-00-00") / "checkpoint_000007")
+    write_sweep(tmp_path / "more" / "sweep", {"lr=1": 0.9, "lr=2": 0.1})
+    found = find_checkpoint(tmp_path)
+    assert "_lr=1_" in found.parent.name and found == find_checkpoint(tmp_path / "more" / "sweep")
+    best = "best of 2 trials by return_mean: lr=1 (0.9)\n"
+    assert capsys.readouterr().out == f"newest of 2 experiments: more/sweep\n{best}{best}"
+    write_checkpoint(tmp_path / "alone" / TRIAL.replace("03-04-05", "03-09-00") / "checkpoint_000000")
+    assert find_checkpoint(tmp_path).parents[1].name == "alone"
+    assert capsys.readouterr().out == "newest of 2 experiments: alone\n"
+    find_checkpoint(tmp_path / "alone")
+    find_checkpoint(tmp_path / "alone" / TRIAL.replace("03-04-05", "03-00-00") / "checkpoint_000007")
+    assert capsys.readouterr().out == "", "one experiment, though it was resumed"
 
 
 @pytest.mark.parametrize("order", ["max", "min"])

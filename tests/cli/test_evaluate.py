@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_rnd.analysis.agent import load_module
+from rllib_rnd.checkpoints import load_module
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.evaluate import Episode, EvaluateOptions, Evaluation, inference_policy, play, write_json
 from rllib_rnd.errors import ConfigError

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.events import Event
-from rllib_rnd.analysis.explanation import choose
+from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED, choose
+from rllib_rnd.analysis.maps import Map, Method
+from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
+from rllib_rnd.analysis.tape_file import load_observations, save_tape
+from rllib_rnd.analysis.targets import Target
 from rllib_rnd.cli import app
+from rllib_rnd.cli.explain import chosen_targets
 from rllib_rnd.cli.explain_work import Work
 from rllib_rnd.cli.gallery_folder import MARKER, GalleryFolder
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.intrinsic import Traced
+from rllib_rnd.intrinsic.rnd import RND
+from tests.analysis.playing import agent_in, play
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -32,6 +43,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     algorithm = config.build_algo()
     try:
         return Path(algorithm.save_to_path(tmp_path_factory.mktemp("explain") / "trained"))
+    finally:
+        algorithm.stop()
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RND on DeepSea's vectors."""
+    algorithm = small_config().build_algo()
+    try:
+        return Path(algorithm.save_to_path(tmp_path_factory.mktemp("deep_sea") / "trained"))
     finally:
         algorithm.stop()
 
@@ -111,6 +132,90 @@ def test_observations_alone_are_enough(checkpoint: Path, gallery: Path, tmp_path
     assert "Events, projections, counterfactuals: only of episodes" in result.output
     page = (tmp_path / "x" / "index.html").read_text()
     assert page.count('id="state-') == 4 and "obs.npy, row 3" in page
+    assert not re.search(r"episode|agent step<", page.partition('id="states"')[2]), "of which nothing is known"
+
+
+DOC = re.search(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "insight.md").read_text(), re.DOTALL)
+
+
+def test_the_documented_way_to_states_gives_what_the_agent_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = agent_in("ALE/MontezumaRevenge-v5", {"frame_size": 36})
+    tape = play(agent, seed=0, max_steps=110)
+    monkeypatch.chdir(tmp_path)
+    path = Path("gallery/tapes/episode_1.npz")
+    path.parent.mkdir(parents=True)
+    save_tape(path, tape, agent)
+    assert DOC is not None
+    exec(DOC[1], {})
+    obs, origins = load_observations(["states.npz"], agent)
+    np.testing.assert_array_equal(obs, States.of_tape(tape, 0, [20, 60, 100]).obs)
+    assert origins == [("states.npz", row) for row in range(3)]
+    with pytest.raises(ConfigError, match=f"is a tape, which --states does not read; allowed is --tape {path}"):
+        load_observations([str(path)], agent)
+
+
+def test_a_vector_has_elements_and_no_pixels(vectors: Path, tmp_path: Path) -> None:
+    options = ("--methods", "integrated_gradients,occlusion", "--targets", "action", "--num-states", 2)
+    result = invoke(vectors, "--out", tmp_path / "x", *options)
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "x" / "index.html").read_text().partition("<body>")[2]
+    assert "pixel" not in page and "random elements" in page and "What each element adds to the target" in page
+    assert "what the agent sees (elements row by row)" in page
+    assert "An element that looks as" in page and "Elements are blanked with their means over the states" in page
+
+
+class Broken(Method):
+    """A user's own method with a mistake in it."""
+
+    name: ClassVar[str] = "broken"
+    title = source = shows = cannot = "broken"
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+        """Takes a target that is not there."""
+        return {"broken": Map(states.obs, targets[99].name)}
+
+
+def test_what_breaks_in_a_users_code_is_one_line_and_the_rest_of_the_page_is_written(
+    checkpoint: Path, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "obs.npy", np.load(gallery / "tapes" / "episode_1.npz")["frames"][:2])
+    out, methods = tmp_path / "x", "tests.cli.test_explain:Broken,gradcam,integrated_gradients"
+
+    def traced(self: RND) -> Traced:
+        return Traced(lambda x: x / 255.0, lambda x: x[:, 99, 99, 99], ())
+
+    monkeypatch.setattr(RND, "traced", traced)
+    options = ("--states", tmp_path / "obs.npy", "--methods", methods, "--layer", "conv1.1")
+    result = invoke(checkpoint, "--out", out, *options)
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    lines = result.output.strip().splitlines()
+    assert re.fullmatch(r"rllib: .*RND.traced\(\) failed: IndexError: .*test_explain.py:\d+, in .*", lines[-1]), lines[
+        -1
+    ]
+    broken = r"broken: tests.cli.test_explain:Broken.maps\(\) failed: IndexError: .*test_explain.py:\d+, in maps\)"
+    assert [line for line in lines if re.search(broken, line)], result.output
+    marker, page = json.loads((out / MARKER).read_text()), html.unescape((out / "index.html").read_text())
+    maps = {row["map"] for row in marker["maps"]}
+    assert maps == {
+        f"{method}-{target}{layer}"
+        for method, layer in (("gradcam", "-conv1.1"), ("integrated_gradients", ""))
+        for target in ("action", "extrinsic_value", "intrinsic_value-rnd")
+    }
+    assert all(words in page for words in ("Broken.maps() failed", "RND.traced() failed", 'id="state-2"'))
+    assert marker["unfinished"] is False
+
+
+def test_a_video_says_what_the_controls_say_of_its_maps(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    out = tmp_path / "x"
+    options = ("--quick", "--num-states", 3, "--methods", "feature_maps", "--video", "--video-methods", "attention")
+    result = invoke(checkpoint, "--out", out, *options)
+    assert result.exit_code == 0, result.output
+    page = html.unescape((out / "index.html").read_text())
+    (caption,) = re.findall(r'<a href="videos/episodes.mp4">(.*?)</a>', page)
+    words = r"Episode 1, with Attention: rows \((better than random|no better than random)(; like untrained \(.*\))?\)"
+    assert re.fullmatch(words, caption), caption
+    assert "attention-rows" not in {row["map"] for row in json.loads((out / MARKER).read_text())["maps"]}
 
 
 @pytest.mark.parametrize(
@@ -120,13 +225,17 @@ def test_observations_alone_are_enough(checkpoint: Path, gallery: Path, tmp_path
         (["--methods", ","], ["--methods", "names nothing"]),
         (["--methods", "gradcam,gradcam"], ["--methods", "twice"]),
         (["--targets", "extrinsic_valu"], ["--targets", "Did you mean 'extrinsic_value'", "intrinsic_reward: rnd"]),
+        (["--layer", "conv1.2"], ["--layer: unknown layer 'conv1.2'", "Did you mean 'conv1.1'", "conv2.1, image"]),
+        (["--layer", "conv1.1", "--methods", "attention"], ["--layer", "gradcam, gradcam_plus_plus", "--methods"]),
+        (["--methods", "attention,json:JSONDecoder"], ["--methods", "'json:JSONDecoder' is no explanation method"]),
         (["--projection", "tnse"], ["--projection", "Did you mean 'tsne'"]),
         (["--episodes", "2", "--states", "x.npy"], ["--states", "stands in place of --episodes"]),
         (["--states", "x.npy", "--video"], ["--video", "--states has none"]),
         (["--states", "nowhere.npy"], ["--states nowhere.npy", "there is no such file"]),
         (["--tape", "nowhere.npz"], ["--tape nowhere.npz", "there is no such file"]),
-        (["--baseline", "nowhere"], ["--baseline", "no such folder"]),
+        (["--baseline", "nowhere"], ["--baseline nowhere: there is no such folder"]),
         (["--video-methods", "attention"], ["--video-methods", "--video"]),
+        (["--video", "--video-methods", "attentoin"], ["--video-methods: ", "Did you mean 'attention'"]),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
@@ -139,16 +248,19 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert not (tmp_path / "x").exists()
 
 
-def test_a_baseline_with_other_observations_is_refused(
-    checkpoint: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    algorithm = small_config().build_algo()
-    try:
-        other = algorithm.save_to_path(tmp_path_factory.mktemp("deep_sea") / "trained")
-    finally:
-        algorithm.stop()
-    result = invoke(checkpoint, "--out", tmp_path / "x", "--baseline", other)
-    assert result.exit_code == 2 and "its observation space is" in result.output
+@pytest.mark.parametrize("name", ["intrinsic_reward", "intrinsic_value: rnd", "intrinsic_values"])
+def test_targets_of_an_agent_without_an_intrinsic_reward(name: str) -> None:
+    agent = agent_in("rllib_rnd/Catch-v0")
+    line = f"--targets: {name!r} is of an intrinsic reward, and the agent has none. Allowed: action, extrinsic_value."
+    with pytest.raises(ConfigError, match=f"^{re.escape(line)}$"):
+        chosen_targets(name, {AGENT: agent, UNTRAINED: agent})
+    with pytest.raises(ConfigError, match="neither the agent nor the baseline has one"):
+        chosen_targets(name, {AGENT: agent, BASELINE: agent})
+
+
+def test_a_baseline_with_other_observations_is_refused(checkpoint: Path, vectors: Path, tmp_path: Path) -> None:
+    result = invoke(checkpoint, "--out", tmp_path / "x", "--baseline", vectors)
+    assert result.exit_code == 2 and f"--baseline {vectors}: its observation space is" in result.output
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(checkpoint: Path, tmp_path: Path) -> None:

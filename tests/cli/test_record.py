@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from rllib_rnd.analysis import agent as agent_module
+from rllib_rnd import checkpoints
 from rllib_rnd.analysis.agent import Agent, reward_names
 from rllib_rnd.analysis.figures.video import ContinuousPolicy, DiscretePolicy, Recording, decode_picture
 from rllib_rnd.analysis.player import Player, PlayOptions
@@ -183,7 +183,7 @@ def test_a_missing_package_exits_2(deep_sea: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_other_algorithms_modules_are_refused(deep_sea: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agent_module, "load_module", lambda folder: object())
+    monkeypatch.setattr(checkpoints, "load_module", lambda folder: object())
     with pytest.raises(ConfigError, match="this package's algorithms"):
         Agent.load(deep_sea, "record")
 
@@ -219,7 +219,7 @@ def play_one(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) 
 
 
 def test_the_rewards_are_the_modules_and_its_statistics_stay(deep_sea: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = agent_module.load_module(deep_sea).state_dict()
+    before = checkpoints.load_module(deep_sea).state_dict()
     player, tape, recording = play_one(deep_sea, monkeypatch)
     after = player.agent.module.state_dict()
     assert before.keys() == after.keys()

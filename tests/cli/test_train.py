@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rllib_rnd.analysis.agent import checkpoint_config
-from rllib_rnd.cli.checkpoints import checkpoints_in, find_checkpoint, result_at, results_of
+from rllib_rnd.checkpoints import checkpoint_config, checkpoints_in, result_at, results_of
+from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.train_options import TrainOptions, resume_command
 from rllib_rnd.experiment.file import Overrides
 from rllib_rnd.tracking.stopping import NOTICE

@@ -14,7 +14,7 @@ from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
 import rllib_rnd
-from rllib_rnd.analysis.agent import checkpoint_config
+from rllib_rnd.checkpoints import checkpoint_config
 from rllib_rnd.cli.evaluate import EvaluateOptions, evaluate
 from rllib_rnd.envs import frame_stack, make_env, make_vector_env
 from rllib_rnd.envs.makers import RegisteredMaker, env_name, is_own, portable, takes_context

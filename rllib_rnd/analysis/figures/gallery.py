@@ -7,17 +7,49 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from rllib_rnd.analysis.explanation import LIKE_UNTRAINED
+from rllib_rnd.analysis.figures.pages import page_environment
+
 TEMPLATE = "gallery.html.jinja"
-# Rank correlation from which a map counts as that of untrained weights.
-_LIKE_UNTRAINED = 0.9
 _CURVE = (132, 62)  # size of a curve, in pixels
 _LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 6, 14  # room around its lines
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a map has a number for: a pixel of a picture, an element of a vector.
+
+    Attributes:
+        one, a, many: in words.
+    """
+
+    one: str
+    a: str
+    many: str
+
+    def of(self, text: str) -> str:
+        """A text on pixels, on these instead."""
+        text = re.sub(r"\b(a) pixel\b", lambda found: _like(found[1], self.a), text, flags=re.IGNORECASE)
+        return re.sub(
+            r"\bpixels?\b",
+            lambda found: _like(found[0], self.many if found[0].endswith("s") else self.one),
+            text,
+            flags=re.IGNORECASE,
+        )
+
+
+def _like(before: str, word: str) -> str:
+    """A word with a capital letter, if what it stands in place of has one."""
+    return word[:1].upper() + word[1:] if before[:1].isupper() else word
+
+
+PIXEL, ELEMENT = Unit("pixel", "a pixel", "pixels"), Unit("element", "an element", "elements")
 
 
 @dataclass(frozen=True)
@@ -53,22 +85,38 @@ class Curve:
         by_map: mean change when those are blanked that the map ranks first; of an intrinsic reward how far it falls,
             below zero where it rises.
         by_random: when as many random ones are.
-        better: the map finds pixels that matter more than random ones, over all states.
+        better: the map finds pixels that matter more than random ones, over all states; None: that cannot be told.
+        why: it cannot be told.
         here: so it does at this state alone; None: the curve is of all states.
         untrained: rank correlation of the map with that of untrained weights; NaN if it is not known.
+        unit: what is blanked.
     """
 
     shares: Sequence[float]
     by_map: Sequence[float]
     by_random: Sequence[float]
-    better: bool
+    better: bool | None
     here: bool | None = None
     untrained: float = math.nan
+    why: str = ""
+    unit: Unit = PIXEL
 
     @property
     def like_untrained(self) -> bool:
         """Whether the map shows the picture and the architecture rather than what was learned."""
-        return self.untrained >= _LIKE_UNTRAINED
+        return self.untrained >= LIKE_UNTRAINED
+
+    @property
+    def words(self) -> str:
+        """The verdict."""
+        if self.better is None:
+            return f"no verdict: {self.unit.of(self.why)}"
+        random = f"better than random {self.unit.many}"
+        if not self.better:
+            return f"no {random}"
+        if self.like_untrained:
+            return f"{random}, but like untrained ({self.untrained:.2f})"
+        return random + (", not so at this state" if self.here is False else "")
 
     @property
     def svg(self) -> Markup:
@@ -99,7 +147,7 @@ class Curve:
         ).format(
             w=width,
             h=height,
-            label=f"Change when pixels are blanked, by the map against random. {words}",
+            label=f"Change when {self.unit.many} are blanked, by the map against random. {words}",
             left=_LEFT,
             right=width - _RIGHT,
             base=f"{row(0.0):.1f}",
@@ -273,6 +321,7 @@ class Gallery:
         videos: name -> path.
         scales: pictures of the two colour scales, unsigned and signed.
         unfinished: what Ctrl-C left out, or "".
+        unit: what the maps have numbers for.
     """
 
     title: str
@@ -289,15 +338,9 @@ class Gallery:
     methods: Sequence[MethodText] = ()
     videos: Mapping[str, str] = field(default_factory=dict)
     unfinished: str = ""
+    unit: Unit = PIXEL
 
 
 def render(gallery: Gallery) -> str:
     """The page as HTML."""
-    environment = Environment(
-        loader=PackageLoader("rllib_rnd.analysis.figures", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(gallery=gallery)
+    return page_environment().get_template(TEMPLATE).render(gallery=gallery)

@@ -12,11 +12,23 @@ import numpy as np
 import torch
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.controls import DeletionCurve
+from rllib_rnd.analysis.controls import BLANK, RULE, DeletionCurve
 from rllib_rnd.analysis.counterfactual import Counterfactual
 from rllib_rnd.analysis.events import Event, around
 from rllib_rnd.analysis.explanation import AGENT, UNTRAINED, Explanation, Found, Moment
-from rllib_rnd.analysis.figures.gallery import Before, Curve, MethodText, Picture, ShownMap, ShownState, Strip, Verdict
+from rllib_rnd.analysis.figures.gallery import (
+    ELEMENT,
+    PIXEL,
+    Before,
+    Curve,
+    MethodText,
+    Picture,
+    ShownMap,
+    ShownState,
+    Strip,
+    Unit,
+    Verdict,
+)
 from rllib_rnd.analysis.figures.pictures import (
     SIDE,
     Cell,
@@ -54,10 +66,11 @@ class StatesOnPage:
     Args:
         explanation: what was found.
         moments: what the states are.
-        tapes: the episodes; none of observations that came without.
+        tapes: the episodes; none of observations that came without, which have no step and no episode.
         newest_first: how a stack of frames is ordered.
 
     Attributes:
+        unit: what the maps have numbers for.
         notes: what is not on the page for want of room.
     """
 
@@ -70,7 +83,12 @@ class StatesOnPage:
         space = agent.module.backbone.observation_space
         self._frames = observation_pictures(self._states.obs, space, frame_stack(agent), newest_first)
         self._games = [picture_at(tapes, moment) for moment in moments]
-        self._smooth = layout_of(agent) is not None
+        self._of_episodes = bool(tapes)
+        self.unit = unit_of(agent)
+        self._smooth = self.unit is PIXEL
+        which = ["newest frame"] if frame_stack(agent) > 1 else []
+        which += [] if self._smooth else ["elements row by row"]
+        self._shown = f" ({', '.join(which)})" if which else ""
         self._scales = scales_of(explanation.found)
         self._names = names_of_actions(agent)
         self.notes: list[str] = []
@@ -88,7 +106,7 @@ class StatesOnPage:
         why, game = self._moments[b].why, self._games[b]
         name = f"State {b + 1}" + (f": {why}" if why else "")
         seen = enlarged(self._frames[b])
-        pictures = [Picture(png(seen), f"{name}, what the agent sees", "what the agent sees (newest frame)")]
+        pictures = [Picture(png(seen), f"{name}, {_SEEN}", f"{_SEEN}{self._shown}")]
         if game is not None:
             pictures.insert(0, Picture(png(enlarged(game, _GAME_SIDE)), f"{name}, the game", "the game", smooth=True))
         maps = []
@@ -97,7 +115,7 @@ class StatesOnPage:
             for who in one.maps:
                 drawn, scale = self._draw(one, who, b, PAGE_SIDE)
                 by_who[who] = Picture(png(drawn), f"{one.title}, {who}, {name}", f"{who}: {scale}")
-            curve = None if one.curve is None else curve_of(one.curve, b, one.untrained)
+            curve = curve_of(one, b, self.unit)
             maps.append(ShownMap(one.title, in_words(one.first.target), by_who, curve))
         return ShownState(name, facts, pictures, maps)
 
@@ -109,6 +127,7 @@ class StatesOnPage:
             action = states.action[b]
             text = self._names[int(action)] if self._names else " ".join(f"{x:.3g}" for x in np.ravel(action))
             when = {"episode": str(states.episode[b] + 1), "agent step": f"{states.step[b]:,}"}
+            when = when if self._of_episodes else {}
             room = {"room": str(states.room[b])} if states.room[b] >= 0 else {}
             facts.append({**when, **room, "action": text})
         for who, onlooker in told:
@@ -123,7 +142,13 @@ class StatesOnPage:
 
     def verdicts(self) -> list[Verdict]:
         """Of every map that has a deletion curve."""
-        return [verdict_of(one, one.curve) for one in self._explanation.found if one.curve is not None]
+        return [verdict_of(one, one.curve, self.unit) for one in self._explanation.found if one.curve is not None]
+
+    @property
+    def rule(self) -> str:
+        """When a map counts as better than random, and what is blanked with what."""
+        blank = BLANK if self.unit is PIXEL else "their means over the states"
+        return f"{sentence(self.unit.of(RULE))}. {sentence(self.unit.many)} are blanked with {blank}."
 
     def methods(self, files: Mapping[str, str]) -> list[MethodText]:
         """What the methods are that found something, with the PNG files of their maps.
@@ -135,8 +160,9 @@ class StatesOnPage:
         for one in self._explanation.found:
             method, path = one.method, f"maps/{one.name}.png"
             before = texts[method.name].files if method.name in texts else {}
+            shows, cannot = self.unit.of(method.shows), self.unit.of(method.cannot)
             texts[method.name] = MethodText(
-                method.name, method.title, method.shows, method.cannot, method.source, {**before, files[path]: path}
+                method.name, method.title, shows, cannot, method.source, {**before, files[path]: path}
             )
         return list(texts.values())
 
@@ -165,7 +191,10 @@ class StatesOnPage:
     def _labels(self) -> list[str]:
         """A few lines on each state, for the rows of a grid."""
         states, lines = self._states, []
-        for b in range(len(states)):
+        for b, moment in enumerate(self._moments):
+            if not self._of_episodes:
+                lines.append(f"state {b + 1}\n" + moment.why.replace(", ", "\n"))
+                continue
             room = f"\nroom {states.room[b]}" if states.room[b] >= 0 else ""
             lines.append(f"state {b + 1}\nepisode {states.episode[b] + 1}\nstep {states.step[b]:,}{room}")
         return lines
@@ -284,16 +313,27 @@ def shown_change(one: Counterfactual, agent: Agent, newest_first: bool) -> Befor
 # --- controls -------------------------------------------------------------------------------------------------------
 
 
-def curve_of(curve: DeletionCurve, b: int, untrained: float) -> Curve:
-    """The deletion curve of state ``b`` alone, with what was found over all states."""
+def unit_of(agent: Agent) -> Unit:
+    """What maps of an agent's observations have numbers for."""
+    return ELEMENT if layout_of(agent) is None else PIXEL
+
+
+def curve_of(one: Found, b: int, unit: Unit) -> Curve | None:
+    """The deletion curve of state ``b`` alone, with what was found over all states; None where there is none."""
+    curve = one.curve
+    if curve is None or one.first.constant[b]:
+        return None
     by_map, by_random = curve.state_by_map[b], curve.state_by_random[b]
-    here = bool(by_map.mean() > by_random.mean())
-    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), curve.better, here, untrained)
+    here, why = bool(by_map.mean() > by_random.mean()), curve.reasons[b]
+    better = None if why else curve.better
+    return Curve(curve.shares, by_map.tolist(), by_random.tolist(), better, here, one.untrained, why, unit)
 
 
-def verdict_of(one: Found, curve: DeletionCurve) -> Verdict:
+def verdict_of(one: Found, curve: DeletionCurve, unit: Unit) -> Verdict:
     """The deletion curve of all states together."""
-    together = Curve(curve.shares, curve.by_map, curve.by_random, curve.better, untrained=one.untrained)
+    together = Curve(
+        curve.shares, curve.by_map, curve.by_random, curve.better, untrained=one.untrained, why=curve.reason, unit=unit
+    )
     return Verdict(one.title, in_words(one.target), together, curve.wins_random, curve.wins_moved, one.untrained)
 
 
@@ -317,7 +357,8 @@ def rounded(curve: DeletionCurve) -> dict[str, Any]:
         for kind in ("by_map", "by_random", "by_moved")
     }
     wins = {"wins_random": numbers(curve.wins_random), "wins_moved": numbers(curve.wins_moved)}
-    return {"shares": list(curve.shares), **changes, **wins, "better": curve.better}
+    why = {"no verdict": curve.reason} if curve.reason else {}
+    return {"shares": list(curve.shares), **changes, **wins, "better": curve.better, **why}
 
 
 def names_of_actions(agent: Agent) -> list[str]:

@@ -15,13 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.explanation import NOT_JUDGED, Found
 from rllib_rnd.analysis.figures.drawing import PANEL, frame_pictures
 from rllib_rnd.analysis.figures.pictures import Scale, ascii_text, colours, in_cells, overlay
 from rllib_rnd.analysis.figures.video import Overlay, Panel, Recording, write_video
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods.attention_maps import over_time
+from rllib_rnd.analysis.methods.making import make_method, maps_of, missing_of
+from rllib_rnd.analysis.pixels import mean_frame_of_parts
 from rllib_rnd.analysis.player import Player
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, states_between
 from rllib_rnd.analysis.tape import Tape, make_recording
 from rllib_rnd.analysis.targets import Target
 from rllib_rnd.errors import ConfigError, unknown_name_error
@@ -30,56 +33,67 @@ CHUNK = 64  # states at once
 MOST_MAPS = 9  # there is no room for more
 _ENTRIES = 3  # lines of the plot of attention over time, as many as have their names beside its title
 _END = "the end: nothing was done here"
+# Those that take long, for each of thousands of steps, last.
+_IN_PLACE_OF_USUAL = (
+    *("attention", "attention_values", "feature_maps"),
+    *("gradcam", "gradcam_plus_plus", "integrated_gradients", "occlusion"),
+)
 
 
 class VideoFacts(NamedTuple):
-    """What was written: the size (width, height) in pixels, the number of frames, and titles of the maps in it."""
+    """What was written: the size (width, height) in pixels, the number of frames, and the maps: title, verdict."""
 
     size: tuple[int, int]
     frames: int
-    maps: list[str]
-
-
-def states_between(tape: Tape, start: int, stop: int, episode: int = 0) -> States:
-    """`States.of_tape` for the observations ``start .. stop - 1`` alone, without gathering any others for good."""
-    first = max(0, start - tape.frame_stack)  # what a stack shows depends on resets as far back
-    ahead = ("is_first", "memory", "rooms", "positions", "life_lost")
-    there = ("action", "logp", "reward", "terminated", "truncated")
-    lists = {name: getattr(tape, name)[first : stop + 1] for name in (*ahead, "dist_inputs", "value")}
-    lists |= {name: getattr(tape, name)[first:stop] for name in there}
-    part = replace(tape, **lists, frames=tape.frames[first : stop + tape.frame_stack], pictures=[])
-    states = States.of_tape(part, episode).select(np.arange(start - first, stop - first))
-    return replace(states, step=states.step + int(tape.valid[:first].sum()))
+    maps: list[tuple[str, str]]
 
 
 # --- which maps -----------------------------------------------------------------------------------------------------
 
 
 def usual_maps(agent: Agent) -> dict[str, list[str]]:
-    """What a video shows unless told otherwise: method -> names of its maps.
+    """What suits an agent's backbone: method -> names of its maps.
 
     Rollouts of attention and how those of two tokens differ, or all attention where there is a single layer; without
     attention weights the values, without those the last layer that has places; of vectors nothing.
     """
     attention, values, layers = (METHODS.resolve(name)() for name in ("attention", "attention_values", "feature_maps"))
     if attention.missing(agent) is None:
-        names = list(attention.maps(agent, one_state(agent), []))
+        names = list(attention.maps(agent, States.of_nothing(agent), []))
         rollouts = [name for name in names if name.endswith("rollout")]
         return {attention.name: rollouts or names[:4]}
     if values.missing(agent) is None:
         return {values.name: [values.name]}
     if layers.missing(agent) is None:
-        return {layers.name: [list(layers.maps(agent, one_state(agent), []))[-1]]}
+        return {layers.name: [list(layers.maps(agent, States.of_nothing(agent), []))[-1]]}
     return {}
 
 
-def one_state(agent: Agent) -> States:
-    """A state of zeros, for asking a method which maps it makes."""
-    space = agent.module.backbone.observation_space
-    return States.of_observations(np.zeros((1, *space.shape), dtype=space.dtype), agent)
+def believable_maps(agent: Agent, judge: Callable[[str], Mapping[str, Found]]) -> dict[str, list[str]]:
+    """What a video shows unless told otherwise: of `usual_maps` those that their controls do not speak against.
+
+    If they speak against all of them, the first map of another method that is better than random; if there is none,
+    the usual ones all the same.
+
+    Args:
+        agent: whose maps they are.
+        judge: method -> its maps of the agent with their controls, by name.
+    """
+    usual = usual_maps(agent)
+    for method, names in usual.items():
+        judged = judge(method)
+        kept = [name for name in names if name not in judged or not judged[name].marked]
+        if kept:
+            return {method: kept}
+    for method in _IN_PLACE_OF_USUAL if usual else ():
+        found = judge(method).items()
+        better = [name for name, one in found if one.curve is not None and one.curve.better and not one.marked]
+        if better:
+            return {method: better[-1:] if method == "feature_maps" else better[:1]}
+    return usual
 
 
-def checked(agent: Agent, chosen: Mapping[str, Sequence[str]]) -> dict[str, Method]:
+def checked(agent: Agent, chosen: Mapping[str, Sequence[str]], layer: str | None = None) -> dict[str, Method]:
     """The methods by name.
 
     Raises:
@@ -88,9 +102,9 @@ def checked(agent: Agent, chosen: Mapping[str, Sequence[str]]) -> dict[str, Meth
     named = [name for names in chosen.values() for name in names]
     if len(named) > MOST_MAPS:
         raise ConfigError("video", f"has no room for the {len(named)} maps {', '.join(named)}", f"up to {MOST_MAPS}")
-    methods = {name: METHODS.resolve(name, "video")() for name in chosen}
+    methods = {name: make_method(name, "video", layer) for name in chosen}
     for name, method in methods.items():
-        reason = method.missing(agent)
+        reason = missing_of(method, agent)
         if reason is not None:
             raise ConfigError("video", f"no maps of the method {name}: {reason}")
     return methods
@@ -104,12 +118,14 @@ class Shown:
     """One map of all states of all episodes, in a file.
 
     Attributes:
+        name: of the map.
         title, signed, on_frame: as of the `Map`.
         group: of maps that share a scale.
         values: ``[states, h, w]`` float32.
         scale: of its colours, for the whole video.
     """
 
+    name: str
     title: str
     signed: bool
     group: str
@@ -118,12 +134,12 @@ class Shown:
     scale: Scale
 
     @classmethod
-    def empty(cls, found: Map, count: int, path: Path, group: str) -> Shown:
+    def empty(cls, name: str, found: Map, count: int, folder: Path, group: str) -> Shown:
         """Room for ``count`` states."""
         shape = (count, *found.values.shape[1:])
-        file = np.memmap(path, dtype=np.float32, mode="w+", shape=shape)
+        file = np.memmap(folder / name, dtype=np.float32, mode="w+", shape=shape)
         unknown = Scale(0.0, 0.0, found.signed, constant=True)  # until all values are there
-        return cls(found.title, found.signed, group, found.on_frame, file, unknown)
+        return cls(name, found.title, found.signed, group, found.on_frame, file, unknown)
 
 
 def maps_of_tapes(
@@ -133,8 +149,11 @@ def maps_of_tapes(
     targets: Sequence[Target],
     folder: Path,
     progress: Callable[[int, int], object] | None = None,
+    layer: str | None = None,
 ) -> list[Shown]:
     """Computes maps of all states that the policy acted on, episode after episode, and their scales.
+
+    What is blanked is so with one frame in all of an episode, the mean of its own.
 
     Args:
         agent: whose maps they are.
@@ -143,23 +162,28 @@ def maps_of_tapes(
         targets: of saliency.
         folder: for files as large as the maps.
         progress: is told how many states are done and how many there are.
+        layer: see `make_method`.
 
     Raises:
-        ConfigError: see `checked`; an unknown map.
+        ConfigError: see `checked`; an unknown map; a method that fails.
     """
-    methods = checked(agent, chosen)
+    methods = checked(agent, chosen, layer)
+    explained = {name: list(targets) for name in methods}
     shown: dict[str, Shown] = {}
     total, done = sum(len(tape.action) for tape in tapes), 0
     for episode, tape in enumerate(tapes):
-        for start in range(0, len(tape.action), CHUNK):
-            stop = min(start + CHUNK, len(tape.action))
+        blank = mean_frame_of_parts(agent, (states_between(tape, *piece) for piece in pieces(tape)))
+        for start, stop in pieces(tape):
             for name, method in methods.items():
+                method.blank = blank
                 lead = min(method.context, start)
                 states = states_between(tape, start - lead, stop, episode)
-                for key, found in _wanted(method.maps(agent, states, targets), chosen[name], name).items():
+                wanted = _wanted(maps_of(method, agent, states, explained[name]), chosen[name], name)
+                explained[name] = [t for t in targets if any(found.target == t.name for found in wanted.values())]
+                for key, found in wanted.items():
                     if not done and not start and len(shown) < MOST_MAPS:
                         group = f"{name}: {found.group or key}"  # units are those of a method
-                        shown[key] = Shown.empty(found, total, folder / key, group)
+                        shown[key] = Shown.empty(key, found, total, folder, group)
                     if key not in shown:
                         continue
                     shown[key].values[done : done + stop - start] = found.values[lead:]
@@ -173,6 +197,12 @@ def maps_of_tapes(
     return maps
 
 
+def pieces(tape: Tape) -> Iterator[tuple[int, int]]:
+    """Where the pieces of an episode that are computed together begin and end."""
+    for start in range(0, len(tape.action), CHUNK):
+        yield start, min(start + CHUNK, len(tape.action))
+
+
 def _wanted(found: Mapping[str, Map], names: Sequence[str], method: str) -> dict[str, Map]:
     for name in names:
         if name not in found:
@@ -183,11 +213,13 @@ def _wanted(found: Mapping[str, Map], names: Sequence[str], method: str) -> dict
 # --- drawing --------------------------------------------------------------------------------------------------------
 
 
-def make_overlays(recording: Recording, maps: Sequence[Shown], first: int) -> list[Overlay]:
+def make_overlays(
+    recording: Recording, maps: Sequence[Shown], first: int, verdicts: Mapping[str, str] | None = None
+) -> list[Overlay]:
     """What the video shows of the maps of one episode, whose states begin with number ``first``.
 
-    A map that is the same everywhere gets no colours, and says so. So does the last observation, after which the
-    policy did nothing.
+    ``verdicts`` are what controls say of the maps by their names. A map that is the same everywhere gets no colours,
+    and says so. So does the last observation, after which the policy did nothing.
     """
     count = len(recording.steps) - 1
     vector = recording.frames(0)[-1].ndim == 1
@@ -222,7 +254,8 @@ def make_overlays(recording: Recording, maps: Sequence[Shown], first: int) -> li
         bar = colours(np.linspace(0.0, 1.0, 256)[None], one.signed)[0]
         if one.scale.constant:
             bar = np.full_like(bar, PANEL)
-        return Overlay(ascii_text(one.title), picture, note, bar, *ends)
+        verdict = ascii_text((verdicts or {}).get(one.name, NOT_JUDGED))
+        return Overlay(ascii_text(one.title), picture, note, bar, *ends, verdict)
 
     return [overlay_of(one) for one in maps]
 
@@ -232,8 +265,8 @@ def time_panel(agent: Agent, tape: Tape, episode: int) -> Panel | None:
     if METHODS.resolve("attention_over_time")().missing(agent) is not None:
         return None
     parts = []
-    for start in range(0, len(tape.action), CHUNK):
-        states = states_between(tape, start, min(start + CHUNK, len(tape.action)), episode)
+    for start, stop in pieces(tape):
+        states = states_between(tape, start, stop, episode)
         parts.append(np.concatenate(list(over_time(agent, states).values()), axis=1))
     weights = np.concatenate(parts)
     weights = np.concatenate([weights, np.full_like(weights[:1], np.nan)])
@@ -241,7 +274,9 @@ def time_panel(agent: Agent, tape: Tape, episode: int) -> Panel | None:
     return Panel("attention to", {str(i): weights[:, i] for i in sorted(most)})
 
 
-def recordings(player: Player, tapes: Sequence[Tape], maps: Sequence[Shown]) -> Iterator[Recording]:
+def recordings(
+    player: Player, tapes: Sequence[Tape], maps: Sequence[Shown], verdicts: Mapping[str, str] | None = None
+) -> Iterator[Recording]:
     """What the video shows, episode after episode."""
     agent, first = player.agent, 0
     for i, tape in enumerate(tapes):
@@ -251,7 +286,7 @@ def recordings(player: Player, tapes: Sequence[Tape], maps: Sequence[Shown]) -> 
         )
         panel = time_panel(agent, tape, i)
         panels = [*recording.panels, *([] if panel is None else [panel])]
-        yield replace(recording, panels=panels, overlays=make_overlays(recording, maps, first))
+        yield replace(recording, panels=panels, overlays=make_overlays(recording, maps, first, verdicts))
         first += len(tape.action)
 
 
@@ -265,10 +300,13 @@ def write_insight_video(
     fps: float | None = None,
     height: int = 480,
     progress: Callable[[int, int], object] | None = None,
+    verdicts: Mapping[str, str] | None = None,
+    layer: str | None = None,
 ) -> VideoFacts:
     """Writes episodes into one MP4 file: game, maps over what the agent sees, values, bonus, room, policy.
 
-    The colours of a map mean the same in all frames of the video, and the numbers at their ends are in the picture.
+    The colours of a map mean the same in all frames of the video, and the numbers at their ends are in the picture. So
+    is below each map what its controls say of it.
 
     Args:
         path: of the file.
@@ -279,12 +317,14 @@ def write_insight_video(
         fps: frames per second; None: real time.
         height: of the video in pixels.
         progress: is told how many states have their maps and how many there are.
+        verdicts: what controls say of maps, by their names; the others are `NOT_JUDGED`.
+        layer: see `make_method`.
 
     Raises:
         ConfigError: unknown methods or maps, one that does not apply, too many of them; see also `video_file`.
     """
     chosen = usual_maps(player.agent) if chosen is None else chosen
     with tempfile.TemporaryDirectory(prefix="rllib_rnd-") as folder:
-        maps = maps_of_tapes(player.agent, tapes, chosen, targets, Path(folder), progress)
-        size, frames = write_video(path, recordings(player, tapes, maps), height, fps or player.fps)
-    return VideoFacts(size, frames, [one.title for one in maps])
+        maps = maps_of_tapes(player.agent, tapes, chosen, targets, Path(folder), progress, layer)
+        size, frames = write_video(path, recordings(player, tapes, maps, verdicts), height, fps or player.fps)
+    return VideoFacts(size, frames, [(one.title, (verdicts or {}).get(one.name, NOT_JUDGED)) for one in maps])

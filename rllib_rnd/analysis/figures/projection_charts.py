@@ -113,7 +113,10 @@ def spread_chart(features: Mapping[str, np.ndarray]) -> Chart:
         # A logarithm of nothing cannot be drawn.
         scale = "log" if any(found.spread.any() for found in spectra.values()) else "linear"
         for axes in (spread, eigenvalues):
-            axes.set(xlabel="dimension", yscale=scale, xscale=scale)
+            axes.set(xlabel="dimension", yscale=scale)
+            if scale == "log":  # whole numbers, powers of two: of few dimensions there is but one power of ten
+                axes.set_xscale("log", base=2)
+                axes.xaxis.set_major_formatter("{x:.0f}")
             axes.grid(alpha=0.25)
         _rank_bars(ranks, spectra)
 
@@ -130,7 +133,8 @@ def _rank_bars(axes: Axes, spectra: Mapping[str, Spectrum]) -> None:
     for place, rank, found in zip(places, ranks, spectra.values(), strict=True):
         axes.annotate(f" {rank:.1f} of {len(found.spread)}", (rank, place), va="center", fontsize=8)
     axes.set_yticks(places, list(spectra), fontsize=8)
-    axes.set(title="effective rank (tick: participation ratio)", xlim=(0, 1.35 * max([*ranks, 1.0])))
+    axes.set(title="effective rank", xlim=(0, 1.35 * max([*ranks, 1.0])))
+    axes.set_xlabel("black tick: participation ratio, as snd_feature_rank")
     axes.invert_yaxis()
 
 

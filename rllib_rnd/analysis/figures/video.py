@@ -37,6 +37,7 @@ HOLD_S = 1.0  # seconds that the last frame of an episode stays
 _MARGIN, _GAP = 10, 14
 _WIDEST_PICTURE = 1.4  # width of the game's picture over the video's height, at most
 _WIDEST_OVERLAY, _WIDEST_OF_MANY, _NARROWEST_OVERLAY = 300, 220, 165
+_MOST_VERDICT_ROWS = 3
 _ONE_SCALE = "colours: one scale for the whole video"
 _MIDDLE, _PLOTS = 340, 400  # widths of the columns beside it
 _MOST_BARS = 20
@@ -97,6 +98,7 @@ class Overlay:
         notes: t -> a line below it.
         colours: ``[n, 3]`` uint8, of the scale from its low end to the high one.
         low, high: the numbers at the ends, in words.
+        verdict: what controls say of the map, below it; "" leaves no room for it.
     """
 
     title: str
@@ -105,6 +107,7 @@ class Overlay:
     colours: np.ndarray
     low: str
     high: str
+    verdict: str = ""
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ class Painter:
             self.picture_box = Box(x, margin, width, inner)
             x += width + gap
         self.overlay_boxes: list[Box] = []
+        self.verdict_rows = 0
         if example.overlays:
             x += self._place_overlays(example, Box(x, margin, 0, inner)) + gap
         self.middle = Box(x, margin, pen.px(_MIDDLE), inner)
@@ -193,22 +197,31 @@ class Painter:
     def _place_overlays(self, example: Recording, column: Box) -> int:
         """Finds the places of the overlays' pictures; returns how wide their column is.
 
-        Up to three are side by side, more in two rows or a square. Above each are two rows for its title, below it two.
+        Up to three are side by side, more in two rows or a square. Above each are two rows for its title, below it two
+        and as many as the longest verdict takes.
         """
         pen, count, row = self.pen, len(example.overlays), self.pen.px(ROW)
         columns = count if count <= 3 else math.ceil(count / 2) if count <= 6 else math.ceil(math.sqrt(count))
         rows = math.ceil(count / columns)
         gap, top = pen.px(_GAP), row + pen.px(6)
         height, width = example.overlays[0].pictures(0).shape[:2]
-        room = (column.height - top - gap * (rows - 1)) // rows - 4 * row - pen.px(4)
-        scale = min(room / height, pen.px(_WIDEST_OVERLAY if count <= 2 else _WIDEST_OF_MANY) / width)
-        picture = Box(0, 0, max(1, round(width * scale)), max(1, round(height * scale)))
-        cell = max(picture.width, pen.px(_NARROWEST_OVERLAY))
-        step = 4 * row + pen.px(4) + picture.height + gap
+        widest = pen.px(_WIDEST_OVERLAY if count <= 2 else _WIDEST_OF_MANY)
+        for self.verdict_rows in range(_MOST_VERDICT_ROWS + 1):
+            room = (column.height - top - gap * (rows - 1)) // rows - (4 + self.verdict_rows) * row - pen.px(4)
+            scale = min(max(room, 1) / height, widest / width)
+            picture = Box(0, 0, max(1, round(width * scale)), max(1, round(height * scale)))
+            cell = max(picture.width, pen.px(_NARROWEST_OVERLAY))
+            if all(len(self._verdict(one, cell)) <= self.verdict_rows for one in example.overlays):
+                break
+        step = (4 + self.verdict_rows) * row + pen.px(4) + picture.height + gap
         for i in range(count):
             x = column.x + i % columns * (cell + gap)
             self.overlay_boxes.append(Box(x, column.y + top + i // columns * step + 2 * row, cell, picture.height))
         return max(columns * (cell + gap) - gap, pen.width(_ONE_SCALE, 0.9))
+
+    def _verdict(self, overlay: Overlay, width: int) -> list[str]:
+        """The lines of what controls say of an overlay."""
+        return self.pen.wrapped(overlay.verdict, width, _MOST_VERDICT_ROWS, 0.9)
 
     def _split_middle(self, example: Recording) -> None:
         """Facts above, the policy below, and the room between them for what the agent sees."""
@@ -288,6 +301,9 @@ class Painter:
             lines = pen.wrapped(overlay.title, box.width, 2, 0.95)
             for i, line in enumerate(lines):
                 pen.write(canvas, line, box.x, box.y - (len(lines) - i) * row, TEXT, room=box.width, size=0.95)
+            for i, line in enumerate(self._verdict(overlay, box.width)):
+                verdict_y = box.y + box.height + pen.px(2 * ROW + 4) + i * row
+                pen.write(canvas, line, box.x, verdict_y, TEXT, room=box.width, size=0.9)
             y, edge = box.y + box.height + pen.px(2), pen.px(5)
             left = pen.write(canvas, overlay.low, box.x, y, DIM, size=0.9) + edge
             right = pen.write(canvas, overlay.high, box.x + box.width, y, DIM, align=1.0, size=0.9) + edge

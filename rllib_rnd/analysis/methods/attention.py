@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.methods.feature_maps import grid_of, network_inputs
+from rllib_rnd.analysis.methods.feature_maps import grid_of
 from rllib_rnd.analysis.pixels import over_pixels
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, network_inputs
 from rllib_rnd.modules.image import conv_output_shape
 from rllib_rnd.modules.influence import IAM
 from rllib_rnd.modules.self_attention import CONVS, SelfAttentionCNN
@@ -29,19 +29,13 @@ def attention_weights(agent: Agent, states: States) -> dict[str, Tensor]:
 
     A recurrent policy reads each state with the memory that it had before.
     """
-    return agent.module.backbone.attention_weights(*network_inputs(agent, states))
-
-
-def probe_state(agent: Agent) -> States:
-    """One observation of zeros, for asking a backbone what it has."""
-    space = agent.module.backbone.observation_space
-    return States.of_observations(np.zeros((1, *space.shape), dtype=space.dtype), agent)
+    return agent.module.backbone.attention_weights(*network_inputs(agent, states.obs, states.memory, states.is_first))
 
 
 def missing_attention(agent: Agent) -> str | None:
     """Why an agent has no attention weights, or None."""
     backbone = agent.module.backbone
-    if attention_weights(agent, probe_state(agent)):
+    if attention_weights(agent, States.of_nothing(agent)):
         return None
     kind = backbone.name or type(backbone).__name__
     if isinstance(backbone, SelfAttentionCNN):

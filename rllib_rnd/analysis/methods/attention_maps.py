@@ -18,16 +18,15 @@ from rllib_rnd.analysis.methods.attention import (
     attention_weights,
     differences,
     missing_attention,
-    probe_state,
     received,
     with_rollouts,
 )
-from rllib_rnd.analysis.methods.feature_maps import captured, chunks, min_max
+from rllib_rnd.analysis.methods.feature_maps import CHUNK, captured, min_max
 from rllib_rnd.analysis.pixels import picture_shape
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.states import States, chunks
 from rllib_rnd.modules.self_attention import SelfAttentionCNN
 
-WINDOW = 32  # states that a picture of attention over time shows
+WINDOW = 32  # steps that a picture of attention over time shows
 _DIMENSIONAL = "Dimensional self-attention in PPO (github.com/JianxiaoSun/self-attention-rl)"
 _SOURCE = f"Vaswani et al. 2017 (arXiv:1706.03762); {_DIMENSIONAL}; Suau et al. 2022 (arXiv:1911.07643)"
 _TOKENS = {EXPLORE: "exploration token", EXPLOIT: "exploitation token"}
@@ -45,7 +44,7 @@ def in_words(name: str) -> str:
 def over_chunks(states: States, compute: Callable[[States], dict[str, Tensor]]) -> dict[str, np.ndarray]:
     """What ``compute`` makes of the states, ``[B, ...]`` by name, a few states at once."""
     parts: dict[str, list[Tensor]] = {}
-    for chunk in chunks(states):
+    for _, chunk in chunks(states, CHUNK):
         for name, tensor in compute(chunk).items():
             parts.setdefault(name, []).append(tensor)
     return {name: torch.cat(tensors).numpy() for name, tensors in parts.items()}
@@ -115,7 +114,7 @@ class AttentionHeads(UntargetedMethod):
     def missing(self, agent: Agent) -> str | None:
         """No attention, or one head."""
         reason = missing_attention(agent)
-        if reason is None and max(self._heads(agent, probe_state(agent)).values(), key=_count).shape[1] == 1:
+        if reason is None and max(self._heads(agent, States.of_nothing(agent)).values(), key=_count).shape[1] == 1:
             return "its attention has a single head, which the method attention shows"
         return reason
 
@@ -162,7 +161,7 @@ class AttentionMatrix(UntargetedMethod):
     def missing(self, agent: Agent) -> str | None:
         """No attention, or weights without queries."""
         reason = missing_attention(agent)
-        if reason is None and not self._matrices(agent, probe_state(agent)):
+        if reason is None and not self._matrices(agent, States.of_nothing(agent)):
             return "its attention has no queries of its own: there is one row of weights for each state"
         return reason
 
@@ -228,11 +227,11 @@ class AttentionOverTime(UntargetedMethod):
     title = "Attention over time"
     source = "Suau et al. 2022 (arXiv:1911.07643)"
     shows = (
-        f"The weights of all entries (down) over the last {WINDOW} states looked into of the same episode (across, the "
-        "state itself at the right); columns sum to 1, those before the episode's first state are even."
+        f"The weights of all entries (down) over the last {WINDOW} agent steps of the episode (across, the state "
+        "itself at the right); columns sum to 1, those of steps that nothing is known of (before the first) are even."
     )
     context = WINDOW
-    cannot = "What the memory keeps of what it attended to, and steps between the states that were not looked into."
+    cannot = "What the memory keeps of what it attended to; and of observations alone (--states) anything but the last."
 
     def missing(self, agent: Agent) -> str | None:
         """No attention, or none that a memory moves."""
@@ -248,12 +247,11 @@ class AttentionOverTime(UntargetedMethod):
         for name, weights in found.items():
             # Even where nothing is known: no other number is on the scale of the weights wherever that begins.
             strips = np.full((len(states), weights.shape[1], WINDOW), 1.0 / weights.shape[1], dtype=np.float32)
-            for episode in np.unique(states.episode):
-                index = np.flatnonzero(states.episode == episode)
-                index = index[np.argsort(states.step[index], kind="stable")]
-                for place, state in enumerate(index):
-                    past = index[max(0, place + 1 - WINDOW) : place + 1]
-                    strips[state, :, WINDOW - len(past) :] = weights[past].T
+            for state, step in enumerate(states.step):
+                ago = step - states.step
+                past = np.flatnonzero((states.episode == states.episode[state]) & (ago >= 0) & (ago < WINDOW))
+                strips[state][:, WINDOW - 1 - ago[past]] = weights[past].T
+                strips[state, :, -1] = weights[state]  # a reset step's observation has the step of the one before
             title = f"Attention over time: {in_words(name)}"
             maps[file_name(self.name, name)] = Map(strips, title, group=self.name, on_frame=False)
         return maps

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.pixels import scaled
-from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Target, chunks, look
+from rllib_rnd.analysis.states import States, chunks
+from rllib_rnd.analysis.targets import Target, look
 from rllib_rnd.errors import unknown_name_error
 
 # Observations whose maps and gradients are held at a time.
@@ -23,9 +23,19 @@ Forward = Callable[[Tensor], Tensor]
 LayerMap = Callable[[Forward, nn.Module, Tensor], Tensor]
 
 
-@torch.no_grad()
 def convolution_maps(agent: Agent) -> list[str]:
     """Names of the backbone's feature maps that are convolution maps ``[B, C, h, w]``, from early to late."""
+    return _with_maps(agent, agent.module.backbone.feature_maps())
+
+
+def layers_with_maps(agent: Agent) -> list[str]:
+    """Names of all of the backbone's submodules that make such maps, feature maps or not."""
+    return _with_maps(agent, [name for name, _ in agent.module.backbone.named_modules() if name])
+
+
+@torch.no_grad()
+def _with_maps(agent: Agent, names: Sequence[str]) -> list[str]:
+    """Those of the backbone's submodules whose output is ``[B, C, h, w]`` of more than one place."""
     backbone, shapes = agent.module.backbone, {}
 
     def keep(name: str) -> Callable[[nn.Module, object, object], None]:
@@ -34,16 +44,16 @@ def convolution_maps(agent: Agent) -> list[str]:
 
         return hook
 
-    names = backbone.feature_maps()
     handles = [backbone.get_submodule(name).register_forward_hook(keep(name)) for name in names]
     try:
-        space = backbone.observation_space
-        nothing = np.zeros((1, *space.shape), space.dtype)
-        look(agent, States.of_observations(nothing, agent), torch.from_numpy(nothing))
+        nothing = States.of_nothing(agent)
+        shapes.clear()
+        look(agent, nothing, torch.from_numpy(nothing.obs))
     finally:
         for handle in handles:
             handle.remove()
-    return [name for name in names if len(shapes.get(name, ())) == 4 and shapes[name][2] * shapes[name][3] > 1]
+    found = {name: shape for name, shape in shapes.items() if len(shape) == 4 and shape[0] == 1}
+    return [name for name in names if name in found and found[name][2] * found[name][3] > 1]
 
 
 def last_convolutions(agent: Agent, target: Target, layer: str | None = None) -> dict[str, nn.Module]:
@@ -52,7 +62,7 @@ def last_convolutions(agent: Agent, target: Target, layer: str | None = None) ->
     Args:
         agent: whose networks they are.
         target: what depends on them.
-        layer: one of `convolution_maps` in place of the backbone's last.
+        layer: one of `layers_with_maps` in place of the backbone's last.
 
     Raises:
         ConfigError: there is no such layer.
@@ -60,9 +70,9 @@ def last_convolutions(agent: Agent, target: Target, layer: str | None = None) ->
     found: dict[str, nn.Module] = {}
     for number, network in enumerate(target.networks(agent)):
         if network is agent.module.backbone:
-            names = convolution_maps(agent)
+            names = convolution_maps(agent) if layer is None else layers_with_maps(agent)
             if layer is not None and layer not in names:
-                raise unknown_name_error("convolution map", layer, names, "layer")
+                raise unknown_name_error("layer", layer, names, "layer")
             if names:
                 name = layer or names[-1]
                 found[name] = network.get_submodule(name)
@@ -130,9 +140,9 @@ def activation_and_gradient(forward: Forward, layer: nn.Module, obs: Tensor) -> 
     return seen[-1].detach(), gradient
 
 
-def no_convolution(agent: Agent, targets: Sequence[Target]) -> str | None:
-    """Why no target of an agent has a convolution to look into; None if one has."""
-    if any(target.differentiable and last_convolutions(agent, target) for target in targets):
+def no_convolution(agent: Agent, targets: Sequence[Target], layer: str | None = None) -> str | None:
+    """Why no target of an agent has a convolution (or that layer) to look into; None if one has."""
+    if any(target.differentiable and last_convolutions(agent, target, layer) for target in targets):
         return None
     kind = agent.module.backbone.name or type(agent.module.backbone).__name__
     return f"no convolution: neither the backbone {kind} nor a reward has maps of one to look into"

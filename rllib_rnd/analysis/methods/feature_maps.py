@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, UntargetedMethod, file_name
-from rllib_rnd.analysis.pixels import layout_of
-from rllib_rnd.analysis.states import States
+from rllib_rnd.analysis.pixels import layout_of, upscaled
+from rllib_rnd.analysis.states import States, chunks, network_inputs
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.image import NATURE_CONVS, conv_output_shape
 from rllib_rnd.modules.influence import IAM
@@ -78,24 +77,6 @@ def grid_of(agent: Agent, count: int) -> Grid | None:
     return grid if unlikeness <= _LEAST_ALIKE else None
 
 
-def chunks(states: States, size: int = CHUNK) -> Iterator[States]:
-    """The states in order, at most ``size`` at once."""
-    for start in range(0, len(states), size):
-        yield states.select(np.arange(start, min(start + size, len(states))))
-
-
-def network_inputs(agent: Agent, states: States) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """What the backbone reads: observations ``[B, ...]``, memories ``[B, F]`` and ``is_first [1, B]``.
-
-    The states are one step of B environments. Memory and beginnings are None for a backbone without memory.
-    """
-    obs = torch.from_numpy(np.ascontiguousarray(states.obs))
-    if not agent.module.backbone.state_size:
-        return obs, None, None
-    memory = torch.from_numpy(np.ascontiguousarray(states.memory, dtype=np.float32))
-    return obs, memory, torch.from_numpy(np.ascontiguousarray(states.is_first, dtype=bool))[None]
-
-
 @torch.no_grad()
 def captured(agent: Agent, states: States, names: Sequence[str]) -> dict[str, Tensor]:
     """Outputs of the backbone's submodules for the states, all at once.
@@ -118,7 +99,7 @@ def captured(agent: Agent, states: States, names: Sequence[str]) -> dict[str, Te
         for name in names
     ]
     try:
-        backbone(*network_inputs(agent, states))
+        backbone(*network_inputs(agent, states.obs, states.memory, states.is_first))
     finally:
         for handle in handles:
             handle.remove()
@@ -153,9 +134,7 @@ def min_max(values: np.ndarray, height: int, width: int) -> np.ndarray:
     Scaled up bilinearly, then each from 0 to 1 by its own least and largest value. A map that is the same everywhere
     is zero, where the study divides by zero.
     """
-    large = np.stack(
-        [cv2.resize(v.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR) for v in values]
-    )
+    large = upscaled(values, (height, width))
     low, high = large.min(axis=(1, 2), keepdims=True), large.max(axis=(1, 2), keepdims=True)
     constant = Map(values, "").constant[:, None, None]
     return np.where(constant, 0.0, (large - low) / np.where(constant, 1.0, high - low)).astype(np.float32)
@@ -182,8 +161,7 @@ class FeatureMaps(UntargetedMethod):
         kind = backbone.name or type(backbone).__name__
         if not backbone.feature_maps():
             return f"the backbone {kind} names no layers to look at"
-        obs = np.zeros((1, *backbone.observation_space.shape), dtype=backbone.observation_space.dtype)
-        if not self.look(agent, States.of_observations(obs, agent)):
+        if not self.look(agent, States.of_nothing(agent)):
             return f"no layer of the backbone {kind} has places of a picture"
         return None
 
@@ -192,7 +170,7 @@ class FeatureMaps(UntargetedMethod):
         backbone = agent.module.backbone
         parts: dict[str, list[Tensor]] = {}
         vectors: set[str] = set()
-        for chunk in chunks(states):
+        for _, chunk in chunks(states, CHUNK):
             for name, output in captured(agent, chunk, backbone.feature_maps()).items():
                 picture = layer_map(agent, output)
                 if picture is not None:

@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
-from rllib_rnd.analysis.methods.convolutions import Forward, last_convolutions, layer_maps, no_convolution
+from rllib_rnd.analysis.methods.convolutions import (
+    Forward,
+    activation_and_gradient,
+    last_convolutions,
+    layer_maps,
+    layers_with_maps,
+    no_convolution,
+)
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import Target, targets_of
 
@@ -19,16 +26,19 @@ class LayerMethod(Method):
     """Base of methods that look into one convolution's map.
 
     Args:
-        layer: of the backbone, a name that `convolution_maps` lists; None: the last one. Of the networks of intrinsic
-            rewards it is always the last, and the maps of predictor and target are summed.
+        layer: of the backbone, a name that `layers_with_maps` lists; None: the last feature map. Of the networks of
+            intrinsic rewards it is always the last, and the maps of predictor and target are summed.
     """
 
     def __init__(self, layer: str | None = None) -> None:
         self.layer = layer
 
     def missing(self, agent: Agent) -> str | None:
-        """Without any convolution."""
-        return no_convolution(agent, targets_of(agent))
+        """Without any convolution, or without that layer."""
+        if self.layer is not None and self.layer not in layers_with_maps(agent):
+            kind = agent.module.backbone.name or type(agent.module.backbone).__name__
+            return f"the backbone {kind} has no layer {self.layer!r} with a map to look into"
+        return no_convolution(agent, targets_of(agent), self.layer)
 
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target whose networks have a convolution."""
@@ -37,7 +47,8 @@ class LayerMethod(Method):
             layers = last_convolutions(agent, target, self.layer) if target.differentiable else {}
             if layers:
                 values = layer_maps(agent, states, target, list(layers.values()), self.layer_map)
-                name = file_name(self.name, target.name, *([self.layer] if self.layer else []))
+                chosen = [self.layer] if self.layer is not None and self.layer in layers else []
+                name = file_name(self.name, target.name, *chosen)
                 maps[name] = Map(values, f"{self.title} of {target.name} ({', '.join(layers)})", target=target.name)
         return maps
 
@@ -73,6 +84,11 @@ class GradCAM(LayerMethod):
         """See `LayerMethod.layer_map`."""
         from captum.attr import LayerGradCam
 
-        found = LayerGradCam(forward, layer).attribute(obs, relu_attributions=True)
+        try:
+            found = LayerGradCam(forward, layer).attribute(obs, relu_attributions=True)
+        except RuntimeError as error:
+            if "not have been used" not in str(error):
+                raise
+            return activation_and_gradient(forward, layer, obs)[1].mean(dim=1)  # zeros: nothing comes of this layer
         assert isinstance(found, Tensor)
         return found[:, 0]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
-from rllib_rnd.analysis.pixels import mean_frame, scaled
-from rllib_rnd.analysis.states import States
-from rllib_rnd.analysis.targets import Path, Target, chunks
+from rllib_rnd.analysis.pixels import scaled
+from rllib_rnd.analysis.states import States, chunks
+from rllib_rnd.analysis.targets import Path, Target
 
 # Observations whose steps are computed together, and observations of one pass.
 _CHUNK = 16
@@ -25,7 +25,7 @@ class IntegratedGradients(Method):
     """Integrated gradients by captum, summed over channels and frames of the stack.
 
     Sundararajan et al. 2017 (arXiv:1703.01365), eq. 1: ``(x - x') int_0^1 dS(x' + a (x - x')) / dx da``. The sum over
-    pixels is ``S(x) - S(x')``. The baseline x' of policy and values is `pixels.mean_frame`, what the deletion curve
+    pixels is ``S(x) - S(x')``. The baseline x' of policy and values is `blank_of` the states, what the deletion curve
     blanks with. An intrinsic reward is integrated over what its own networks read, from 0: RND's mean frame (a pixel
     that was always the same is at its clip a hair's breadth from the mean, so a path over raw pixels would miss it),
     black where frames are not normalised.
@@ -38,11 +38,13 @@ class IntegratedGradients(Method):
     title: ClassVar[str] = "Integrated gradients"
     source: ClassVar[str] = "Sundararajan et al. 2017 (arXiv:1703.01365); captum"
     shows: ClassVar[str] = (
-        "What each pixel adds to the target, or takes from it, against an empty frame; sums to the whole."
+        "What each pixel adds to the target, or takes from it, on the way from the blank to what was seen; sums to the "
+        "whole. The blank is the mean frame of the states (of fewer than 8 their mean colour), of an intrinsic reward "
+        "zeros in place of what its networks read: the mean frame of training where frames are normalised, else black."
     )
     cannot: ClassVar[str] = (
-        "A pixel that looks as in the empty frame gets nothing, even where it matters that it does, and single pixels "
-        "are noisy."
+        "A pixel that looks as in the blank gets nothing, even where it matters that it does, and single pixels are "
+        "noisy."
     )
 
     def __init__(self, steps: int = 32) -> None:
@@ -50,7 +52,7 @@ class IntegratedGradients(Method):
 
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target that is differentiable."""
-        blank = scaled(agent, mean_frame(agent, states)[None])
+        blank = scaled(agent, self.blank_of(agent, states)[None])
         return {
             file_name(self.name, target.name): Map(
                 self._of(agent, states, target, blank),

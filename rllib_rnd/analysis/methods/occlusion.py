@@ -9,7 +9,7 @@ import numpy as np
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
-from rllib_rnd.analysis.pixels import blanked, layout_of, mean_frame, picture_shape
+from rllib_rnd.analysis.pixels import blanked, layout_of, picture_shape
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import Target, measure_all
 
@@ -23,7 +23,7 @@ class Occlusion(Method):
 
     Zeiler and Fergus 2014 (arXiv:1311.2901), section 4.2. Windows are as wide as twice their distance, which is a 14th
     of the longer side; in grids of at most 14 each place by itself, in vectors each element. All channels and frames of
-    the stack are blanked alike, by `pixels.mean_frame`.
+    the stack are blanked alike, by `blank_of` the states.
     """
 
     name: ClassVar[str] = "occlusion"
@@ -39,7 +39,7 @@ class Occlusion(Method):
 
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target."""
-        blank, shape = mean_frame(agent, states), picture_shape(agent)
+        blank, shape = self.blank_of(agent, states), picture_shape(agent)
         before = measure_all(agent, states, targets, states.obs)
         falls, covered = np.zeros((*before.shape, *shape)), np.zeros(shape)
         for rows, columns in windows(agent):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.projection import reward_features
+from rllib_rnd.analysis.states import network_inputs
 
 #: Numbers of a layer per state at most, before principal components are taken: larger maps are averaged over places.
 MAX_NUMBERS = 4096
@@ -22,12 +23,19 @@ _LEAST_SCALE = 1e-4
 PIXELS = "pixels"
 MEMORY = "memory"
 _CHUNK = 256
+#: Layers that every backbone has, beside its `feature_maps`.
+BODY = ("policy", "extrinsic", "intrinsic", MEMORY)
 _MAY_BE_SAME = (("extrinsic", "policy"), ("intrinsic", "policy"), ("intrinsic", "extrinsic"), (MEMORY, "policy"))
 
 
 @torch.no_grad()
 def layer_features(
-    agent: Agent, obs: np.ndarray, memory: np.ndarray, is_first: np.ndarray, advance: Callable[[int], object] = id
+    agent: Agent,
+    obs: np.ndarray,
+    memory: np.ndarray,
+    is_first: np.ndarray,
+    advance: Callable[[int], object] = id,
+    wanted: Collection[str] = (),
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """What each layer makes of B states.
 
@@ -41,6 +49,7 @@ def layer_features(
         memory: ``[B, F]`` of this agent, before ``obs``.
         is_first: ``[B]`` bool.
         advance: is told how many states have been seen.
+        wanted: layers; none: all. One that is asked for without the one that it is the same as is read.
 
     Returns:
         Layer -> ``[B, D]`` float32 with D at most `MAX_NUMBERS`; and layer -> why it was left out.
@@ -63,16 +72,16 @@ def layer_features(
     try:
         for start in range(0, len(obs), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            before = torch.from_numpy(np.ascontiguousarray(memory[rows])) if backbone.state_size else None
-            first = torch.from_numpy(np.ascontiguousarray(is_first[rows]))[None]
             outputs.clear()
-            result = backbone(torch.from_numpy(np.ascontiguousarray(obs[rows])), before, first)
+            result = backbone(*network_inputs(agent, obs[rows], memory[rows], is_first[rows]))
             layers = {name: outputs[name] for name in names if name in outputs}
             layers |= {"policy": result.policy, "extrinsic": result.extrinsic, "intrinsic": result.intrinsic}
             if result.state is not None:
                 layers[MEMORY] = result.state
             count = len(obs[rows])
             for name, values in layers.items():
+                if wanted and name not in wanted:
+                    continue
                 if len(values) != count:
                     if len(values) != 2 * count:
                         left_out[name] = f"gives {len(values)} rows for {count} states"
@@ -81,6 +90,8 @@ def layer_features(
                     values = torch.cat(values.chunk(2), dim=1)
                 seen.setdefault(name, []).append(bounded(values).numpy())
             for name, part in reward_features(agent, np.ascontiguousarray(obs[rows])).items():
+                if wanted and name not in wanted:
+                    continue
                 seen.setdefault(name, []).append(bounded(torch.from_numpy(part)).numpy())
             advance(count)
     finally:

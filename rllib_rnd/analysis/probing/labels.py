@@ -234,9 +234,7 @@ def usable(labels: Labels, train: np.ndarray, wanted: tuple[str, ...], most: int
     Raises:
         ConfigError: a label that is wanted is not there.
     """
-    for name in wanted:
-        if name not in labels.values:
-            raise unknown_name_error("variable", name, sorted(labels.values), "--variables")
+    check_variables(labels, wanted)
     kept = Labels(left_out=dict(labels.left_out))
     best_known = sorted(labels.values, key=lambda name: int(np.isnan(labels.values[name]).sum()))  # ties as told
     for name in wanted or best_known:
@@ -255,6 +253,17 @@ def usable(labels: Labels, train: np.ndarray, wanted: tuple[str, ...], most: int
         else:
             kept.values[name], kept.kinds[name] = values, kind
     return kept
+
+
+def check_variables(labels: Labels, wanted: tuple[str, ...]) -> None:
+    """Refuses names that no label has.
+
+    Raises:
+        ConfigError: there is one such.
+    """
+    for name in wanted:
+        if name not in labels.values:
+            raise unknown_name_error("variable", name, sorted(labels.values), "--variables")
 
 
 def _drop_rare(values: np.ndarray, train: np.ndarray) -> None:

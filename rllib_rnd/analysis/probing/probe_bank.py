@@ -57,18 +57,27 @@ class ProbeBank(BaseEstimator):
     Args:
         units: the probes.
         model: "linear" (ridge regression, logistic regression) or "mlp" (one hidden layer).
-        alpha: weight of the penalty on squared weights, per state of 1,000 (so it does not depend on their number).
+        alpha: weight of the penalty on squared weights, per state of 1,000 (so it does not depend on their number); of
+            linear probes of numbers also one to each of the unit's labels.
         hidden: units of the hidden layer ("mlp").
+        rate: learning rate of Adam ("mlp").
         seed: of initial weights and of the states that are left out where there are too many.
     """
 
     def __init__(
-        self, units: tuple[Unit, ...] = (), model: str = "linear", alpha: float = 1.0, hidden: int = 64, seed: int = 0
+        self,
+        units: tuple[Unit, ...] = (),
+        model: str = "linear",
+        alpha: float | tuple[float, ...] = 1.0,
+        hidden: int = 64,
+        rate: float = 3e-3,
+        seed: int = 0,
     ) -> None:
         self.units = units
         self.model = model
         self.alpha = alpha
         self.hidden = hidden
+        self.rate = rate
         self.seed = seed
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> ProbeBank:
@@ -103,20 +112,20 @@ class ProbeBank(BaseEstimator):
 
     def _classifier(self, count: int) -> Model:
         if self.model == "linear":
-            strength = 1000.0 / (max(self.alpha, 1e-12) * count)
+            strength = 1000.0 / (max(_one(self.alpha), 1e-12) * count)
             return LogisticRegression(C=strength, class_weight="balanced", max_iter=_LOGISTIC_ITERATIONS)
         return MLPClassifier(**self._training(count))
 
     def _regressor(self, count: int) -> Model:
         if self.model == "linear":
-            return Ridge(alpha=self.alpha * count / 1000.0, solver="cholesky")
+            return Ridge(alpha=np.asarray(self.alpha) * count / 1000.0, solver="cholesky")
         return MLPRegressor(**self._training(count))
 
     def _training(self, count: int) -> dict[str, Any]:
         return {
             "hidden_layer_sizes": (self.hidden,),
-            "alpha": self.alpha * count / 1000.0,
-            "learning_rate_init": 3e-3,
+            "alpha": _one(self.alpha) * count / 1000.0,
+            "learning_rate_init": self.rate,
             "max_iter": _MLP_ITERATIONS,
             "batch_size": min(200, count),
             "random_state": self.seed,
@@ -129,6 +138,13 @@ class ProbeBank(BaseEstimator):
             return np.full((len(x), len(unit.labels)), np.nan)
         predicted: np.ndarray = model.predict(x[:, slice(*unit.columns)])
         return predicted.reshape(len(x), -1).astype(np.float64)
+
+
+def _one(alpha: float | tuple[float, ...]) -> float:
+    """The one penalty of a model that has no other."""
+    if isinstance(alpha, tuple):
+        (alpha,) = alpha
+    return alpha
 
 
 @dataclass(frozen=True)
@@ -159,15 +175,15 @@ class UnitScore:
     """How well one unit of a bank predicts: mean R2 of its numbers, or balanced accuracy. A scorer of scikit-learn.
 
     Attributes:
-        index: which unit; None: the mean over all of them.
+        index: which unit.
+        label: which of its numbers; None: the mean over all of them.
     """
 
-    index: int | None
+    index: int
+    label: int | None = None
 
     def __call__(self, bank: ProbeBank, x: np.ndarray, y: np.ndarray) -> float:
         """The score; where there is nothing to score, that of knowing nothing."""
-        if self.index is None:
-            return float(np.mean([UnitScore(i)(bank, x, y) for i in range(len(bank.units))]))
         unit = bank.units[self.index]
         known = known_rows(unit, y)
         if known.sum() < 2 or bank.models_[self.index] is None:
@@ -177,4 +193,5 @@ class UnitScore:
             warnings.simplefilter("ignore")  # categories that a fold has not seen
             if unit.kind == "category":
                 return float(balanced_accuracy_score(truth[:, 0], predicted[:, 0]))
-            return float(r2_score(truth, predicted))
+            chosen = slice(None) if self.label is None else self.label
+            return float(r2_score(truth[:, chosen], predicted[:, chosen]))

@@ -27,7 +27,7 @@ class PlayPlan:
     """How much is played.
 
     Attributes:
-        games: so many; None: 24, or as many more as it takes to see ``states`` states.
+        games: so many; None: `least_games`, or as many more as it takes to see ``states`` states.
         max_steps: agent steps after which a game is cut.
         states: that are kept at most.
         seed: of environments and actions.
@@ -37,7 +37,7 @@ class PlayPlan:
     max_steps: int = 500
     states: int = 3000
     seed: int = 0
-    least_games: int = 24
+    least_games: int = 36
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def observe(agents: Mapping[str, Agent], plan: PlayPlan, advance: Callable[[int]
     """
     names = list(agents)
     player = agents[names[0]]
-    _check_alike(agents)
+    check_alike(agents)
     count = min(_ENVIRONMENTS, plan.games or _ENVIRONMENTS)
     envs: list[LabelledEnv] = []
 
@@ -197,7 +197,7 @@ def _play_wave(
         open_games &= ~over
 
 
-def _check_alike(agents: Mapping[str, Agent]) -> None:
+def check_alike(agents: Mapping[str, Agent]) -> None:
     """Refuses agents that cannot look at the same observations.
 
     Raises:

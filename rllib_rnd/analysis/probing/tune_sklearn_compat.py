@@ -110,4 +110,26 @@ class PipelineTrial(_trainable._PipelineTrainable):  # type: ignore[misc]
 for _module in (tune_gridsearch, tune_search):
     _module._Trainable, _module._PipelineTrainable = Trial, PipelineTrial
 
-__all__ = ["TuneGridSearchCV", "TuneSearchCV"]
+
+class _Scores:
+    """A search that ends with its scores (``cv_results_``).
+
+    Of several scores tune-sklearn wants one to pick a winner by, and fits that once more on all data. Where each score
+    picks a winner of its own, that fit is for nothing.
+    """
+
+    def _format_results(self, n_splits: int, out: object) -> dict[str, Any]:
+        results: dict[str, Any] = super()._format_results(n_splits, out)  # type: ignore[misc]
+        self.refit = False
+        return results
+
+
+class GridScores(_Scores, TuneGridSearchCV):  # type: ignore[misc]
+    """Every setting of a grid."""
+
+
+class RandomScores(_Scores, TuneSearchCV):  # type: ignore[misc]
+    """Settings drawn at random."""
+
+
+__all__ = ["GridScores", "RandomScores", "TuneGridSearchCV", "TuneSearchCV"]

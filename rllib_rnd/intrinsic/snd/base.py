@@ -18,7 +18,7 @@ from rllib_rnd.options import option
 from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
-# Samples whose features the effective rank is of.
+# Samples whose features the participation ratio is of.
 _RANK_SAMPLES = 256
 
 #: Linear layers that the predictor has beyond the target's.
@@ -79,8 +79,8 @@ class SND(IntrinsicReward[SNDOptionsT], abc.ABC):
         frames: from raw frames to what the networks read, with its statistics.
         target, predictor: the two networks, ``[B, ...]`` -> ``[B, feature_dim]``.
         metrics: of the last minibatch, detached ``[]``: ``snd_feature_std`` (over the batch, mean over features; 0 is
-            collapse), ``snd_feature_norm`` (mean Euclidean norm), ``snd_feature_rank`` (effective rank of the centred
-            features, ``(sum_i l_i)^2 / sum_i l_i^2`` of their covariance's eigenvalues; 1 is collapse to a line) and
+            collapse), ``snd_feature_norm`` (mean Euclidean norm), ``snd_feature_rank`` (participation ratio,
+            ``(sum_i l_i)^2 / sum_i l_i^2`` of their covariance's eigenvalues; 1 is collapse to a line) and
             ``snd_target_drift`` (how far features moved since the rollout was rewarded: mean squared change over their
             variance then).
 

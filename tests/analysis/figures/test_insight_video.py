@@ -14,12 +14,14 @@ import torch
 
 from rllib_rnd import IntrinsicPPOConfig
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.controls import DeletionCurve, Effects
+from rllib_rnd.analysis.explanation import NOT_JUDGED, Found
 from rllib_rnd.analysis.figures.drawing import Pen
 from rllib_rnd.analysis.figures.insight_video import (
     MOST_MAPS,
+    believable_maps,
     maps_of_tapes,
     recordings,
-    states_between,
     time_panel,
     usual_maps,
     write_insight_video,
@@ -29,10 +31,11 @@ from rllib_rnd.analysis.figures.video import Overlay, Painter, Recording
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods import attention_maps
 from rllib_rnd.analysis.methods.attention_maps import over_time
+from rllib_rnd.analysis.pixels import mean_frame
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
-from rllib_rnd.analysis.targets import Target
+from rllib_rnd.analysis.targets import Target, targets_of
 from rllib_rnd.errors import ConfigError
 from tests.analysis.agents import make_agent
 from tests.analysis.attentive_agents import IAM, VIT
@@ -100,31 +103,7 @@ def painted(player: Player, tapes: Sequence[Tape], chosen: dict[str, list[str]],
     return list(recordings(player, tapes, maps))
 
 
-# --- states -----------------------------------------------------------------------------------------------------
-
-
-def test_states_of_a_part_are_those_of_the_whole() -> None:
-    tape = Tape(frame_stack=3, newest_first=True)
-    rng = np.random.default_rng(0)
-    is_first = [True, False, False, False, True, False, False, True, False]
-    for t, first in enumerate(is_first):
-        tape.add_frames(rng.integers(0, 255, (3, 4, 4), dtype=np.uint8))
-        tape.is_first.append(first)
-        tape.memory.append(rng.random(2).astype(np.float32))
-        tape.rooms.append(t)
-        tape.add_outlook(np.zeros(3, np.float32), np.zeros(1, np.float32))
-        if t < 8:
-            tape.action.append(np.array(t))
-            tape.logp.append(0.0)
-            tape.reward.append(0.0)
-            tape.terminated.append(is_first[t + 1])
-            tape.truncated.append(False)
-    whole = States.of_tape(tape, 4)
-    for start in range(8):
-        for stop in range(start + 1, 9):
-            part = states_between(tape, start, stop, 4)
-            for name, column in vars(whole.select(np.arange(start, stop))).items():
-                np.testing.assert_array_equal(getattr(part, name), column, err_msg=f"{name} of {start} to {stop}")
+# --- maps -------------------------------------------------------------------------------------------------------
 
 
 def test_maps_of_chunks_are_those_of_the_whole(player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +128,38 @@ def test_a_strip_over_time_does_not_end_where_a_chunk_does(tmp_path: Path, monke
     np.testing.assert_allclose(shown.values, whole.values, atol=1e-6)
 
 
+class Blanks(Method):
+    """Shows what it is to blank with, at every state."""
+
+    name: ClassVar[str] = "blanks"
+    title = source = shows = cannot = "blanks"
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+        return {"blanks": Map(np.broadcast_to(self.blank_of(agent, states), states.obs.shape), "blanks")}
+
+
+def test_what_is_blanked_is_the_mean_frame_of_its_episode_in_every_chunk(
+    player: Player, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rllib_rnd.analysis.figures.insight_video.CHUNK", 4)
+    monkeypatch.setitem(METHODS._classes, "blanks", Blanks)
+    tapes = [player.play(seed) for seed in (0, 1)]
+    (shown,) = maps_of_tapes(player.agent, tapes, {"blanks": []}, [], tmp_path)
+    for values, tape in zip(np.split(shown.values, [len(tapes[0].action)]), tapes, strict=True):
+        wanted = mean_frame(player.agent, States.of_tape(tape))
+        np.testing.assert_array_equal(values, np.broadcast_to(wanted, values.shape))
+
+
+def test_saliency_of_chunks_is_that_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_rnd.analysis.figures.insight_video.CHUNK", 4)
+    player = player_of({"type": "nature_cnn", "hidden_sizes": [8]})
+    tape, value = player.play(0), targets_of(player.agent)[1:2]
+    player.close()
+    (shown,) = maps_of_tapes(player.agent, [tape], {"integrated_gradients": []}, value, tmp_path)
+    (whole,) = METHODS.resolve("integrated_gradients")().maps(player.agent, States.of_tape(tape), value).values()
+    np.testing.assert_allclose(shown.values, whole.values, atol=1e-4 * np.abs(whole.values).max())
+
+
 # --- what is shown ----------------------------------------------------------------------------------------------
 
 
@@ -164,6 +175,75 @@ def test_a_strip_over_time_does_not_end_where_a_chunk_does(tmp_path: Path, monke
 )
 def test_what_is_shown_unless_told_otherwise(backbone: dict[str, Any], expected: dict[str, list[str]]) -> None:
     assert usual_maps(make_agent(CATCH, backbone=backbone, frame_stack=1)) == expected
+
+
+def found(name: str, better: bool | None, untrained: float = 0.0) -> Found:
+    """A map with its verdict; of one without any, that blanking changes too little."""
+    nothing = Effects((), (), ())
+    even, none = (0.5, 0.0, 1.0), np.zeros((1, 0))
+    curve = DeletionCurve((), nothing, nothing, nothing, even, even, better, ("too little",), none, none)
+    return Found(Ramp(), name, {"agent": Map(np.zeros((1, 1, 1)), name)}, curve, "action", untrained)
+
+
+ROLLOUTS = [f"attention-{name}rollout" for name in ("explore.", "exploit.", "difference-")]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "expected"),
+    [
+        ({}, {"attention": ROLLOUTS}),
+        ({name: (True, 0.0) for name in ROLLOUTS}, {"attention": ROLLOUTS}),
+        ({ROLLOUTS[0]: (False, 0.0), ROLLOUTS[2]: (None, 0.0)}, {"attention": ROLLOUTS[1:]}),
+        ({ROLLOUTS[0]: (True, 0.95), ROLLOUTS[1]: (False, 0.0)}, {"attention": ROLLOUTS[2:]}),
+        ({name: (False, 0.0) for name in ROLLOUTS}, {"attention": ROLLOUTS}),
+        (
+            {**{name: (False, 0.0) for name in ROLLOUTS}, "gradcam-action": (True, 0.1), "occlusion-action": (True, 0)},
+            {"gradcam": ["gradcam-action"]},
+        ),
+        (
+            {**{name: (True, 0.9) for name in ROLLOUTS}, "gradcam-action": (True, 0.95), "occlusion-action": (True, 0)},
+            {"occlusion": ["occlusion-action"]},
+        ),
+        ({**{name: (False, 0.0) for name in ROLLOUTS}, "gradcam-action": (None, 0.0)}, {"attention": ROLLOUTS}),
+    ],
+)
+def test_a_map_that_its_controls_speak_against_is_not_shown_if_another_may_be(
+    player: Player, verdicts: dict[str, tuple[bool | None, float]], expected: dict[str, list[str]]
+) -> None:
+    def judge(method: str) -> dict[str, Found]:
+        return {name: found(name, *of) for name, of in verdicts.items() if name.startswith(f"{method}-")}
+
+    assert believable_maps(player.agent, judge) == expected
+
+
+def test_every_map_has_its_verdict_below_it(player: Player, tmp_path: Path) -> None:
+    tape = player.play(0)
+    maps = maps_of_tapes(player.agent, [tape], {"attention": ROLLOUTS[:2]}, [], tmp_path)
+    verdicts = {ROLLOUTS[0]: found("x", False, 0.95).verdict}
+    assert verdicts == {ROLLOUTS[0]: "no better than random; like untrained (0.95)"}
+    (recording,) = recordings(player, [tape], maps, verdicts)
+    assert [one.verdict for one in recording.overlays] == [verdicts[ROLLOUTS[0]], NOT_JUDGED]
+    painter = Painter(recording, 480)
+    bare = [replace(one, verdict="") for one in recording.overlays]
+    told, silent = (next(painter.frames(replace(recording, overlays=o))).copy() for o in (recording.overlays, bare))
+    for box in painter.overlay_boxes:
+        below = np.s_[box.y + box.height + 2 * painter.pen.px(17) :, box.x : box.x + box.width]
+        assert (told[below] != silent[below]).any()
+    assert painter.verdict_rows and not Painter(replace(recording, overlays=bare), 480).verdict_rows
+
+
+def test_verdicts_in_words() -> None:
+    words = {of: found("x", *of).verdict for of in ((True, 0.1), (False, 0.1), (True, 0.93), (None, float("nan")))}
+    assert list(words.values()) == [
+        "better than random",
+        "no better than random",
+        "better than random; like untrained (0.93)",
+        "no verdict: too little",
+    ]
+    matrix = Found(Ramp(), "x", {"agent": Map(np.zeros((1, 2, 2)), "x", on_frame=False)}, None, "", 0.2)
+    assert matrix.verdict == "no verdict: it is not of pixels" and not matrix.marked
+    flat = Found(Ramp(), "x", {"agent": Map(np.zeros((1, 2, 2)), "x")}, None, "", float("nan"))
+    assert flat.verdict == "the same everywhere" and flat.marked
 
 
 @pytest.mark.parametrize(
@@ -278,10 +358,12 @@ def test_overlays_do_not_overlap_anything(player: Player, tmp_path: Path, names:
         assert box.x > painter.picture_box.x + painter.picture_box.width
         assert box.x + box.width < painter.middle.x
         assert box.y - 2 * row >= painter.pen.px(10) + row  # below the line on the scale
-        assert box.y + box.height + 2 * row <= painter.size[1] - painter.pen.px(6)
+        below = 2 + painter.verdict_rows
+        assert below > 2 and box.height > row
+        assert box.y + box.height + below * row <= painter.size[1] - painter.pen.px(6)
         for other in painter.overlay_boxes[:i]:
             apart_x = box.x >= other.x + other.width or other.x >= box.x + box.width
-            apart_y = box.y - 2 * row >= other.y + other.height + 2 * row
+            apart_y = box.y - 2 * row >= other.y + other.height + below * row
             assert apart_x or apart_y
     for frame in painter.frames(recording):
         assert frame.shape == (painter.size[1], painter.size[0], 3)

@@ -255,6 +255,10 @@ def test_a_strip_over_time_ends_with_the_state_itself_and_stays_within_its_episo
     last = strips.values[-1]  # the fifth state of the second episode
     np.testing.assert_array_equal(last[:, -5:], weights[-5:].T)
     np.testing.assert_allclose(last[:, :-5], 0.2)  # even: nothing is known of what was before
+    some = states.select([0, 1, 5, 6])  # steps that were left out do not make the others move closer
+    (gaps,) = (found.values[-1] for found in METHODS.resolve("attention_over_time")().maps(agent, some, []).values())
+    np.testing.assert_allclose(gaps[:, [-7, -6, -2, -1]], weights[[0, 1, 5, 6]].T, atol=1e-6)
+    np.testing.assert_allclose(gaps[:, -5:-2], 0.2)
 
 
 # --- what it does not apply to ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
-from rllib_rnd.analysis.controls import deletion, similarity
+from rllib_rnd.analysis.controls import changed_pixels, deletion, similarity
 from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods import Occlusion
-from rllib_rnd.analysis.methods.convolutions import activation_and_gradient, convolution_maps
+from rllib_rnd.analysis.methods.convolutions import activation_and_gradient, convolution_maps, layers_with_maps
 from rllib_rnd.analysis.methods.gradcam import GradCAM, LayerMethod
 from rllib_rnd.analysis.methods.gradcam_plus_plus import GradCAMPlusPlus, plus_plus
 from rllib_rnd.analysis.methods.integrated_gradients import IntegratedGradients
@@ -66,16 +66,68 @@ def test_a_random_map_is_no_better_than_random(planted: tuple[Agent, States]) ->
     for seed in range(8):
         noise = Map(np.random.default_rng(seed).random((len(bright), 44, 44)), "noise")
         passed.append(deletion(agent, bright, noise, targets_of(agent)[0], seed=seed).better)
-    assert sum(passed) <= 1
+    assert passed.count(True) <= 1
 
 
 def test_a_map_of_elsewhere_and_a_constant_one_are_no_better(planted: tuple[Agent, States]) -> None:
     agent, states = planted
     corner = np.zeros((len(states), 11, 11))
     corner[:, 9:, :2] = 1.0
-    for values in (corner, np.ones_like(corner)):
-        curve = deletion(agent, states, Map(values, "other"), targets_of(agent)[0])
-        assert not curve.better
+    elsewhere, flat = (deletion(agent, states, Map(v, "x"), targets_of(agent)[0]) for v in (corner, np.ones((9, 1, 1))))
+    assert elsewhere.better is False and not any(elsewhere.reasons)
+    assert flat.better is None and flat.reason == "the map is the same everywhere"
+    corner[4:] = 1.0
+    some = deletion(agent, states, Map(corner, "x"), targets_of(agent)[0])
+    assert some.better is False and [bool(reason) for reason in some.reasons] == 4 * [False] + 5 * [True]
+    assert some.by_map == pytest.approx(some.state_by_map[:4].mean(axis=0))
+
+
+def one_hot_states(agent: Agent, count: int) -> States:
+    space = agent.module.backbone.observation_space
+    obs = np.eye(space.shape[0], dtype=space.dtype)[np.arange(count) % space.shape[0]]
+    return States.of_observations(obs, agent)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_where_blanking_changes_hardly_anything_there_is_no_verdict(dtype: type) -> None:
+    """A map that points at the one entry which is not 0 beats any other, whatever the network does with it."""
+    space = gym.spaces.Box(0, 1, (60,), dtype)
+    agent = make_agent(space, backbone="mlp", frame_stack=1)
+    states = one_hot_states(agent, 24)
+    for values in (states.obs[:, None].astype(np.float32), np.random.default_rng(0).random((24, 1, 60))):
+        curve = deletion(agent, states, Map(values, "x"), targets_of(agent)[0])
+        assert curve.better is None and curve.reason == "blanking changes fewer than 20 pixels"
+        assert curve.wins_random == (0.5, 0.0, 1.0) and np.isfinite(curve.by_map).all()
+
+
+@pytest.mark.parametrize("hot", [16, 30])
+def test_a_map_of_what_is_there_alone_does_not_beat_random(hot: int) -> None:
+    """Of 200 entries few are set: those of the map are compared with others that are, not with the many zeros."""
+    space = gym.spaces.Box(0, 1, (200,), np.float32)
+    agent = make_agent(space, backbone="mlp", frame_stack=1)
+    rng = np.random.default_rng(0)
+    obs = np.zeros((40, 200), np.float32)
+    for row in obs:
+        row[rng.choice(200, hot, replace=False)] = 1.0
+    states = States.of_observations(obs, agent)
+    changed = changed_pixels(agent, states, mean_frame(agent, states))
+    assert (changed >= obs[:, None].astype(bool)).all()
+    noise = obs + 0.5 * obs * rng.random(obs.shape)  # which of those that are set come first means nothing
+    passed = []
+    for seed in range(4):
+        curve = deletion(agent, states, Map(noise[:, None], "set"), targets_of(agent)[1], seed=seed)
+        passed.append(curve.better)
+    assert passed == 4 * ([None] if hot < 20 else [False])
+
+
+def test_intervals_are_shares(planted: tuple[Agent, States]) -> None:
+    agent, states = planted
+    patch = np.zeros((len(states), 11, 11))
+    patch[:, 2, 7] = 1.0
+    for shares in ((0.05, 0.1, 0.2), (0.9,)):
+        curve = deletion(agent, states, Map(patch, "patch"), targets_of(agent)[0], shares)
+        for mean, low, high in (curve.wins_random, curve.wins_moved):
+            assert 0.0 <= low <= mean <= high <= 1.0
 
 
 def test_a_deletion_curve_is_the_change_of_the_outputs(planted: tuple[Agent, States]) -> None:
@@ -100,10 +152,10 @@ def test_a_reward_is_to_fall_and_its_rise_is_no_success(planted: tuple[Agent, St
     agent, states = planted
     reward = next(t for t in targets_of(agent) if t.name.startswith("intrinsic_reward"))
     dim = states.select(np.arange(len(states)) % 3 == 0)
-    bright = States(**(vars(dim) | {"obs": np.where(dim.obs < 90, 255, dim.obs).astype(np.uint8)}))
+    noise = np.random.default_rng(2).integers(128, 256, dim.obs.shape, dtype=np.uint8)
+    bright = States(**(vars(dim) | {"obs": noise}))
     dim_patch = np.zeros((len(dim), 11, 11))
     dim_patch[:, 2, 7] = 1.0
-    # The mean of these few states is bright all over but for the patch.
     bright.obs[:, 1, 8:12, 28:32] = 0
     curve = deletion(agent, bright, Map(dim_patch, "patch"), reward, shares=(0.05,))
     assert curve.by_map[0] < -0.3 and curve.wins_random[0] < 0.5
@@ -134,6 +186,9 @@ def test_similarity_is_a_rank_correlation() -> None:
     np.testing.assert_allclose(similarity(base, inverse), -1.0)
     assert np.isnan(similarity(base, Map(np.ones((3, 4, 5)), "flat"))).all()
     assert np.abs(similarity(base, Map(np.random.default_rng(1).random((3, 8, 10)), "noise"))).max() < 0.6
+    few = np.floor(values * 7.0)  # seven numbers
+    assert np.isnan(similarity(base, Map(few, "few"))).all() and np.isnan(similarity(Map(few, "few"), base)).all()
+    assert not np.isnan(similarity(base, Map(np.floor(values * 40.0), "many"))).any()
 
 
 class TwoLayers(nn.Module):
@@ -278,6 +333,38 @@ def test_any_convolution_can_be_looked_into() -> None:
     assert early["gradcam-action-conv1.1"].values.shape[1] > late.values.shape[1]
     with pytest.raises(ConfigError, match=r"conv1\.2.*conv1\.1"):
         GradCAM("conv1.2").maps(agent, states, targets)
+
+
+class TwoBranches(nn.Module):
+    """A convolution that features come of, and one that nothing comes of."""
+
+    def __init__(self, observation_space: gym.spaces.Box) -> None:
+        super().__init__()
+        self.used, self.unused = nn.Conv2d(2, 3, 8, 4), nn.Conv2d(2, 3, 8, 4)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        x = obs.float() / 255.0
+        self.unused(x)
+        return cast("Tensor", self.used(x).relu().flatten(1))
+
+
+@pytest.mark.parametrize("cls", [GradCAM, GradCAMPlusPlus])
+def test_layers_that_are_no_feature_maps_can_be_looked_into_too(cls: type[LayerMethod]) -> None:
+    rnd = {"type": "rnd", **SMALL["rnd"]}
+    agent = make_agent(backbone="tests.analysis.methods.test_saliency:TwoBranches", rewards=[rnd])
+    states, targets = random_states(agent, 2), targets_of(agent)
+    names = layers_with_maps(agent)
+    used, unused = (next(name for name in names if name.endswith(f".{part}")) for part in ("used", "unused"))
+    assert convolution_maps(agent) == []
+    found = cls(used).maps(agent, states, targets)
+    assert list(found) == [
+        *(f"{cls.name}-{of}-{used}" for of in ("action", "extrinsic_value", "intrinsic_value-rnd")),
+        f"{cls.name}-intrinsic_reward-rnd",  # of its own network, which has no such layer
+    ]
+    assert not found[f"{cls.name}-action-{used}"].constant.any()
+    nothing = cls(unused).maps(agent, states, targets[:1])[f"{cls.name}-action-{unused}"]
+    assert not nothing.values.any()
+    assert cls(used).missing(agent) is None and "no layer 'usde'" in str(cls("usde").missing(agent))
 
 
 def test_untrained_networks_are_a_control() -> None:

@@ -13,7 +13,10 @@ import pytest
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.probing.features import MEMORY, layer_features
 from rllib_rnd.analysis.probing.labels import LabelledEnv, labels_of_state
+from rllib_rnd.analysis.probing.layers import check_names, read_layers, with_twins
+from rllib_rnd.analysis.probing.options import ProbeOptions, Progress
 from rllib_rnd.analysis.probing.probe_states import PlayPlan, observe
+from rllib_rnd.analysis.probing.probes import gather
 from rllib_rnd.envs import make_env
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.module import IntrinsicPPOModule
@@ -109,14 +112,23 @@ def test_numbers_of_any_info_and_the_cut() -> None:
     assert env.step(0)[3] is True
 
 
-def agent_of(backbone: dict[str, Any], seed: int = 0, env: str = "rllib_rnd/Warehouse-v0", **config: Any) -> Agent:
+def agent_of(
+    backbone: dict[str, Any],
+    seed: int = 0,
+    env: str = "rllib_rnd/Warehouse-v0",
+    feature_dim: int = 6,
+    **config: Any,
+) -> Agent:
     """An agent that was never trained, without Ray."""
     import torch
 
     settings = small_config("IntrinsicPPO", env).environment(env, env_config=config)
     space = make_env(env, config)
     torch.manual_seed(seed)
-    spec = {"backbone": backbone, "intrinsic_rewards": [{"type": "rnd", "feature_dim": 6, "hidden_sizes": [8]}]}
+    spec = {
+        "backbone": backbone,
+        "intrinsic_rewards": [{"type": "rnd", "feature_dim": feature_dim, "hidden_sizes": [8]}],
+    }
     module = IntrinsicPPOModule(
         observation_space=space.observation_space,
         action_space=space.action_space,
@@ -163,3 +175,65 @@ def test_layers_are_those_of_the_networks() -> None:
     assert {"rnd target", "rnd predictor"} <= set(features) and features["rnd target"].shape == (300, 6)
     assert set(agent.module.backbone.feature_maps()) <= set(features) | set(left_out)
     assert left_out["extrinsic"] == "the same as policy" and (MEMORY in features or MEMORY in left_out)
+    few, why = layer_features(agent, obs, memory, first, wanted=("extrinsic",))
+    assert set(few) == {"extrinsic"} and why == {}, "it is asked for without the one that it is the same as"
+    assert np.array_equal(few["extrinsic"], features["policy"])
+
+
+def test_each_architecture_has_a_twin_without_training() -> None:
+    mlp, same, gru = agent_of({"type": "mlp"}), agent_of({"type": "mlp"}, seed=1), agent_of({"type": "gru"})
+    assert list(with_twins({"a": mlp, "b": same}, 0)) == ["a", "b", "untrained"]
+    everyone = with_twins({"a": mlp, "b": same, "c": gru}, 0)
+    assert list(everyone) == ["a", "b", "c", "untrained a", "untrained c"]
+    twin = everyone["untrained c"]
+    assert twin.module.backbone.state_size == gru.module.backbone.state_size and not twin.trained
+    for name in ("pixels", "untrained", "untrained b"):
+        with pytest.raises(ConfigError, match="name of a control"):
+            with_twins({name: mlp}, 0)
+
+
+def test_twins_that_differ_in_their_bonus_share_a_body() -> None:
+    """The second one is read for its bonus's layers alone, and what never learns is no control of itself."""
+    one, other = agent_of({"type": "mlp"}, seed=5), agent_of({"type": "mlp"}, seed=6, feature_dim=7)
+    agents = with_twins({"a": one, "b": other}, 0)
+    states = observe(agents, PlayPlan(games=6, max_steps=20, states=100))
+    train = np.arange(len(states.obs)) < 80
+    layers, left_out = read_layers(agents, states, ProbeOptions(), train, Progress())
+    of = {name: {layer for owner, layer in layers if owner == name} for name in agents}
+    assert {"policy", "rnd target", "rnd predictor"} <= of["a"] & of["b"] & of["untrained a"]
+    assert of["untrained b"] == {"rnd target", "rnd predictor"}
+    assert left_out["untrained b / policy"] == "of the same architecture as untrained a"
+    again, left_out = read_layers({"a": one, "b": one}, states, ProbeOptions(), train, Progress())
+    assert left_out["b / rnd target"] == "the same as a / rnd target" and ("b", "policy") not in again
+
+
+class Slow(Told):
+    """Tells something only late."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.steps = 0
+        return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        self.steps += 1
+        info = {"late": 1.0} if self.steps > 15 else {}
+        return np.zeros(2, dtype=np.float32), 0.0, False, self.steps > 40, info
+
+
+def test_names_are_checked_after_a_few_steps_or_a_game() -> None:
+    agent = agent_of({"type": "mlp", "hidden_sizes": [4]}, env=f"{__name__}:Slow")
+    told: list[int] = []
+    for variables in ((), ("depth",), ("late",), ("depth", "late")):
+        check_names({"a": agent}, ProbeOptions(PlayPlan(max_steps=30), variables=variables, layers=("extrinsic",)))
+    with pytest.raises(ConfigError, match="Did you mean 'late'"):
+        check_names({"a": agent}, ProbeOptions(PlayPlan(max_steps=30), variables=("lat",)))
+    with pytest.raises(ConfigError, match="Did you mean 'rnd target'"):
+        check_names({"a": agent}, ProbeOptions(layers=("rnd targt",)))
+    with pytest.raises(ConfigError, match="Did you mean 'policy'"):
+        gather({"a": agent}, ProbeOptions(layers=("polcy",)), Progress(lambda *_: told.append(0), told.append))
+    with pytest.raises(ConfigError, match="same states"):
+        gather({"a": agent, "b": agent_of({"type": "mlp"})}, ProbeOptions(), Progress(advance=told.append))
+    assert told == [], "games were played first"

@@ -1,7 +1,9 @@
-"""Probes on planted features: what they find and what not, their split, their intervals, their controls."""
+"""Probes on planted features: what they find and what not, their split, their controls, what they are judged by."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,17 +11,14 @@ import pytest
 
 from rllib_rnd.analysis.probing.features import bounded, components, pixel_features
 from rllib_rnd.analysis.probing.labels import Labels, rotated, usable
+from rllib_rnd.analysis.probing.layers import alike
+from rllib_rnd.analysis.probing.options import ProbeOptions
 from rllib_rnd.analysis.probing.probe_bank import ProbeBank, Unit, UnitScore
 from rllib_rnd.analysis.probing.probe_states import PlayPlan
-from rllib_rnd.analysis.probing.probes import (
-    ProbeOptions,
-    ProbeRow,
-    _alike,
-    fit_probes,
-    measured,
-    training_side,
-)
+from rllib_rnd.analysis.probing.probes import Gathered, fit, training_side
+from rllib_rnd.analysis.probing.results import BETTER, NO_BETTER, ProbeRow, judged
 from rllib_rnd.errors import ConfigError
+from tests.analysis.probing.searches import search_in_process
 
 GAMES, LENGTH = 18, 30
 EPISODE = np.repeat(np.arange(GAMES), LENGTH)
@@ -33,7 +32,18 @@ def walks(seed: int, count: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def planted(ray_session: None) -> list[ProbeRow]:
+def environments() -> Iterator[list[dict[str, str]]]:
+    """Searches run in this process; the environment that each ran in."""
+    with pytest.MonkeyPatch.context() as patch:
+        yield search_in_process(patch)
+
+
+def gathered(layers: dict[tuple[str, str], np.ndarray], labels: Labels, seed: int = 3) -> Gathered:
+    return Gathered(layers, labels, EPISODE, training_side(EPISODE, seed), {})
+
+
+@pytest.fixture(scope="module")
+def planted(environments: list[dict[str, str]]) -> list[ProbeRow]:
     """A layer in which one number and one category are linear, and one that holds nothing of them."""
     hidden = walks(0, 6)
     mixing = np.random.default_rng(1).normal(size=(6, 12))
@@ -45,8 +55,7 @@ def planted(ray_session: None) -> list[ProbeRow]:
         {"position": hidden[:, 0], "side": (hidden[:, 1] > 0.0).astype(float)},
         {"position": "number", "side": "category"},
     )
-    options = ProbeOptions(play=PlayPlan(seed=3), models=("linear",))
-    return fit_probes(layers, labels, EPISODE, training_side(EPISODE, 3), options)
+    return fit(gathered(layers, labels), ProbeOptions(play=PlayPlan(seed=3), models=("linear",))).rows
 
 
 def row(rows: list[ProbeRow], layer: str, variable: str, labels: str = "true") -> ProbeRow:
@@ -72,6 +81,74 @@ def test_shuffled_labels_give_no_more_than_chance(planted: list[ProbeRow]) -> No
     assert {r.labels for r in planted} == {"true", "shuffled"}
 
 
+def test_scores_are_judged_by_their_own_shuffled_labels(planted: list[ProbeRow]) -> None:
+    """Every layer has its control; the one that holds nothing is no better than it."""
+    for layer, verdict in (("knows", BETTER), ("noise", NO_BETTER)):
+        for variable in ("position", "side"):
+            assert row(planted, layer, variable).verdict == verdict
+            assert row(planted, layer, variable, "shuffled").verdict == ""
+
+
+def made_up(labels: str, low: float, high: float, chance: float = 0.0, layer: str = "policy") -> ProbeRow:
+    metric = "balanced_accuracy" if chance else "r2"
+    middle = (low + high) / 2.0
+    return ProbeRow("a", layer, "x", "number", "linear", labels, metric, middle, low, high, chance, 90, 9, 4, "")
+
+
+@pytest.mark.parametrize(
+    ("score", "control", "chance", "verdict"),
+    [
+        ((0.3, 0.5), (-0.1, 0.2), 0.0, BETTER),
+        ((0.3, 0.5), (-0.1, 0.4), 0.0, NO_BETTER),  # they overlap
+        ((-0.2, -0.1), (-0.9, -0.5), 0.0, NO_BETTER),  # above its control, but both are worse than knowing nothing
+        ((0.3, 0.45), (0.1, 0.2), 0.5, NO_BETTER),
+        ((0.6, 0.7), (0.1, 0.2), 0.5, BETTER),
+        ((float("nan"), float("nan")), (-0.9, -0.5), 0.0, NO_BETTER),
+        ((0.3, 0.5), (float("nan"), float("nan")), 0.0, NO_BETTER),
+    ],
+)
+def test_verdicts_by_hand(
+    score: tuple[float, float], control: tuple[float, float], chance: float, verdict: str
+) -> None:
+    rows = [made_up("true", *score, chance), made_up("shuffled", *control, chance)]
+    assert [r.verdict for r in judged(rows)] == [verdict, ""]
+    other = [made_up("true", *score, chance), made_up("shuffled", *control, chance, layer="memory")]
+    assert judged(other) == other, "the control of another layer was taken"
+
+
+def test_each_number_has_a_penalty_of_its_own(environments: list[dict[str, str]]) -> None:
+    """Of two numbers that are known in the same states one is exact and one is mostly noise."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(len(EPISODE), 40)).astype(np.float32)
+    exact = x @ random.normal(size=40)
+    noisy = x[:, 0] + 8.0 * random.normal(size=len(x))
+    labels = Labels({"exact": exact, "noisy": noisy}, {"exact": "number", "noisy": "number"})
+    rows = fit(gathered({("agent", "layer"): x}, labels), ProbeOptions(models=("linear",), shuffled=False)).rows
+    assert [r.settings for r in rows] == ["alpha=0.1", "alpha=10000"]
+    alone = []
+    for name in ("exact", "noisy"):
+        one = Labels({name: labels.values[name]}, {name: "number"})
+        alone += fit(gathered({("agent", "layer"): x}, one), ProbeOptions(models=("linear",), shuffled=False)).rows
+    assert [(r.settings, round(r.score, 6)) for r in rows] == [(r.settings, round(r.score, 6)) for r in alone]
+    assert {r.verdict for r in rows} == {""}
+
+
+def test_mlps_are_drawn_from_their_space(environments: list[dict[str, str]]) -> None:
+    labels = Labels({"position": walks(0, 1)[:, 0]}, {"position": "number"})
+    layers = {("agent", "layer"): walks(0, 1).astype(np.float32)}
+    options = ProbeOptions(models=("mlp",), trials=2, shuffled=False)
+    (found,) = fit(gathered(layers, labels), options).rows
+    assert found.model == "mlp" and found.score > 0.9
+    assert [part.split("=")[0] for part in found.settings.split(", ")] == ["alpha", "hidden", "rate"]
+
+
+def test_tune_is_silent_for_the_search_alone(environments: list[dict[str, str]], planted: list[ProbeRow]) -> None:
+    """Neither its panel nor its log files; and the next training of this process has both."""
+    for name, value in (("RAY_AIR_NEW_OUTPUT", "0"), ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")):
+        assert environments[0][name] == value
+        assert name not in os.environ
+
+
 def test_no_game_is_on_both_sides() -> None:
     for seed in range(5):
         train = training_side(EPISODE, seed)
@@ -80,27 +157,6 @@ def test_no_game_is_on_both_sides() -> None:
     assert not np.array_equal(training_side(EPISODE, 0), training_side(EPISODE, 1))
     with pytest.raises(ConfigError, match="too few"):
         training_side(np.repeat(np.arange(3), 10), 0)
-
-
-def test_a_score_and_its_interval_by_hand() -> None:
-    """Two games: one predicted without error, one at its own mean; the pooled mean is 2."""
-    truth, predicted = np.array([1.0, 3.0, 0.0, 4.0]), np.array([1.0, 3.0, 2.0, 2.0])
-    episode = np.array([0, 0, 1, 1])
-    # Squared errors 0 and 8, squared deviations from the mean 2 and 8. Drawn are (2, 0), (1, 1), (0, 2) games:
-    # scores 1, 1 - 8 / 10 and 1 - 16 / 16, with chances 1/4, 1/2, 1/4, so the percentiles are the extremes.
-    score, low, high = measured(truth, predicted, episode, "number", 0)
-    assert score == pytest.approx(0.2)
-    assert (low, high) == (pytest.approx(0.0), pytest.approx(1.0))
-
-
-def test_balanced_accuracy_and_its_interval_by_hand() -> None:
-    truth = np.array([0.0, 0.0, 0.0, 1.0, 0.0, 1.0])
-    predicted = np.array([0.0, 0.0, 1.0, 1.0, 0.0, 0.0])
-    episode = np.array([0, 0, 0, 0, 1, 1])
-    score, low, high = measured(truth, predicted, episode, "category", 0)
-    assert score == pytest.approx((3 / 4 + 1 / 2) / 2)
-    # Game 0 alone: (2/3 + 1) / 2; game 1 alone: (1 + 0) / 2.
-    assert (low, high) == (pytest.approx(0.5), pytest.approx(5 / 6))
 
 
 def test_rotated_labels_are_those_of_other_moments() -> None:
@@ -230,7 +286,7 @@ def test_quick_is_less_of_everything() -> None:
 
 def test_a_layer_that_never_learns_is_no_control() -> None:
     values = np.random.default_rng(0).normal(size=(50, 4))
-    assert _alike(values, values + 1e-5) and not _alike(values, values[:, ::-1]) and not _alike(None, values)
+    assert alike(values, values + 1e-5) and not alike(values, values[:, ::-1]) and not alike(values[:, :1], values)
 
 
 def test_the_best_known_labels_come_first() -> None:

@@ -287,7 +287,8 @@ class Work:
         try:
             chosen: dict[str, list[str]] = {method: [] for method in self.plan.video_methods}
             chosen = chosen or believable_maps(self.agent, judge)
-            verdicts = {name: one.verdict for method in chosen for name, one in judge(method).items()}
+            unit = unit_of(self.agent)
+            verdicts = {name: unit.of(one.verdict) for method in chosen for name, one in judge(method).items()}
             with contextlib.closing(self._player()) as player:
                 facts = write_insight_video(
                     *(self.out.path(name), player, self.tapes, chosen),

@@ -189,9 +189,8 @@ def test_what_breaks_in_a_users_code_is_one_line_and_the_rest_of_the_page_is_wri
     result = invoke(checkpoint, "--out", out, *options)
     assert result.exit_code == 2 and "Traceback" not in result.output
     lines = result.output.strip().splitlines()
-    assert re.fullmatch(r"rllib: .*RND.traced\(\) failed: IndexError: .*test_explain.py:\d+, in .*", lines[-1]), lines[
-        -1
-    ]
+    failed = r"rllib: .*RND.traced\(\) failed: IndexError: .*test_explain.py:\d+, in .*"
+    assert re.fullmatch(failed, lines[-1]), lines[-1]
     broken = r"broken: tests.cli.test_explain:Broken.maps\(\) failed: IndexError: .*test_explain.py:\d+, in maps\)"
     assert [line for line in lines if re.search(broken, line)], result.output
     marker, page = json.loads((out / MARKER).read_text()), html.unescape((out / "index.html").read_text())

@@ -1,4 +1,7 @@
-"""The sweeps that come with the package: each loads, says what it does, and Ray Tune takes its search."""
+"""The sweeps that stand ready for each method: Ray Tune takes their search and their scheduler.
+
+That they load and say what they do is held with all examples in test_file.py.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,12 @@ from rllib_rnd.cli.sweep import tune_config
 from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.tracking.stopping import Conditions
 
-SWEEPS = sorted((Path(__file__).parents[2] / "tuned_examples" / "sweeps").glob("*.yaml"))
-METHODS = ("rnd", "snd", "explorative", "iam")
+METHODS = ("deep_sea_rnd", "deep_sea_snd", "catch_explorative", "warehouse_iam")
+SWEEPS = sorted(
+    path
+    for path in (Path(__file__).parents[2] / "tuned_examples" / "sweeps").glob("*.yaml")
+    if path.stem.startswith(METHODS)
+)
 
 
 @functools.cache
@@ -21,10 +28,7 @@ def loaded(path: Path) -> list[Experiment]:
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_a_sweep_loads_says_what_it_does_and_is_taken(path: Path) -> None:
-    """Loading builds the configuration of every value that a trial can draw."""
-    header = path.read_text(encoding="utf-8").partition("\n\n")[0]
-    assert all(f"\n# {word}" in header for word in ("Shows", "Source", "Cost"))
+def test_a_sweep_is_taken(path: Path) -> None:
     for experiment in loaded(path):
         assert not experiment.single and experiment.stop
         config = tune_config(experiment, Conditions(experiment.stop))

@@ -58,14 +58,14 @@ def usual_maps(agent: Agent) -> dict[str, list[str]]:
     attention weights the values, without those the last layer that has places; of vectors nothing.
     """
     attention, values, layers = (METHODS.resolve(name)() for name in ("attention", "attention_values", "feature_maps"))
-    if attention.missing(agent) is None:
-        names = list(attention.maps(agent, States.of_nothing(agent), []))
+    if missing_of(attention, agent) is None:
+        names = list(maps_of(attention, agent, States.of_nothing(agent), []))
         rollouts = [name for name in names if name.endswith("rollout")]
         return {attention.name: rollouts or names[:4]}
-    if values.missing(agent) is None:
+    if missing_of(values, agent) is None:
         return {values.name: [values.name]}
-    if layers.missing(agent) is None:
-        return {layers.name: [list(layers.maps(agent, States.of_nothing(agent), []))[-1]]}
+    if missing_of(layers, agent) is None:
+        return {layers.name: [list(maps_of(layers, agent, States.of_nothing(agent), []))[-1]]}
     return {}
 
 
@@ -262,7 +262,7 @@ def make_overlays(
 
 def time_panel(agent: Agent, tape: Tape, episode: int) -> Panel | None:
     """A memory's attention over time: weights of the entries that get most of it, or None without such attention."""
-    if METHODS.resolve("attention_over_time")().missing(agent) is not None:
+    if missing_of(METHODS.resolve("attention_over_time")(), agent) is not None:
         return None
     parts = []
     for start, stop in pieces(tape):

@@ -34,7 +34,7 @@ _RESTARTS = ("env_failures", "hanging_env_runners")
 _SPLIT = ("sample_s", "learn_s", "sync_s")
 _MEMORY = re.compile(r"(memory|rss)")
 _DEAD = 0.01  # of its first tenth: a bonus below that share is spent
-_MOST_CHARTS = 3  # tasks that are drawn
+_MOST_CHARTS = 2  # tasks that are drawn
 _SECONDS = 3600.0
 
 
@@ -52,6 +52,8 @@ def health_section(tasks: Mapping[str, Sequence[Variant]], names: Sequence[str])
     if not metrics and not cost.rows:
         return Section("health", "Health", left_out="The runs tell nothing of it.")
     lines = [line for task, variants in tasks.items() for line in _bonuses(task, variants, len(tasks) > 1)]
+    if len(tasks) > _MOST_CHARTS:
+        lines.append(f"Drawn are the first {_MOST_CHARTS} of {len(tasks)} tasks; the tables have all.")
     tables = [ended_table(tasks, names, metrics)] if metrics else []
     return Section("health", "Health", tuple(lines), tuple(charts), (cost, *tables))
 

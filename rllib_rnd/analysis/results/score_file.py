@@ -52,11 +52,12 @@ def read_scores(path: Path, metric: str = "score", group: str | None = None, sta
     """
     with at(f"scores {path}"):
         columns, rows = _read(path)
+    if columns and group is not None and group not in columns:
+        raise unknown_name_error("column", group, columns, "--group")
+    with at(f"scores {path}"):
         task = next((name for name in _TASK if name in columns), None)
         if task is None or not rows:
             raise ConfigError("", "has no column 'task'" if task is None else "has no rows", _ALLOWED)
-        if group is not None and group not in columns:
-            raise unknown_name_error("column", group, columns, "--group")
         if "variant" in columns:
             scores, statistic = _long(rows, columns, task), GIVEN
         else:
@@ -107,7 +108,7 @@ def _wide(rows: Rows, columns: Sequence[str], task: str, statistic: str) -> dict
     if not there:
         raise ConfigError("", "has neither a column 'variant' nor columns VARIANT_mean", _ALLOWED)
     if statistic not in there:
-        raise ConfigError("--statistic", f"no column ends in _{statistic}", list(there))
+        raise ConfigError("", f"--statistic {statistic}: no column ends in _{statistic}", list(there))
     every = list(dict.fromkeys(name for names in there.values() for name in names))
     lacking = [name for name in every if name not in there[statistic]]
     if lacking:

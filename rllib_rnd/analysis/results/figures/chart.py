@@ -29,6 +29,7 @@ Dashes = str | tuple[float, tuple[float, ...]]
 DASHES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 TEXT, GRID = "#1c2024", "#c9ced6"  # letters and axes; lines behind the data
 _DPI = 130
+_FAST = {"compress_level": 3}  # a few kB more in half of the time
 _CSS_PIXELS = 4.0 / 3.0  # of a point
 _LEAST = 0.75  # of its width, down to which a figure shrinks; narrower screens scroll
 # The page's own colours, which are known where it is read only.
@@ -66,7 +67,9 @@ class Chart:
                 engine.execute(figure)
             figure.set_layout_engine("none")  # all is in its place, and need not be put there twice
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            figure.savefig(png, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+            figure.savefig(
+                png, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None}, pil_kwargs=_FAST
+            )
         return svg.getvalue(), png.getvalue()
 
     @property

@@ -14,6 +14,7 @@ from experiments import provenance
 from experiments.report import document, read, table
 from experiments.run_report import Task, blocks_of_runs, curves_figure, save, variants_in
 from experiments.studies import Row, Run, run_missing
+from rllib_rnd.tracking.provenance import provenance as tracked
 
 
 def rows_of(run: Run) -> Iterator[Row]:
@@ -95,3 +96,9 @@ def test_a_report_tells_where_the_data_was_measured_not_where_it_is_drawn(
     assert [m["hardware"] for m in provenance.measurements(tmp_path)] == ["a large machine", "a small machine"]
     provenance.note(tmp_path, anew=True)
     assert [m["hardware"] for m in json.loads((tmp_path / "provenance.json").read_text())] == ["a small machine"]
+
+
+def test_commit_and_hardware_are_those_that_runs_note() -> None:
+    known = tracked(Path(provenance.__file__))
+    assert provenance.commit() == known.get("commit", "unknown")[:7]
+    assert provenance.machine() == f"{known['cores']} cores ({known['hardware']}), torch {known['torch']}"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.extras import import_extra
 from rllib_rnd.analysis.figures.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
@@ -170,16 +171,12 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
     Raises:
         ConfigError: unknown method, or openTSNE is not installed.
     """
-    if method not in PROJECTIONS:
-        raise unknown_name_error("method", method, PROJECTIONS, "method")
+    check_projection(method)
     if method == "pca":
         points, shares = principal_components(features, 2)
         return Plane(points, (float(shares[0]), float(shares[1])))
-    try:
-        from openTSNE import TSNE
-    except ImportError as error:
-        problem = f't-SNE needs an extra ({error}). Install it: pip install "rllib_rnd[insight]"'
-        raise ConfigError("method", problem, list(PROJECTIONS), "pca") from error
+    from openTSNE import TSNE
+
     inputs, _ = principal_components(features, min(_TSNE_INPUTS, features.shape[1]))
     if len(inputs) < 8 or not inputs.any():  # too few to have neighbours, or all alike
         return Plane(inputs[:, :2])
@@ -187,6 +184,22 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
     # Exact neighbours: those of the approximate search are not the same on every machine.
     embedding = TSNE(perplexity=perplexity, neighbors="exact", random_state=seed, n_jobs=1).fit(inputs)
     return Plane(np.asarray(embedding, dtype=np.float64))
+
+
+def check_projection(method: str, path: str = "method") -> None:
+    """Refuses a method that is unknown, or whose package is not installed.
+
+    Args:
+        method: its name.
+        path: of the option, for messages.
+
+    Raises:
+        ConfigError: it is one of these.
+    """
+    if method not in PROJECTIONS:
+        raise unknown_name_error("projection", method, PROJECTIONS, path)
+    if method == "tsne":
+        import_extra("openTSNE", "projections by t-SNE", "insight", path)
 
 
 def principal_components(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

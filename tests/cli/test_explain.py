@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -245,6 +246,23 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert result.exit_code == 2
     line = result.output.strip().splitlines()[-1]
     assert line.startswith("rllib: ") and all(word in line for word in words), line
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "options", "said"),
+    [
+        ("openTSNE", ["--projection", "tsne"], '--projection: .*"rllib_rnd\\[insight\\]"'),
+        ("matplotlib", [], '"rllib_rnd\\[plots\\]"'),
+    ],
+)
+def test_an_extra_that_is_missing_is_told_before_anything_is_played(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str], said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    result = invoke(checkpoint, "--out", tmp_path / "x", *options)
+    assert result.exit_code == 2 and len(result.output.strip().splitlines()) == 1
+    assert re.search(said, result.output), result.output
     assert not (tmp_path / "x").exists()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +42,7 @@ from rllib_rnd.analysis.figures.pictures import (
     png,
 )
 from rllib_rnd.analysis.figures.video import decode_picture
-from rllib_rnd.analysis.maps import Map, file_name
+from rllib_rnd.analysis.maps import Map, file_name, in_words
 from rllib_rnd.analysis.pixels import frame_stack, layout_of
 from rllib_rnd.analysis.player import make_single
 from rllib_rnd.analysis.tape import Tape, action_names
@@ -324,7 +323,7 @@ def curve_of(one: Found, b: int, unit: Unit) -> Curve | None:
     if curve is None or one.first.constant[b]:
         return None
     by_map, by_random = curve.state_by_map[b], curve.state_by_random[b]
-    here, why = bool(by_map.mean() > by_random.mean()), curve.reasons[b]
+    here, why = bool(by_map.mean() > by_random.mean()), curve.reasons[b] or curve.reason
     better = None if why else curve.better
     return Curve(curve.shares, by_map.tolist(), by_random.tolist(), better, here, one.untrained, why, unit)
 
@@ -338,11 +337,6 @@ def verdict_of(one: Found, curve: DeletionCurve, unit: Unit) -> Verdict:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
-
-
-def in_words(name: str | None) -> str:
-    """A name of a target, or a title with one in it, for people; "" of none."""
-    return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", name or "")
 
 
 def rounded(curve: DeletionCurve) -> dict[str, Any]:

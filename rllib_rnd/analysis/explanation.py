@@ -241,7 +241,7 @@ class Explanation:
         untrained = float(alike[~np.isnan(alike)].mean()) if not np.isnan(alike).all() else float("nan")
         if not made.on_frame or made.constant.all():
             if made.on_frame:
-                self.notes.append(f"{made.title}: the same everywhere at every state, no deletion curve")
+                self.notes.append(f"{in_words(made.title)}: the same everywhere at every state, no deletion curve")
             return Found(method, name, maps, None, "", untrained)
         target = next(t for t in targets_of(onlooker.agent) if t.name == (made.target or WATCHED))
         curve = deletion(onlooker.agent, onlooker.states, made, target, seed=self.seed)

@@ -25,6 +25,7 @@ from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States, chunks, network_inputs
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.own_code import failures_of
 from rllib_rnd.rollout import CHUNK
 
 #: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
@@ -137,6 +138,9 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         ``[B, D]`` by name, "rnd target" and "rnd predictor" for example; nothing of rewards without features.
+
+    Raises:
+        ConfigError: a reward fails.
     """
     features: dict[str, np.ndarray] = {}
     space = agent.module.action_space
@@ -148,7 +152,8 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
         predictor = getattr(twin, "predictor", None)
         if isinstance(predictor, nn.Module):
             predictor.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))  # noqa: B023
-        kept = twin.compute(rollout)[1]
+        with failures_of(reward, "compute"):
+            kept = twin.compute(rollout)[1]
         if outputs and all(isinstance(output, Tensor) for output in outputs):
             kept = {**kept, "predictor": torch.cat(outputs)}
         for key, values in kept.items():

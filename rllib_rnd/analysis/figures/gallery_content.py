@@ -133,7 +133,10 @@ class StatesOnPage:
             if who == UNTRAINED:
                 continue
             for target in targets_of(onlooker.agent):
-                numbers = target.measure(onlooker.agent, onlooker.states, onlooker.states.obs)
+                try:
+                    numbers = target.measure(onlooker.agent, onlooker.states, onlooker.states.obs)
+                except ConfigError:  # a reward that fails, which has been told
+                    continue
                 label = in_words(target.name).replace("action", "log-probability of it")
                 for b, number in enumerate(numbers):
                     facts[b][label if who == AGENT else f"{label} ({who})"] = f"{number:.4g}"

@@ -266,6 +266,10 @@ def check_layer(options: ExplainOptions, agent: Agent, methods: Sequence[Method]
     if options.layer is None:
         return
     known = layers_with_maps(agent)
+    if not known:
+        kind = agent.module.backbone.name or type(agent.module.backbone).__name__
+        problem = f"the backbone {kind} has no layer whose output is a map [C, h, w]"
+        raise ConfigError("--layer", problem, "an agent that reads pictures")
     if options.layer not in known:
         raise unknown_name_error("layer", options.layer, known, "--layer")
     if not any(isinstance(method, LayerMethod) for method in methods):

@@ -302,6 +302,11 @@ def test_targets_of_an_agent_without_an_intrinsic_reward(name: str) -> None:
         chosen_targets(name, {AGENT: agent, BASELINE: agent})
 
 
+def test_a_layer_of_a_backbone_without_maps_is_one_line(vectors: Path, tmp_path: Path) -> None:
+    result = invoke(vectors, "--out", tmp_path / "x", "--layer", "conv1")
+    assert result.exit_code == 2 and "--layer: the backbone mlp has no layer whose output is a map" in result.output
+
+
 def test_a_baseline_with_other_observations_is_refused(checkpoint: Path, vectors: Path, tmp_path: Path) -> None:
     result = invoke(checkpoint, "--out", tmp_path / "x", "--baseline", vectors)
     assert result.exit_code == 2 and f"--baseline {vectors}: its observation space is" in result.output

@@ -132,7 +132,8 @@ def cost_table(tasks: Mapping[str, Sequence[Variant]]) -> Table:
 
 
 def _cost(runs: Sequence[Run]) -> tuple[Cell, ...]:
-    skipped = sum(_count(run, name) for run in runs for name in _SKIPPED)
+    told = any(name in run.metrics for run in runs for name in _SKIPPED)
+    skipped = sum(_count(run, name) for run in runs for name in _SKIPPED) if told else None
     restarts = sum(run.resumed + sum(_count(run, name) for name in _RESTARTS) for run in runs)
     hours = [run.final("time_total_s") / _SECONDS for run in runs]
     cores = [_cores(run) for run in runs]

@@ -10,6 +10,8 @@ import numpy as np
 
 #: How a run may stand. ``unknown``: nothing tells (no result yet, or written on another machine some time ago).
 STATES = ("finished", "stopped", "failed", "crashed", "running", "unknown")
+#: Percent of the machine's memory that is in use, by all that runs on it.
+MACHINE_MEMORY = "machine_memory_percent"
 
 
 @dataclass(frozen=True)

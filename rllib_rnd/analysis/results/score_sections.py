@@ -21,6 +21,7 @@ from rllib_rnd.analysis.results.scores import ScoreTable
 from rllib_rnd.analysis.results.statistics import (
     AGGREGATES,
     FEWEST_SEEDS,
+    RESAMPLES,
     Estimate,
     enough,
     estimate,
@@ -84,15 +85,15 @@ def task_section(table: ScoreTable) -> Section:
     if table.groups:
         tables.append(group_table(table))
     charts: list[Chart] = []
+    lines = _about_scores(table)
     if any(len(values) > 1 for row in table.scores.values() for values in row.values()):
         shown = {
             task: {name: present(values) for name, values in table.scores[task].items()}
             for task in table.tasks[:_MOST_PANELS]
         }
+        lines += [f"Drawn are the first {len(shown)} of {len(table.tasks)} tasks."] * (len(shown) < len(table.tasks))
         charts.append(points_chart("points", f"{table.metric} of every run", shown, table.variants, table.metric))
-    return Section(
-        "tasks", "Task by task", tuple(_about_scores(table)), tuple(charts), tuple(tables), (detail_table(table),)
-    )
+    return Section("tasks", "Task by task", tuple(lines), tuple(charts), tuple(tables), (detail_table(table),))
 
 
 def _about_scores(table: ScoreTable) -> list[str]:
@@ -239,7 +240,7 @@ def overall_section(table: ScoreTable, question: Question) -> Section:
         lines.append(f"Intervals need {FEWEST_SEEDS} seeds of every task; without them there are points only.")
     else:
         lines.append(
-            f"Intervals are of 95 %, from 2,000 resamples of the seeds within each task (seed {question.seed})."
+            f"Intervals are of 95 %, from {RESAMPLES:,} resamples of the seeds within each task (seed {question.seed})."
         )
     return Section("overall", "Over all tasks", tuple(lines), tuple(charts), tuple(tables))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,12 +9,11 @@ import numpy as np
 from rllib_rnd.analysis.results.content import Question
 from rllib_rnd.analysis.results.groups import Variant
 from rllib_rnd.analysis.results.score_sections import fought, means_of, normalised_table, present, shared, spread
-from rllib_rnd.analysis.results.scores import ScoreTable
+from rllib_rnd.analysis.results.scores import ScoreTable, more_is_better
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS, Estimate, estimate, improvement, iqm, winners, wins
 from rllib_rnd.analysis.results.tables import number
 
 _MOST_NAMED = 4
-_MORE_IS_BETTER = re.compile(r"(evaluation_)?return|score|progress|rooms|positions")
 
 
 def verdict(table: ScoreTable, question: Question, tasks: Mapping[str, Sequence[Variant]] | None = None) -> list[str]:
@@ -112,7 +110,7 @@ def _best(table: ScoreTable, order: Sequence[str]) -> str:
 
 def _first(metric: str) -> str:
     """What the largest value of a metric is: of most metrics more is not better."""
-    return "best" if _MORE_IS_BETTER.match(metric) else "largest"
+    return "best" if more_is_better(metric) else "largest"
 
 
 def _and(names: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from rllib_rnd.analysis.results.groups import Variant, remarks, truncated_to_sho
 from rllib_rnd.analysis.results.health import bonus_left
 from rllib_rnd.analysis.results.references import packaged
 from rllib_rnd.analysis.results.report import Report, numbers, page, report_of_runs, write
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.run_sections import survivals, threshold_of
 from rllib_rnd.analysis.results.tables import Table
 from tests.analysis.browser import CHROMIUM, WIDTHS, Tags, measured
@@ -208,6 +208,16 @@ def test_what_is_cut_to_the_shortest_is_marked_where_it_ended_and_other_scores_t
 def test_what_nobody_counted_is_no_zero() -> None:
     costs = [row_of(tables(report_of_runs(tasks(), Question(), {}))["cost"], "rnd") for tasks in (two, lean)]
     assert [cost["skipped updates"] for cost in costs] == [0, None]
+
+
+def test_peak_memory_is_the_machines_and_not_a_plugins() -> None:
+    (run, *_) = two()[DEEP][0].runs
+    more = {MACHINE_MEMORY: np.linspace(10.0, 37.2, 40), "episodic_memory_size": np.full(40, 5000.0)}
+    filled = dataclasses.replace(run, metrics={**run.metrics, **more})
+    costs = [
+        tables(report_of_runs({DEEP: [Variant("rnd", (one,), {})]}, Question(), {}))["cost"] for one in (run, filled)
+    ]
+    assert [row_of(cost, "rnd")["peak memory"] for cost in costs] == [None, "37%"]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ import yaml
 from rllib_rnd.analysis.results.mlflow_database import StoredRun, stored_runs
 from rllib_rnd.analysis.results.processes import state_of_process
 from rllib_rnd.analysis.results.rows import joined, rows_of, thin
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
+_MEMORY = "system/system_memory_usage_percentage"
 _NO_METRICS = ("system/", "setting/")  # of the machine; what population based training changed
 _PROVENANCE = ("commit", "dirty", "command", "hardware", "cores", "python", "ray", "torch", "rllib_rnd")
 
@@ -119,15 +120,15 @@ def _rows(stored: StoredRun, metrics: Collection[str] | None) -> tuple[list[dict
 
     A run that was restored logs some steps twice; what was written last counts.
     """
-    wanted = {key for key in stored.metrics if not key.startswith(_NO_METRICS)}
-    if metrics is not None:
-        wanted &= {*metrics, "agent_steps", "iteration"}
+    names = {key: key for key in stored.metrics if not key.startswith(_NO_METRICS)}
+    names |= {_MEMORY: MACHINE_MEMORY} if _MEMORY in stored.metrics else {}
+    wanted = {key for key, name in names.items() if metrics is None or name in {*metrics, "agent_steps", "iteration"}}
     steps: dict[int, dict[str, float]] = {}
     written = 0
     for key, value, timestamp, step in sorted(stored.history(sorted(wanted)), key=lambda entry: entry[2]):
         written = max(written, timestamp)
         if math.isfinite(value):
-            steps.setdefault(step, {})[key] = value
+            steps.setdefault(step, {})[names[key]] = value
     rows = [{"agent_steps": float(step), **steps[step]} for step in sorted(steps)]
     return rows, written / 1000 if written else None
 

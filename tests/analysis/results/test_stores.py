@@ -17,6 +17,7 @@ import pytest
 
 from rllib_rnd.analysis.results.groups import grouped
 from rllib_rnd.analysis.results.mlflow_database import runs_in_database, runs_on_server
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY
 from rllib_rnd.analysis.results.runs import Run, load_runs
 from rllib_rnd.errors import ConfigError
 from tests.analysis.results.made_runs import results, write_record, write_trial
@@ -191,6 +192,13 @@ def test_only_the_metrics_that_are_asked_for(store: Path) -> None:
     log(store, "a", [(5, {"agent_steps": 5.0, "return_mean": 1.0, "entropy": 2.0})])
     (run,) = load_runs([str(store)], metrics=["entropy"])
     assert set(run.metrics) == {"agent_steps", "entropy"}
+
+
+def test_of_the_machine_only_its_memory_is_read(store: Path) -> None:
+    of_machine = {"system/system_memory_usage_percentage": 40.0, "system/cpu_utilization_percentage": 9.0}
+    log(store, "a", [(5, {"agent_steps": 5.0, **of_machine})])
+    (run,) = load_runs([str(store)])
+    assert set(run.metrics) == {"agent_steps", MACHINE_MEMORY} and run.final(MACHINE_MEMORY) == 40.0
 
 
 def spoil(path: Path, how: str) -> str:

@@ -75,7 +75,7 @@ def write_trial(trial: Path, settings: dict[str, Any], reached: float) -> None:
 @pytest.fixture(scope="module")
 def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "new" / "deep_rnd"
-    result = invoke("export", run, "--out", out, "--format", "both", "--samples", 30)
+    result = invoke("export", run, "--out", out, "--format", "both", "--samples", 30, "--license", "cc-by-4.0")
     assert result.exit_code == 0, result.output
     assert "30 observations reproduced" in result.output and "policy.onnx" in result.output
     return out
@@ -144,12 +144,17 @@ def test_the_samples_are_the_trained_modules(run: Path, exported: Path) -> None:
 def test_the_card_is_read_by_the_hub_and_says_where_the_policy_comes_from(exported: Path) -> None:
     text = (exported / "README.md").read_text()
     data: Any = ModelCard(text).data
-    assert data.library_name == "rllib_rnd" and data.license == "mit"
+    assert (
+        data.library_name == "rllib_rnd" and data.license == "cc-by-4.0" and text.endswith("## Licence\n\ncc-by-4.0\n")
+    )
     assert {"reinforcement-learning", ENV, "IntrinsicPPO", "iam", "rnd"} <= set(data.tags)
     (result,) = data.eval_results
     assert (result.dataset_type, result.metric_type, result.metric_value) == (ENV, "mean_reward", 0.5)
     assert "| 0 | 0.5 | 64 | this policy |" in text and "| 2 | 1.01 | 128 | unknown |" in text and "9.01" not in text
-    assert "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]" in text
+    assert (
+        "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]. They were not trained equally long: 64 "
+        in text
+    )
     assert "abc123 with changes that were not committed" in text and "a small computer" in text
     assert "lr: 0.001" in text and "| `action` | 'matrix' |" in text and "hours | 0.50" in text
 
@@ -184,6 +189,8 @@ def test_the_same_checkpoint_gives_the_same_files_in_place_of_an_earlier_export(
     for path in (out / "policy.onnx", out / "notes.txt", tmp_path / "x"):
         path.write_text("from before")
     assert invoke("export", run, "--out", out, "--samples", 30).exit_code == 0
+    card = (out / "README.md").read_text()  # the weights are somebody's: no licence is claimed unless it is given
+    assert "license" not in card.lower() and card.endswith("## Licence\n\nNone was given for these weights.\n")
     for name in ("policy.pt2", "model.safetensors", "samples.npz"):
         assert (out / name).read_bytes() == (exported / name).read_bytes(), name
     assert sorted(path.name for path in out.iterdir()) == sorted({*FILES, "notes.txt"} - {"policy.onnx"})

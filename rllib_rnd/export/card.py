@@ -142,9 +142,9 @@ def _results(training: Training) -> str:
             low, high = training.interval
             said += f", 95 % bootstrap interval [{low:.4g}, {high:.4g}]"
         said += "."
-        steps = [result.agent_steps or 0 for result in training.results if result.return_mean is not None]
-        if min(steps) < _SAME_LENGTH * max(steps):
-            said += f" They were not trained equally long: {min(steps):,} to {max(steps):,} agent steps."
+        lengths = [result.agent_steps or 0 for result in training.results if result.return_mean is not None]
+        if min(lengths) < _SAME_LENGTH * max(lengths):
+            said += f" They were not trained equally long: {min(lengths):,} to {max(lengths):,} agent steps."
     if training.interval is None:
         said += " Too few seeds for an interval."
     return "\n".join([*lines, "", said])

@@ -151,10 +151,8 @@ def test_the_card_is_read_by_the_hub_and_says_where_the_policy_comes_from(export
     (result,) = data.eval_results
     assert (result.dataset_type, result.metric_type, result.metric_value) == (ENV, "mean_reward", 0.5)
     assert "| 0 | 0.5 | 64 | this policy |" in text and "| 2 | 1.01 | 128 | unknown |" in text and "9.01" not in text
-    assert (
-        "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]. They were not trained equally long: 64 "
-        in text
-    )
+    assert "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]. They were " in text
+    assert "They were not trained equally long: 64 to 128 agent steps." in text
     assert "abc123 with changes that were not committed" in text and "a small computer" in text
     assert "lr: 0.001" in text and "| `action` | 'matrix' |" in text and "hours | 0.50" in text
 
@@ -312,6 +310,8 @@ def test_what_cannot_be_published_is_one_line(
         (tmp_path, "me/it", "holds no exported policy; allowed is a folder that `rllib export` wrote"),
         (broken, "me/it", "lacks README.md, model.safetensors"),
         (exported, "it", "--repo it: is no name of a repository; allowed is USER/NAME."),
+        (exported, "../..", "--repo ../..: is no name of a repository"),
+        (exported, "me/it--2", "--repo me/it--2: is no name of a repository"),
         (exported, "https://huggingface.co/me/it", "Nearest: 'me/it'"),
     ]:
         result = invoke("publish", folder, "--repo", repo, "--yes")

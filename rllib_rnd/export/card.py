@@ -51,6 +51,7 @@ class Training:
         provenance: commit, versions, hardware, command, date.
         action_names: of a Discrete space.
         frames_per_step: None: the task has no frames.
+        changed: whether settings changed on the way, as population based training does.
     """
 
     algorithm: str
@@ -62,6 +63,7 @@ class Training:
     provenance: Mapping[str, str] = field(default_factory=dict)
     action_names: tuple[str, ...] = ()
     frames_per_step: int | None = None
+    changed: bool = False
 
     @property
     def own(self) -> SeedResult | None:
@@ -238,7 +240,10 @@ def _training(description: Mapping[str, Any], training: Training) -> str:
         rows["commit"] = "not recorded"
     lines += [f"| {key} | {value} |" for key, value in rows.items()]
     if training.settings:
-        lines += ["", "What was set (everything else at its default):", "", "```yaml"]
+        changed = (
+            " Population based training changed some on the way: these are the last ones." if training.changed else ""
+        )
+        lines += ["", f"What was set (everything else at its default).{changed}", "", "```yaml"]
         lines += [f"{key}: {value}" for key, value in sorted(training.settings.items())]
         lines.append("```")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from rllib_rnd.checkpoints import load_module
 from rllib_rnd.cli import app
 from rllib_rnd.cli.export_facts import training_of
 from rllib_rnd.export import folder as folder_module
+from rllib_rnd.export.card import _training
 from tests.cli.hub import Hub, hub
 from tests.export.checkpoints import make_checkpoint
 from tests.test_spaces import Shown
@@ -241,6 +243,22 @@ def test_the_options_of_the_docs_are_those_of_the_commands() -> None:
     assert re.findall(r"^\| `(--[\w-]+)`", page, re.MULTILINE) == known["export"]
     publish = page[page.index("## `rllib publish") :]
     assert set(re.findall(r"(--[\w-]+)", publish)) == set(known["publish"])
+
+
+def test_settings_that_population_based_training_changed_are_the_last_ones(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    shutil.copytree(run, folder)
+    (checkpoint,) = folder.glob("*/checkpoint_000000")
+    assert not training_of(checkpoint).changed
+    (folder / "pbt_policy_ab12c_00001.txt").write_text("[]")  # of another trial
+    assert not training_of(checkpoint).changed
+    (folder / "pbt_policy_ab12c_00000.txt").write_text("[]")
+    training = training_of(checkpoint)
+    assert training.changed
+    description = {"network": {"backbone": {"type": "iam"}, "parameters": 1, "value_streams": []}}
+    assert "Population based training changed some on the way: these are the last ones." in _training(
+        description, training
+    )
 
 
 def test_facts_that_are_not_there_are_left_out(run: Path, tmp_path: Path) -> None:

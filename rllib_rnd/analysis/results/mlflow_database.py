@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.tracking.mlflow_store import database_path, without_password
+from rllib_rnd.tracking.mlflow_writer import reason_of
 
 _PAGE = 1000
 _HEADER = b"SQLite format 3\x00"
@@ -225,6 +226,5 @@ def _plain_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        problem = f"the MLflow store cannot be read ({without_password(reason)[:200]})"
+        problem = f"the MLflow store cannot be read ({reason_of(error)})"
         raise ConfigError(f"run {without_password(uri)}", problem) from error

@@ -17,6 +17,7 @@ from rllib_rnd.analysis.results.rows import joined, rows_of, thin
 from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
+from rllib_rnd.tracking.mlflow_store import without_password
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 _MEMORY = "system/system_memory_usage_percentage"
@@ -54,14 +55,14 @@ def _own(stored: Sequence[StoredRun]) -> list[StoredRun]:
 
 def _chosen(stored: list[StoredRun], place: str, chosen: str) -> list[StoredRun]:
     if not stored:
-        raise ConfigError(f"run {place}", "the store holds no runs of this package")
+        raise ConfigError(f"run {without_password(place)}", "the store holds no runs of this package")
     if not chosen:
         return stored
     found = [one for one in stored if chosen in (one.run_id, one.experiment)]
     if not found:
         names = [*sorted({one.experiment for one in stored}), *(one.run_id for one in stored)]
         problem = f"the store has no run or experiment {chosen!r}"
-        raise ConfigError(f"run {place}", problem, nearest=nearest_name(chosen, names))
+        raise ConfigError(f"run {without_password(place)}", problem, nearest=nearest_name(chosen, names))
     return found
 
 
@@ -75,7 +76,7 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
     seed, folders = config.get("seed"), stored.tags.get("trial_folders", stored.tags.get("trial_folder", ""))
     return Run(
         name=stored.name if "=" in stored.name else "",  # what a sweep drew
-        source=f"{address}#{stored.run_id}",
+        source=f"{without_password(address)}#{stored.run_id}",  # it stands on pages that are handed on
         experiment=stored.experiment,
         algorithm=algorithm,
         seed=seed if isinstance(seed, int) else None,

@@ -315,3 +315,11 @@ def test_a_csv_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00agent_steps")
     with pytest.raises(ConfigError, match="cannot be read as a CSV file"):
         load_runs([str(tmp_path / "a.csv")])
+
+
+def test_no_password_of_a_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ConfigError) as caught:
+        load_runs(["http://bob:S3cret@127.0.0.1:9"])
+    problem = "the MLflow store cannot be read (127.0.0.1:9: Connection refused)"
+    assert str(caught.value) == f"run http://***@127.0.0.1:9: {problem}."

@@ -19,7 +19,8 @@ from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
-_NO_METRICS = ("system/", "setting/")  # of the machine; what population based training changed
+_CHANGED = "setting/"  # what population based training changed
+_NO_METRICS = ("system/", _CHANGED)  # the first are of the machine
 _PROVENANCE = ("commit", "dirty", "command", "hardware", "cores", "python", "ray", "torch", "rllib_rnd")
 
 
@@ -65,7 +66,7 @@ def _chosen(stored: list[StoredRun], place: str, chosen: str) -> list[StoredRun]
 
 
 def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Run:
-    params = dict(stored.params)
+    params = {**stored.params, **_changes(stored)}
     algorithm = params.pop("run", stored.tags.get("algorithm", ""))
     config = flat_settings({_key(key): _value(text) for key, text in params.items()})
     task, frames = task_of(config)
@@ -90,6 +91,15 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
         thinned=thinned,
         trials=tuple(_trial(Path(folder).name, stored.tags) for folder in folders.split("\n") if folder),
     )
+
+
+def _changes(stored: StoredRun) -> dict[str, str]:
+    """The settings that changed on the way, as they were at last."""
+    found = {key: value for key, value in stored.tags.items() if key.startswith(_CHANGED)}
+    keys = sorted(key for key in stored.metrics if key.startswith(_CHANGED))
+    for key, value, _, _ in sorted(stored.history(keys) if keys else (), key=lambda entry: entry[2:]):
+        found[key] = str(value)
+    return {key.removeprefix(_CHANGED): value for key, value in found.items()}
 
 
 def _trial(name: str, tags: Mapping[str, str]) -> str:

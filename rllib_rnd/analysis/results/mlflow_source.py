@@ -21,7 +21,8 @@ from rllib_rnd.tracking.mlflow_store import without_password
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 _MEMORY = "system/system_memory_usage_percentage"
-_NO_METRICS = ("system/", "setting/")  # of the machine; what population based training changed
+_CHANGED = "setting/"  # what population based training changed
+_NO_METRICS = ("system/", _CHANGED)  # the first are of the machine
 _PROVENANCE = ("commit", "dirty", "command", "hardware", "cores", "python", "ray", "torch", "rllib_rnd")
 
 
@@ -67,7 +68,7 @@ def _chosen(stored: list[StoredRun], place: str, chosen: str) -> list[StoredRun]
 
 
 def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Run:
-    params = dict(stored.params)
+    params = {**stored.params, **_changes(stored)}
     algorithm = params.pop("run", stored.tags.get("algorithm", ""))
     config = flat_settings({_key(key): _value(text) for key, text in params.items()})
     task, frames = task_of(config)
@@ -92,6 +93,15 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
         thinned=thinned,
         trials=tuple(_trial(Path(folder).name, stored.tags) for folder in folders.split("\n") if folder),
     )
+
+
+def _changes(stored: StoredRun) -> dict[str, str]:
+    """The settings that changed on the way, as they were at last."""
+    found = {key: value for key, value in stored.tags.items() if key.startswith(_CHANGED)}
+    keys = sorted(key for key in stored.metrics if key.startswith(_CHANGED))
+    for key, value, _, _ in sorted(stored.history(keys) if keys else (), key=lambda entry: entry[2:]):
+        found[key] = str(value)
+    return {key.removeprefix(_CHANGED): value for key, value in found.items()}
 
 
 def _trial(name: str, tags: Mapping[str, str]) -> str:

@@ -104,7 +104,7 @@ class ExplainOptions:
             raise ConfigError("--video", "shows episodes, and --states has none", "it with --episodes or --tape")
         check_projection(self.projection, "--projection")
         if not self.states:
-            import_extra("matplotlib", "pictures of features", "plots")
+            import_extra("matplotlib.figure", "pictures of features", "plots")
 
 
 def explain(checkpoint: str, options: ExplainOptions) -> Path:

@@ -87,7 +87,7 @@ def run_probe(path: str, command: ProbeCommand) -> Path:
             cannot be written.
     """
     be_quiet(verbose=False)
-    import_extra("matplotlib", "heat maps", "plots")  # at the end it would be too late to say so
+    import_extra("matplotlib.figure", "heat maps", "plots")  # at the end it would be too late to say so
     options = options_of(command)
     folders = [find_checkpoint(path)]
     if command.baseline not in (UNTRAINED, NONE):

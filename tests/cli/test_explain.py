@@ -278,7 +278,7 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     ("package", "options", "said"),
     [
         ("openTSNE", ["--projection", "tsne"], '--projection: .*"rllib_rnd\\[insight\\]"'),
-        ("matplotlib", [], '"rllib_rnd\\[plots\\]"'),
+        ("matplotlib.figure", [], '"rllib_rnd\\[plots\\]"'),
     ],
 )
 def test_an_extra_that_is_missing_is_told_before_anything_is_played(

@@ -126,7 +126,7 @@ def test_mistakes_are_one_line_before_ray_is_started_and_leave_nothing(
 def test_a_missing_extra_is_told_before_games_are_played(
     checkpoint: Path, no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     code, output = run(str(checkpoint), "--out", str(tmp_path / "out"))
     assert code == 2 and 'pip install "rllib_rnd[plots]"' in output and len(output.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rllib_rnd.analysis.extras import import_extra
 from rllib_rnd.envs.info import PLACES, POSITION, ROOM
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.episodes import PlaceHistory
 
 if TYPE_CHECKING:
@@ -103,12 +103,8 @@ def exploration_figure(runs: Sequence[RunPlaces], env_id: str, grid: CellGrid | 
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError(
-            "", f'drawing needs an extra ({error}). Install it: pip install "rllib_rnd[plots]"'
-        ) from error
+    import_extra("matplotlib.figure", "pictures", "plots")
+    from matplotlib.figure import Figure
 
     kinds = kinds_of(runs)
     figure = Figure(figsize=(14.0, 5.0 * len(kinds)), layout="constrained")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rllib_rnd.analysis.extras import import_extra
 from rllib_rnd.analysis.spectrum import Spectrum, spectrum
-from rllib_rnd.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -186,13 +186,11 @@ def render(draw: Callable[[Figure], None], title: str, size: tuple[float, float]
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        problem = f'drawing needs an extra ({error}). Install it: pip install "rllib_rnd[plots]"'
-        raise ConfigError("", problem) from error
+    import_extra("matplotlib.figure", "pictures", "plots")
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     # Names inside an SVG are drawn from this salt, not from a random one.
     with rc_context({"svg.hashsalt": "rllib_rnd", "path.simplify": True}):
         figure = Figure(figsize=size, dpi=_DPI, layout="constrained")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.analysis.extras import import_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,12 +131,9 @@ def settled() -> Iterator[None]:
     Raises:
         ConfigError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-    except ImportError as error:
-        raise ConfigError(
-            "", f'drawing needs an extra ({error}). Install it: pip install "rllib_rnd[plots]"'
-        ) from error
+    import_extra("matplotlib.figure", "pictures", "plots")
+    import matplotlib as mpl
+
     with mpl.rc_context(), mpl.rc_context({"svg.hashsalt": "rllib_rnd", "svg.fonttype": "none", "font.size": 9.0}):
         yield
 

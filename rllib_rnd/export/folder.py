@@ -150,14 +150,17 @@ def _beside(out: Path) -> Iterator[Path]:
 
 
 def _put(folder: Path, out: Path) -> None:
-    """Moves what was written to its place; files of an earlier export that are not replaced go."""
+    """Moves what was written to its place, where the files of an earlier export go first.
+
+    Wherever it is cut short, there is a ``config.json`` that names a file that is not there, or none, and never a
+    mixture of two exports that could be taken for one.
+    """
     earlier = (read_config(out) or {}).get("files", [])
     out.mkdir(exist_ok=True)
-    # Last what makes it an exported policy.
-    new = sorted((path.name for path in folder.iterdir()), key=lambda name: name == CONFIG)
-    for name in new:
+    for name in map(str, earlier):
+        if Path(name).name == name and name != CONFIG:
+            (out / name).unlink(missing_ok=True)
+    networks = FORMATS["both"]
+    for name in sorted((path.name for path in folder.iterdir()), key=lambda name: (name in networks, name == CONFIG)):
         (folder / name).chmod(out.stat().st_mode & 0o666)  # some writers keep what they write to themselves
         os.replace(folder / name, out / name)
-    for name in {str(name) for name in earlier} - set(new):
-        if Path(name).name == name:
-            (out / name).unlink(missing_ok=True)

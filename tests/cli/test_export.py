@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ from typer.testing import CliRunner
 from rllib_rnd.checkpoints import load_module
 from rllib_rnd.cli import app
 from rllib_rnd.cli.export_facts import training_of
+from rllib_rnd.cli.publish import exported_files
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.export import folder as folder_module
 from rllib_rnd.export.card import _training
 from tests.cli.hub import Hub, hub
@@ -195,6 +198,39 @@ def test_the_same_checkpoint_gives_the_same_files_in_place_of_an_earlier_export(
         assert (out / name).read_bytes() == (exported / name).read_bytes(), name
     assert sorted(path.name for path in out.iterdir()) == sorted({*FILES, "notes.txt"} - {"policy.onnx"})
     assert sorted(path.name for path in tmp_path.iterdir()) == [out.name, "x"]  # which is no file of an export
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_export_that_is_cut_short_is_never_taken_for_a_whole_one(
+    earlier: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.replace
+    for moved in range(len(FILES) + 1):
+        new, out = tmp_path / f"new{moved}", tmp_path / f"out{moved}"
+        for folder, content in ((new, "new"), (out, "old")):
+            folder.mkdir()
+            if folder == new or earlier:
+                for name in FILES:
+                    (folder / name).write_text(content)
+                (folder / "config.json").write_text(json.dumps({"made_by": "rllib export", "files": FILES}))
+        left = iter(range(moved))
+
+        def cut(source: Path, target: Path, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", cut)
+        if moved < len(FILES):
+            with pytest.raises(KeyboardInterrupt):
+                folder_module._put(new, out)
+            with pytest.raises(ConfigError, match=r"holds no exported policy|lacks "):
+                exported_files(out)
+        else:
+            folder_module._put(new, out)
+            assert {(out / name).read_text() for name in exported_files(out) if name != "config.json"} == {"new"}
+        if earlier:
+            folder_module.check_place(out)  # it can be written anew
 
 
 def test_an_export_that_says_something_else_fails_and_leaves_nothing(

@@ -7,30 +7,27 @@ from __future__ import annotations
 
 import functools
 import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
-import torch
+from rllib_rnd.tracking.provenance import commit_of, provenance
 
 NAME = "provenance.json"
+_DIGITS = 7  # of a commit: enough to find it
 
 
 @functools.cache  # what was imported is the code of the first call
 def commit() -> str:
-    """The version of the code, as git names it."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    folder = Path(__file__).parent
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    """The version of the code, as git names it; ``unknown`` outside a repository."""
+    known = commit_of(Path(__file__))
+    return known["commit"][:_DIGITS] if known is not None else "unknown"
 
 
-def hardware() -> str:
+def machine() -> str:
     """This machine in words."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} cores ({platform.machine()}), {gpu}, torch {torch.__version__}"
+    known = provenance(Path(__file__))
+    return f"{known['cores']} cores ({known['hardware']}), torch {known['torch']}"
 
 
 def note(folder: Path, anew: bool = False) -> None:
@@ -40,7 +37,7 @@ def note(folder: Path, anew: bool = False) -> None:
         folder: the study's.
         anew: whether nothing is left of what was measured before.
     """
-    measurement = {"command": f"python {shlex.join(sys.orig_argv[1:])}", "hardware": hardware()}
+    measurement = {"command": f"python {shlex.join(sys.orig_argv[1:])}", "hardware": machine()}
     known = [] if anew else measurements(folder)
     if measurement not in known:
         (folder / NAME).write_text(json.dumps([*known, measurement], indent=1) + "\n")

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments import run_report
 from experiments.bonus_check import report
+from experiments.bonus_check.report import NOISY_TV, NONE
 from experiments.provenance import commit
 from experiments.studies import Row, Run, build, local_ray, raw_bonus, run_missing, study_parser
 
 HERE = Path(__file__).parent
-NONE = "none"
 
 _DYNAMICS = "feature_dim: 64, model_size: 128"
 _RND = "feature_dim: 64, hidden_sizes: [128]"
@@ -67,8 +68,13 @@ TASKS = {
     "minigrid": Task("minigrid_ppo", 600_000, 0.9, 256, "MiniGrid-MultiRoom-N4-S5-v0", ("env_config.max_steps=60",)),
     "deep_sea_pixels": Task("deep_sea_pixels_rnd", 60_000, 0.9, 48),
     # Nothing is enough here: all learn for as long.
-    "noisy_tv": Task("deep_sea_pixels_rnd", 25_000, 9.0, 48, settings=("env_config.noisy_tv=true",)),
+    NOISY_TV: Task("deep_sea_pixels_rnd", 25_000, 9.0, 48, settings=("env_config.noisy_tv=true",)),
 }
+TITLES = {
+    "minigrid": "MiniGrid-MultiRoom-N4-S5, one fixed layout, 60 steps, one reward at the end",
+    "deep_sea_pixels": "DeepSea in pixels: 12 x 12 cells, 36 x 36 pixels",
+}
+REPORTED = {name: run_report.Task(title, TASKS[name].enough) for name, title in TITLES.items()}
 _NOISE_ACTION = 2
 _SPEED_ITERATIONS = 8
 
@@ -139,7 +145,7 @@ def measure_speed(run: Run) -> list[Row]:
 
 def results() -> str:
     """The text of results.md."""
-    return report.results([NONE, *BONUSES], {name: task.enough for name, task in TASKS.items()})
+    return report.results([NONE, *BONUSES], REPORTED)
 
 
 def main() -> None:
@@ -154,13 +160,13 @@ def main() -> None:
         with local_ray():
             for task in args.tasks:
                 if task == "speed":
-                    runs = [r for t in ("minigrid", "deep_sea_pixels") for r in planned(t, args.bonuses, args.seeds)]
+                    runs = [r for t in REPORTED for r in planned(t, args.bonuses, args.seeds)]
                     run_missing(runs, HERE / "speed.csv", measure_speed)
-                elif task == "noisy_tv":
-                    run_missing(planned(task, args.bonuses, args.seeds), HERE / "noisy_tv.csv", watch_tv)
+                elif task == NOISY_TV:
+                    run_missing(planned(task, args.bonuses, args.seeds), HERE / f"{NOISY_TV}.csv", watch_tv)
                 else:
                     run_missing(planned(task, args.bonuses, args.seeds), HERE / f"{task}.csv")
-    report.draw([NONE, *BONUSES], {name: (task.budget, task.enough) for name, task in TASKS.items()})
+    report.draw([NONE, *BONUSES], REPORTED)
     (HERE / "results.md").write_text(results())
 
 

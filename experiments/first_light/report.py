@@ -2,110 +2,126 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-import pandas as pd
-
-from experiments.report import (
-    COLORS,
-    document,
-    draw_runs,
-    frames,
-    image,
-    last_rows,
+from experiments.report import document, image, section
+from experiments.run_report import (
+    METRIC,
+    Task,
+    blocks_of_runs,
+    curves_figure,
     measured,
     save,
-    section,
-    sections_of_runs,
-    table,
+    there,
+    variants_in,
 )
+from rllib_rnd.analysis.results.curves import curve_of
+from rllib_rnd.analysis.results.figures.chart import Chart
+from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart, survival_chart
+from rllib_rnd.analysis.results.groups import Variant, grouped
+from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run_sections import survivals
+from rllib_rnd.analysis.results.runs import load_runs
+from rllib_rnd.analysis.results.tables import Row, Table, markdown_lines
 
 HERE = Path(__file__).parent
-TITLES = {
-    "cartpole": "CartPole-v1",
-    "deep_sea": "DeepSea, N = 20",
-    "deep_sea_size": "DeepSea, steps to solve against N",
-    "minigrid": "MiniGrid-MultiRoom-N6, 80 steps (fixed layout)",
-    "point_maze": "PointMaze, layout medium, continuous actions",
-    "montezuma": "Montezuma's Revenge",
+#: Of CartPole's two ends, 450 with PPO and 400 with RND, the one that both come by.
+TASKS = {
+    "cartpole": Task("CartPole-v1", 400.0),
+    "deep_sea": Task("DeepSea, N = 20", 0.9),
+    "minigrid": Task("MiniGrid-MultiRoom-N6, 80 steps (fixed layout)", 0.9),
+    "point_maze": Task("PointMaze, layout medium, continuous actions", 0.95),
 }
+SIZES = "deep_sea_size"
+SIZES_TASK = Task("DeepSea, steps to solve against N", 0.9)
+MONTEZUMA = "montezuma"
+MONTEZUMA_TITLE = "Montezuma's Revenge"
 MONTEZUMA_SEED = 0
 KEY_POINTS = 100
+_DRAWN = {
+    "mean return": METRIC,
+    "rooms visited": "rooms_visited",
+    "intrinsic reward": "intrinsic_reward_mean",
+    "after scaling": "intrinsic_reward_normalized_mean",
+}
+_TOLD = {"agent steps": "agent_steps", **_DRAWN, "best return": "return_max", "entropy": "entropy"}
+STUDIES = ("cartpole", "deep_sea", SIZES, "minigrid", "point_maze", MONTEZUMA)
 
 
 def results() -> str:
     """The text of results.md."""
-    of_runs = {study: title for study, title in TITLES.items() if study != "montezuma"}
-    sections = list(sections_of_runs(HERE, of_runs))
-    for frame in frames(HERE, ["montezuma"]).values():
-        run = frame.assign(variant="rnd", size=0, seed=MONTEZUMA_SEED)
-        title = TITLES["montezuma"]
-        blocks = (montezuma_table(frame), key_table(frame), measured(run), image(title, "montezuma.png"))
-        sections.append(section(title, *blocks))
-    return document(HERE, "First light: results", *sections)
-
-
-def montezuma_table(frame: pd.DataFrame) -> list[str]:
-    """Ten iterations of the run."""
-    of_play = ("agent steps", "mean return", "best return", "rooms visited")
-    of_bonus = ("intrinsic reward", "after scaling")
-    picked = frame.iloc[[round(i * (len(frame) - 1) / 9) for i in range(10)]]
-    rows = []
-    for row in picked.fillna(0.0).itertuples():  # no episode has ended in the first rollouts
-        returns = (f"{row.return_mean:.1f}", f"{row.return_max:.0f}")
-        bonus = (f"{row.intrinsic_reward_mean:.4f}", f"{row.intrinsic_reward_normalized_mean:.4f}")
-        rows.append((f"{row.agent_steps:,.0f}", *returns, f"{row.rooms_visited:.0f}", *bonus, f"{row.entropy:.2f}"))
-    return table((*of_play, *of_bonus, "entropy"), rows)
-
-
-def key_table(frame: pd.DataFrame) -> list[str]:
-    """When the first key was taken, and how long the run took."""
-    keys = frame[frame.return_max >= KEY_POINTS]
-    first = f"{keys.iloc[0].agent_steps:,.0f}" if len(keys) else "-"
-    head = (f"first key ({KEY_POINTS} points) after agent steps", "minutes in all")
-    return table(head, [(first, f"{frame.time_total_s.max() / 60:.0f}")])
+    sections = {
+        name: section(task.title, *blocks_of_runs(name, task, variants)) for name, task, variants in there(HERE, TASKS)
+    }
+    if sizes := by_size():
+        sections[SIZES] = section(SIZES_TASK.title, *blocks_of_runs(SIZES, SIZES_TASK, sizes))
+    if (run := montezuma_run()) is not None:
+        figure = image(MONTEZUMA_TITLE, f"{MONTEZUMA}.png")
+        sections[MONTEZUMA] = section(MONTEZUMA_TITLE, montezuma_table(run), key_table(run), measured([run]), figure)
+    return document(HERE, "First light: results", *(sections[name] for name in STUDIES if name in sections))
 
 
 def draw() -> None:
     """The figures."""
-    draw_runs(HERE, {study: TITLES[study] for study in ("cartpole", "deep_sea", "minigrid", "point_maze")})
-    found = frames(HERE, TITLES)
-    if "deep_sea_size" in found and "deep_sea" in found:
-        base = found["deep_sea"]
-        draw_sizes(pd.concat([found["deep_sea_size"], base[base.variant == "rnd"]]), HERE / "deep_sea_size.png")
-    if "montezuma" in found:
-        draw_montezuma(found["montezuma"], HERE / "montezuma.png")
+    for name, task, variants in there(HERE, TASKS):
+        save(curves_figure(name, task, variants), HERE)
+    if sizes := by_size():
+        save(sizes_figure(sizes), HERE)
+    if (run := montezuma_run()) is not None:
+        save(montezuma_figure(run), HERE)
 
 
-def draw_sizes(frame: pd.DataFrame, path: Path) -> None:
-    """Agent steps until solved against the size of DeepSea; unsolved runs are open marks at their budget."""
-    last = last_rows(frame)
-    solved = last.return_mean >= 0.9
-    figure, axes = plt.subplots(figsize=(7, 4))
-    axes.plot(last[solved]["size"], last[solved].agent_steps, "o", color=COLORS[0], label="solved")
-    if (~solved).any():
-        axes.plot(last[~solved]["size"], last[~solved].agent_steps, "o", mfc="none", color="grey", label="not solved")
-    median = last.groupby("size").agent_steps.median()
-    axes.plot(median.index, median, color=COLORS[0], lw=1, alpha=0.5, label="median (not solved: its budget)")
-    axes.set(xlabel="N (DeepSea is N x N)", ylabel="agent steps to a mean return of 0.9", title="RND on DeepSea")
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
-    save(figure, path)
+def by_size() -> list[Variant]:
+    """The runs of RND in DeepSea, a variant per N: those of N = 20 are of the study before."""
+    paths = [HERE / f"{name}.csv" for name in (SIZES, "deep_sea")]
+    if not all(path.exists() for path in paths):
+        return []
+    found: dict[int, Variant] = {}
+    for task, variants in grouped(load_runs([str(path) for path in paths])).items():
+        size = int(task.partition("(size=")[2].rstrip(")"))
+        (rnd,) = (variant for variant in variants if variant.runs[0].experiment == "rnd")
+        found[size] = dataclasses.replace(rnd, name=f"N = {size}")
+    return [found[size] for size in sorted(found)]
 
 
-def draw_montezuma(frame: pd.DataFrame, path: Path) -> None:
-    """Bonus, mean return and rooms against agent steps."""
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
-    top.semilogy(frame.agent_steps, frame.intrinsic_reward_mean, color=COLORS[0], lw=1.2)
-    top.set(ylabel="intrinsic reward (raw)", title="RND on Montezuma's Revenge")
-    bottom.plot(frame.agent_steps, frame.return_mean, color=COLORS[0], lw=1.4)
-    bottom.set(xlabel="agent steps", ylabel="mean return")
-    rooms = bottom.twinx()
-    rooms.plot(frame.agent_steps, frame.rooms_visited, color=COLORS[1], lw=1.4)
-    rooms.set_ylabel("rooms visited", color=COLORS[1])
-    rooms.set_ylim(0, frame.rooms_visited.max() + 1)
-    rooms.yaxis.get_major_locator().set_params(integer=True)
-    for axes in (top, bottom):
-        axes.grid(alpha=0.25)
-    save(figure, path)
+def sizes_figure(sizes: list[Variant]) -> Chart:
+    """The share of runs that have not solved DeepSea yet, a line per N."""
+    assert SIZES_TASK.enough is not None
+    found = {SIZES_TASK.title: survivals(sizes, METRIC, SIZES_TASK.enough)}
+    return survival_chart(SIZES, SIZES_TASK.title, found, [variant.name for variant in sizes], "")
+
+
+def montezuma_run() -> Run | None:
+    """The run of Montezuma's Revenge, if it is there."""
+    path = HERE / f"{MONTEZUMA}.csv"
+    return dataclasses.replace(variants_in(path)[0].runs[0], seed=MONTEZUMA_SEED) if path.exists() else None
+
+
+def montezuma_table(run: Run) -> list[str]:
+    """Ten iterations of the run."""
+    last = len(run.metrics["agent_steps"]) - 1
+    rows: list[Row] = []
+    for i in range(10):
+        at = round(i * last / 9)
+        steps, *values = (float(run.metrics[name][at]) for name in _TOLD.values())
+        rows.append((int(steps), *values))
+    return markdown_lines(Table("", "", tuple(_TOLD), tuple(rows)))
+
+
+def key_table(run: Run) -> list[str]:
+    """When the first key was taken, and how long the run took."""
+    keys = run.metrics["agent_steps"][run.metrics["return_max"] >= KEY_POINTS]
+    head = (f"first key ({KEY_POINTS} points) after agent steps", "minutes in all")
+    row = (int(keys[0]) if len(keys) else math.nan, round(run.final("time_total_s") / 60))
+    return markdown_lines(Table("", "", head, (row,)))
+
+
+def montezuma_figure(run: Run) -> Chart:
+    """What is watched, against agent steps."""
+    panels = [
+        Panel(title, "agent steps", "", (curve_of("rnd", [run], name, "agent steps"),))
+        for title, name in _DRAWN.items()
+    ]
+    return curves_chart(MONTEZUMA, f"RND on {MONTEZUMA_TITLE}", panels, ["rnd"])

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from experiments.first_light.report import MONTEZUMA_SEED, TITLES, draw, results
+from experiments.first_light.report import MONTEZUMA_SEED, STUDIES, draw, results
 from experiments.provenance import commit, note
 from experiments.studies import EXAMPLES, Run, deep_sea, local_ray, run_missing, study_parser
 from rllib_rnd.tracking.metrics import curated
@@ -70,7 +70,7 @@ def montezuma() -> None:
 def main() -> None:
     """Runs what is missing and writes the report."""
     parser = study_parser(__doc__)
-    parser.add_argument("--studies", nargs="+", default=list(TITLES), choices=list(TITLES))
+    parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=list(STUDIES))
     args = parser.parse_args()
     if not args.report_only:
         if "montezuma" in args.studies:

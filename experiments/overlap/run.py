@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
-from experiments.report import document, draw_runs, last_rows, sections_of_runs, solved, table
+from experiments.report import document, section
+from experiments.run_report import Task, blocks_of_runs, curves_figure, median_speed, save, there
 from experiments.studies import Run, deep_sea, local_ray, run_missing, study_parser
 
 HERE = Path(__file__).parent
 BUDGET, ENOUGH = 1_000_000, 0.9
-TITLES = {"deep_sea": "DeepSea, N = 20", "minigrid": "MiniGrid-MultiRoom-N6, 80 steps (fixed layout)"}
+TASKS = {
+    "deep_sea": Task("DeepSea, N = 20", ENOUGH),
+    "minigrid": Task("MiniGrid-MultiRoom-N6, 80 steps (fixed layout)", ENOUGH),
+}
 
 
 def planned(study: str) -> Iterator[Run]:
@@ -34,18 +36,19 @@ def planned(study: str) -> Iterator[Run]:
             yield replace(base, variant=variant, settings=settings)
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """One row per variant: how many runs solved the task, and medians."""
-    rows = (
-        (variant, solved(last, ENOUGH), f"{last.agent_steps.median():,.0f}", f"{last.rate.median():,.0f}")
-        for variant, last in last_rows(frame).groupby("variant")
-    )
-    return table(("variant", "solved", "median agent steps", "median steps/s"), rows)
-
-
 def results() -> str:
     """The text of results.md."""
-    return document(HERE, "Sampling while learning: results", *sections_of_runs(HERE, TITLES, summary))
+    sections = (
+        section(task.title, *blocks_of_runs(name, task, variants, extra=median_speed(variants)))
+        for name, task, variants in there(HERE, TASKS)
+    )
+    return document(HERE, "Sampling while learning: results", *sections)
+
+
+def draw() -> None:
+    """The figures."""
+    for name, task, variants in there(HERE, TASKS):
+        save(curves_figure(name, task, variants), HERE)
 
 
 def main() -> None:
@@ -53,9 +56,9 @@ def main() -> None:
     args = study_parser(__doc__).parse_args()
     if not args.report_only:
         with local_ray():
-            for study in TITLES:
+            for study in TASKS:
                 run_missing(planned(study), HERE / f"{study}.csv")
-    draw_runs(HERE, TITLES)
+    draw()
     (HERE / "results.md").write_text(results())
 
 

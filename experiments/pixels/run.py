@@ -12,23 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
-
-from experiments.report import (
-    document,
-    draw_returns,
-    image,
-    last_rows,
-    measured,
-    read,
-    runs_table,
-    solved,
-    table,
-)
+from experiments.report import document
+from experiments.run_report import Task, blocks_of_runs, curves_figure, median_speed, save, variants_in
 from experiments.studies import Run, local_ray, run_missing, study_parser
 
 HERE = Path(__file__).parent
 BUDGET, ENOUGH = 500_000, 0.95
+TASK = Task("Catch", ENOUGH)
 DRAWN = ("nature_cnn", "CWCA", "vit", "michalnand_d")
 _VIT = "patch_size: 8, dim: 64, depth: 2, num_heads: 4, head_dim: 16, mlp_dim: 128"
 BACKBONES = {
@@ -53,27 +43,17 @@ def planned(variants: list[str]) -> Iterator[Run]:
             yield Run("catch", variant, "catch_ppo", seed, BUDGET, ENOUGH, settings=settings)
 
 
-def summary(frame: pd.DataFrame) -> list[str]:
-    """One row per backbone: how many runs solved the task, and their agent steps."""
-    rows, last = [], last_rows(frame)
-    for variant in [name for name in BACKBONES if name in set(last.variant)]:
-        ends = last[last.variant == variant]
-        steps = [f"{ends.agent_steps.agg(of):,.0f}" for of in ("median", "min", "max")]
-        rows.append((variant, solved(ends, ENOUGH), *steps, f"{ends.rate.median():,.0f}"))
-    return table(("backbone", "solved", "median agent steps", "least", "most", "steps/s"), rows)
-
-
 def results() -> str:
     """The text of results.md."""
-    frame = read(HERE / "catch.csv")
-    blocks = (summary(frame), runs_table(frame), measured(frame), image("Catch", "catch.png"))
+    variants = variants_in(HERE / "catch.csv", list(BACKBONES))
+    blocks = blocks_of_runs("catch", TASK, variants, extra=median_speed(variants))
     return document(HERE, "Backbones on a small game in pixels: results", *blocks)
 
 
 def draw() -> None:
     """The figure: some of the backbones, or the lines could not be told apart."""
-    frame = read(HERE / "catch.csv")
-    draw_returns(frame[frame.variant.isin(DRAWN)], HERE / "catch.png", "Catch")
+    variants = variants_in(HERE / "catch.csv", list(BACKBONES))
+    save(curves_figure("catch", TASK, [variant for variant in variants if variant.name in DRAWN]), HERE)
 
 
 def main() -> None:

@@ -18,7 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from experiments.report import COLORS, document, image, measured, read, save, table
+from experiments.report import COLORS, document, image, read, save, table
+from experiments.run_report import measured, runs_of, variants_in
 from experiments.studies import KEY, Row, Run, local_ray, raw_bonus, run_missing, study_parser, train
 from rllib_rnd import IntrinsicPPO, Rollout
 from rllib_rnd.envs.atari import AtariEnv
@@ -149,7 +150,8 @@ def results() -> str:
     common = int(frame.groupby(["variant", "seed"]).agent_steps.max().min())
     span = (f"up to {FIRST_STEPS:,}", f"{0.9 * common:,.0f} to {common:,}")
     spans = table(("agent steps of *at first*", "of *kept* and *contrast*"), [span])
-    blocks = (summary(frame, common), spans, measured(frame), image("bonus and rooms", "montezuma.png"))
+    runs = runs_of(variants_in(HERE / "montezuma.csv"))
+    blocks = (summary(frame, common), spans, measured(runs), image("bonus and rooms", "montezuma.png"))
     return document(HERE, "Does the bonus vanish? Results", *blocks)
 
 

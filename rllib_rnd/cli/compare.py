@@ -11,6 +11,7 @@ from rich.table import Table
 from rllib_rnd.analysis.results.comparison import Lead, Side, lead, sides
 from rllib_rnd.analysis.results.groups import Variant, check_comparable, grouped, remarks, truncated_to_shortest
 from rllib_rnd.analysis.results.runs import Run, runs_by_place
+from rllib_rnd.analysis.results.scores import more_is_better
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS
 from rllib_rnd.cli.runtime import be_quiet, say
 from rllib_rnd.cli.summary import print_table
@@ -26,15 +27,6 @@ _HEADINGS = {
     "agent_steps": "agent steps",
     "time_total_s": "time",
 }
-_MORE_IS_BETTER = (
-    "evaluation_return_mean",
-    "return_mean",
-    "return_max",
-    "rooms_visited",
-    "positions_visited",
-    "progress_max",
-    "progress_mean",
-)
 _MOST_SETTINGS = 20  # rows of settings
 
 
@@ -60,6 +52,9 @@ def compare(places: Sequence[str], metric: str = "return_mean", by: Sequence[str
         check_comparable(variants, metric, ranked=True, truncated=truncate)
     for task, variants in several.items():
         print_task(task, variants, metric, truncate)
+    for task, variants in tasks.items():
+        if task not in several:
+            say(f"\n{task}: {variants[0].name} alone, nothing to compare")
 
 
 def variants_of(
@@ -176,7 +171,7 @@ def sentence(found: Lead, metric: str, seeds: int) -> str:
         points = f"{found.ahead} is above {found.behind} by {found.by.value:.4g} in {metric}"
         return f"{points}: fewer than {FEWEST_SEEDS} seeds, points only, which shows nothing yet"
     chance = f"probability of improvement {found.probability}"
-    if found.shown and metric in _MORE_IS_BETTER:
+    if found.shown and more_is_better(metric):
         return f"{found.ahead} is better than {found.behind} by {found.by} in {metric}; {chance}"
     words = f"{found.ahead} is above {found.behind} by {found.by} in {metric}"
     return f"{words}; {chance}" if found.shown else f"{words}, which {seeds} seeds do not show; {chance}"

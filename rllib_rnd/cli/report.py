@@ -11,12 +11,12 @@ from rllib_rnd.analysis.agent import checkpoint_config
 from rllib_rnd.analysis.figures.exploration_map import exploration_figure, kinds_of
 from rllib_rnd.analysis.results.content import Question
 from rllib_rnd.analysis.results.figures.chart import Picture, settled
-from rllib_rnd.analysis.results.groups import Variant, check_comparable, grouped, truncated_to_shortest
+from rllib_rnd.analysis.results.groups import Variant, check_comparable, check_metric, grouped, truncated_to_shortest
 from rllib_rnd.analysis.results.references import from_file, packaged
 from rllib_rnd.analysis.results.report import Report, report_of_runs, report_of_scores, write
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.runs import load_runs
-from rllib_rnd.analysis.results.score_file import STATISTICS, is_score_file, read_scores
+from rllib_rnd.analysis.results.score_file import is_score_file, read_scores
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.map import common_grid, load_run, run_names
 from rllib_rnd.cli.runtime import be_quiet, say
@@ -97,8 +97,7 @@ def _of_scores(places: Sequence[str], tables: Sequence[str], options: ReportOpti
     """The report of a table of scores."""
     if len(places) > 1 or options.experiment is not None:
         raise ConfigError(f"scores {tables[0]}", "a table of scores stands alone", "one such table, or runs")
-    statistic = STATISTICS[0] if options.statistic is None else options.statistic
-    table = read_scores(Path(tables[0]), "score", options.group, statistic)
+    table = read_scores(Path(tables[0]), "score", options.group, options.statistic)
     _check_baseline(options.baseline, table.variants)
     for name in ("threshold", "truncate", "by"):
         if getattr(options, name) not in (None, False, ()):
@@ -114,7 +113,9 @@ def _of_runs(places: Sequence[str], options: ReportOptions) -> Report:
     references = packaged() if options.references is None else from_file(Path(options.references))
     runs = _loaded(places, options)
     tasks = grouped(runs, options.by)
-    _check_metric(runs, options.metric)
+    if not any(run.agent_steps for run in runs):
+        raise ConfigError("", "no run has a result yet")
+    check_metric(runs, options.metric)
     _check_baseline(options.baseline, list(dict.fromkeys(v.name for group in tasks.values() for v in group)))
     for task, variants in tasks.items():
         if any(options.metric in run.metrics for variant in variants for run in variant.runs):
@@ -144,14 +145,6 @@ def _loaded(places: Sequence[str], options: ReportOptions) -> list[Run]:
     return wanted
 
 
-def _check_metric(runs: Sequence[Run], metric: str) -> None:
-    known = {name for run in runs for name, values in run.metrics.items() if len(values)}
-    if not known:
-        raise ConfigError("", "no run has a result yet")
-    if metric not in known:
-        raise unknown_name_error("metric", metric, known, "--metric")
-
-
 def _check_baseline(baseline: str | None, variants: Sequence[str]) -> None:
     if baseline is not None and baseline not in variants:
         raise unknown_name_error("variant", baseline, variants, "--baseline")
@@ -174,7 +167,7 @@ def drawn_maps(tasks: Mapping[str, Sequence[Variant]]) -> list[Picture]:
     for task, variants in tasks.items():
         runs = [run for variant in variants for run in variant.runs if _tells_places(run)]
         if runs and len(maps) < _MOST_MAPS:
-            picture = _map_of(task, runs[:_MOST_MAPPED], f"map_{len(maps) + 1}")
+            picture = _map_of(task, runs, f"map_{len(maps) + 1}")
             maps += [] if picture is None else [picture]
     return maps
 
@@ -183,13 +176,25 @@ def _tells_places(run: Run) -> bool:
     return any(f"{kind}s_visited" in run.metrics for kind in PLACES) and Path(run.source).is_dir()
 
 
+def _checkpoint(run: Run) -> Path | None:
+    """Where its newest checkpoint is; None of a run that died before it wrote one."""
+    try:
+        return find_checkpoint(run.source)
+    except ConfigError:
+        return None
+
+
 def _map_of(task: str, runs: Sequence[Run], name: str) -> Picture | None:
     """The map of some runs; None where no checkpoint can be read."""
     try:
-        checkpoints = [find_checkpoint(run.source) for run in runs]
+        found = [(run, checkpoint) for run in runs if (checkpoint := _checkpoint(run)) is not None][:_MOST_MAPPED]
+        if not found:
+            return None
+        checkpoints = [checkpoint for _, checkpoint in found]
+        drawn = [run for run, _ in found]
         names = run_names(checkpoints)
         configs = [checkpoint_config(checkpoint) for checkpoint in checkpoints]
-        places = [load_run(checkpoint, run.name) for checkpoint, run in zip(checkpoints, runs, strict=True)]
+        places = [load_run(checkpoint, run.name) for checkpoint, run in zip(checkpoints, drawn, strict=True)]
         if not kinds_of(places):
             return None
         grid = common_grid(names, configs) if POSITION in kinds_of(places) else None

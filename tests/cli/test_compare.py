@@ -101,8 +101,10 @@ def test_the_tasks_of_a_storage_one_after_the_other(tmp_path: Path) -> None:
     for env in ("CartPole-v1", "Acrobot-v1"):
         for name, lr in (("slow", 0.1), ("fast", 0.2)):
             write_experiment(tmp_path, f"{env}_{name}", seeds(lr), {"env": env, "lr": lr})
+    write_experiment(tmp_path, "lone", seeds(0.1), {"env": "MountainCar-v0", "lr": 0.1})
     output = invoke(tmp_path).output
     assert output.count("lr=0.2 is above lr=0.1 by 0.1") == 2  # the same settings, the same name
+    assert "MountainCar-v0: lr=0.1 alone, nothing to compare" in output
 
 
 def test_another_metric(tmp_path: Path) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from rllib_rnd.analysis.results.groups import Variant
+from rllib_rnd.analysis.results.references import from_file
+from rllib_rnd.analysis.results.runs import load_runs
+from rllib_rnd.cli import report
 from rllib_rnd.cli.app import app
+from rllib_rnd.errors import ConfigError
 from tests.analysis.results.made_up import write_folder
 
 pytest.importorskip("matplotlib")
@@ -69,7 +76,7 @@ def test_scores_of_others_become_a_page(tmp_path: Path) -> None:
         ([], "nothing to report on"),
         (["a", "--out", "r.txt"], "--out r.txt: suffix '.txt'; allowed is a name that ends in .html."),
         (["nowhere"], "nowhere"),
-        (["a", "--metric", "return_meen"], "--metric: unknown metric 'return_meen'. Did you mean 'return_mean'?"),
+        (["a", "--metric", "return_meen"], "no run here has logged 'return_meen'. Did you mean 'return_mean'?"),
         (["a", "--baseline", "b"], "--baseline: unknown variant 'b'"),
         (["a", "--baseline", "a"], "nothing to compare it with"),
         (["a", "long_b"], "--truncate-to-shortest"),
@@ -86,3 +93,34 @@ def test_what_cannot_be_reported_is_one_line(
         (tmp_path / name).symlink_to(storage / name)
     code, told = invoke(*words)
     assert code == 2 and error in told and not list(tmp_path.glob("*.html")), told
+
+
+def test_a_run_without_a_checkpoint_does_not_take_the_map_from_the_others(
+    storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = load_runs([str(storage / "a")])
+    runs = [dataclasses.replace(run, metrics={**run.metrics, "positions_visited": np.ones(12)}) for run in runs]
+    mapped: list[str] = []
+
+    def found(source: str) -> Path:
+        if source == runs[1].source:
+            raise ConfigError(f"checkpoint {source}", "holds no complete checkpoint")
+        return Path(source)
+
+    monkeypatch.setattr(report, "find_checkpoint", found)
+    monkeypatch.setattr(report, "run_names", lambda paths: [str(path) for path in paths])
+    monkeypatch.setattr(report, "checkpoint_config", lambda _: None)
+    monkeypatch.setattr(report, "load_run", lambda _, name: mapped.append(name))
+    monkeypatch.setattr(report, "kinds_of", lambda _: ())
+    assert report.drawn_maps({"task": [Variant("a", tuple(runs), {})]}) == []
+    assert mapped == [runs[0].name, runs[2].name]
+
+
+def test_a_long_table_has_no_other_statistic_and_a_spreadsheets_references_are_read(tmp_path: Path) -> None:
+    table = tmp_path / "scores.csv"
+    table.write_text("task,variant,score\nx,a,1\nx,b,2\n")
+    code, told = invoke(table, "--statistic", "last", "--out", tmp_path / "r.html")
+    assert code == 2 and "--statistic last: it chooses columns of a wide table" in told
+    references = tmp_path / "references.csv"
+    references.write_text("task,random,human\nx,0,1\n", encoding="utf-8-sig")
+    assert from_file(references) == {"x": {"random": 0.0, "human": 1.0}}

@@ -11,6 +11,7 @@ from rllib_rnd.analysis.results.groups import Variant
 from rllib_rnd.analysis.results.statistics import (
     RESAMPLES,
     Estimate,
+    alike,
     enough,
     estimate,
     improvement,
@@ -69,7 +70,7 @@ def sides(variants: Sequence[Variant], metric: str) -> list[Side]:
 def lead(first: Side, second: Side, seed: int = 0) -> Lead:
     """Compares two sides that have scores; bootstrap over runs, the same seed gives the same intervals."""
     ahead, behind = (first, second) if first.result.value >= second.result.value else (second, first)
-    by = float(ahead.result.value - behind.result.value)
+    by = 0.0 if alike(ahead.result.value, behind.result.value) else ahead.result.value - behind.result.value
     probability = improvement([ahead.scores], [behind.scores], seed)
     if not enough([ahead.scores], [behind.scores]):
         return Lead(ahead.name, behind.name, Estimate(by), probability, None)

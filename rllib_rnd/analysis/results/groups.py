@@ -162,11 +162,11 @@ def remarks(variants: Sequence[Variant]) -> list[str]:
             told = []
             if run.state not in ("finished", "unknown"):
                 of = f" of {run.budget:,}" if run.budget is not None else ""
-                told.append(f"{run.state} at {run.agent_steps:,}{of} agent steps")
-            elif not run.agent_steps:
+                told.append(f"{run.state} at {run.ended_at:,}{of} agent steps")
+            elif not run.ended_at:
                 told.append("no result yet")
-            elif run.state == "unknown" and run.budget is not None and run.agent_steps < run.budget:
-                told.append(f"ends at {run.agent_steps:,} of {run.budget:,} agent steps, for an unknown reason")
+            elif run.state == "unknown" and run.budget is not None and run.ended_at < run.budget:
+                told.append(f"ends at {run.ended_at:,} of {run.budget:,} agent steps, for an unknown reason")
             if run.resumed:
                 told.append(f"resumed {'once' if run.resumed == 1 else f'{run.resumed} times'}")
             if told:

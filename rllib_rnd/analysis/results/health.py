@@ -13,7 +13,7 @@ from rllib_rnd.analysis.results.curves import Curve, curve_of
 from rllib_rnd.analysis.results.figures.chart import Chart, short
 from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart
 from rllib_rnd.analysis.results.groups import Variant
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.tables import Cell, Row, Table
 
 #: What is watched over training, in this order: short names, of further rewards with their number behind.
@@ -32,7 +32,6 @@ _FEATURES = re.compile(r"(drift|feature_std|feature_spread|feature_norm|collapse
 _SKIPPED = ("nonfinite_updates", "broken_observations")  # counts since the start
 _RESTARTS = ("env_failures", "hanging_env_runners")
 _SPLIT = ("sample_s", "learn_s", "sync_s")
-_MEMORY = re.compile(r"(memory|rss)")
 _DEAD = 0.01  # of its first tenth: a bonus below that share is spent
 _MOST_CHARTS = 2  # tasks that are drawn
 _SECONDS = 3600.0
@@ -126,24 +125,26 @@ def cost_table(tasks: Mapping[str, Sequence[Variant]]) -> Table:
     columns = (*(("task",) if len(tasks) > 1 else ()), *columns, "core-hours")
     note = (
         "Skipped updates and restarts (resumed runs, environments made anew) are sums over runs, hours and core-hours "
-        "too; core-hours are hours times the cores of the machine, where they are known."
+        "too; core-hours are hours times the cores of the machine, where they are known. Memory is the most that was "
+        "in use on the machine, by whatever ran there."
     )
     return Table("cost", "Troubles and cost", columns, tuple(rows), note)
 
 
 def _cost(runs: Sequence[Run]) -> tuple[Cell, ...]:
-    skipped = sum(_count(run, name) for run in runs for name in _SKIPPED)
+    told = any(name in run.metrics for run in runs for name in _SKIPPED)
+    skipped = sum(_count(run, name) for run in runs for name in _SKIPPED) if told else None
     restarts = sum(run.resumed + sum(_count(run, name) for name in _RESTARTS) for run in runs)
     hours = [run.final("time_total_s") / _SECONDS for run in runs]
     cores = [_cores(run) for run in runs]
     paid = [h * c for h, c in zip(hours, cores, strict=True) if c is not None and math.isfinite(h)]
-    memory = [float(np.nanmax(v)) for run in runs for n, v in run.metrics.items() if _MEMORY.search(n) and _any(v)]
+    memory = [float(np.nanmax(v)) for run in runs if _any(v := run.metrics.get(MACHINE_MEMORY, np.empty(0)))]
     known = [h for h in hours if math.isfinite(h)]
     return (
         skipped,
         restarts,
         _split(runs),
-        max(memory) if memory else None,
+        f"{max(memory):.0f}%" if memory else None,
         _mean(np.array([_speed(run) for run in runs])),
         sum(known) if known else None,
         sum(paid) if len(paid) == len(runs) else None,

@@ -14,11 +14,13 @@ import yaml
 from rllib_rnd.analysis.results.mlflow_database import StoredRun, stored_runs
 from rllib_rnd.analysis.results.processes import state_of_process
 from rllib_rnd.analysis.results.rows import joined, rows_of, thin
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
+from rllib_rnd.tracking.mlflow_store import without_password
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
+_MEMORY = "system/system_memory_usage_percentage"
 _CHANGED = "setting/"  # what population based training changed
 _NO_METRICS = ("system/", _CHANGED)  # the first are of the machine
 _PROVENANCE = ("commit", "dirty", "command", "hardware", "cores", "python", "ray", "torch", "rllib_rnd")
@@ -54,14 +56,14 @@ def _own(stored: Sequence[StoredRun]) -> list[StoredRun]:
 
 def _chosen(stored: list[StoredRun], place: str, chosen: str) -> list[StoredRun]:
     if not stored:
-        raise ConfigError(f"run {place}", "the store holds no runs of this package")
+        raise ConfigError(f"run {without_password(place)}", "the store holds no runs of this package")
     if not chosen:
         return stored
     found = [one for one in stored if chosen in (one.run_id, one.experiment)]
     if not found:
         names = [*sorted({one.experiment for one in stored}), *(one.run_id for one in stored)]
         problem = f"the store has no run or experiment {chosen!r}"
-        raise ConfigError(f"run {place}", problem, nearest=nearest_name(chosen, names))
+        raise ConfigError(f"run {without_password(place)}", problem, nearest=nearest_name(chosen, names))
     return found
 
 
@@ -75,7 +77,7 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
     seed, folders = config.get("seed"), stored.tags.get("trial_folders", stored.tags.get("trial_folder", ""))
     return Run(
         name=stored.name if "=" in stored.name else "",  # what a sweep drew
-        source=f"{address}#{stored.run_id}",
+        source=f"{without_password(address)}#{stored.run_id}",  # it stands on pages that are handed on
         experiment=stored.experiment,
         algorithm=algorithm,
         seed=seed if isinstance(seed, int) else None,
@@ -129,15 +131,15 @@ def _rows(stored: StoredRun, metrics: Collection[str] | None) -> tuple[list[dict
 
     A run that was restored logs some steps twice; what was written last counts.
     """
-    wanted = {key for key in stored.metrics if not key.startswith(_NO_METRICS)}
-    if metrics is not None:
-        wanted &= {*metrics, "agent_steps", "iteration"}
+    names = {key: key for key in stored.metrics if not key.startswith(_NO_METRICS)}
+    names |= {_MEMORY: MACHINE_MEMORY} if _MEMORY in stored.metrics else {}
+    wanted = {key for key, name in names.items() if metrics is None or name in {*metrics, "agent_steps", "iteration"}}
     steps: dict[int, dict[str, float]] = {}
     written = 0
     for key, value, timestamp, step in sorted(stored.history(sorted(wanted)), key=lambda entry: entry[2]):
         written = max(written, timestamp)
         if math.isfinite(value):
-            steps.setdefault(step, {})[key] = value
+            steps.setdefault(step, {})[names[key]] = value
     rows = [{"agent_steps": float(step), **steps[step]} for step in sorted(steps)]
     return rows, written / 1000 if written else None
 

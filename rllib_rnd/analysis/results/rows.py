@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY
 from rllib_rnd.tracking.metrics import METRICS, curated
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ T = TypeVar("T")
 MAX_ROWS = 500
 _FIRST_GUESS = 1 << 16  # bytes by which the length of a line is judged
 _CONFIG, _AFTER_CONFIG = b'"config": {', b'"time_since_restore"'
+_MEMORY = "perf/ram_util_percent"  # of Tune's, in every result
 _THROUGHPUT = ("env_runners/num_env_steps_sampled", "time_this_iter_s")  # of algorithms that report none
 
 #: Where a path's number goes: the metric's name, and how many other places of it come first. None: nowhere.
@@ -122,7 +124,7 @@ def _mapping(value: object) -> dict[str, Any] | None:
 
 
 def curated_fast(result: Mapping[str, Any]) -> dict[str, float]:
-    """As `curated`, remembering which path is which metric."""
+    """As `curated`, remembering which path is which metric; and the machine's memory."""
     values: dict[str, float] = {}
     ranks: dict[str, int] = {}
     stack: list[tuple[str, Mapping[str, Any]]] = [("", result)]
@@ -148,6 +150,8 @@ def _only(result: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
 
 def _place(path: str) -> tuple[str, int] | None:
     """Asks the table of metrics by a result that holds nothing but this path."""
+    if path == _MEMORY:
+        return _places.setdefault(path, (MACHINE_MEMORY, 0))
     nested: Any = 1.0
     for part in reversed(path.split("/")):
         nested = {part: nested}

@@ -10,6 +10,8 @@ import numpy as np
 
 #: How a run may stand. ``unknown``: nothing tells (no result yet, or written on another machine some time ago).
 STATES = ("finished", "stopped", "failed", "crashed", "running", "unknown")
+#: Percent of the machine's memory that is in use, by all that runs on it.
+MACHINE_MEMORY = "machine_memory_percent"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Run:
         written: when its last result was written, seconds since 1970, None where unknown.
         thinned: about one of so many rows was read; 1: all.
         trials: the trial folders that it is made of, as ``experiment's folder/trial's folder``.
+        cut_from: agent steps that it had come to before `cut`; None: it is whole.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Run:
     written: float | None = None
     thinned: int = 1
     trials: tuple[str, ...] = ()
+    cut_from: int | None = None
 
     @property
     def agent_steps(self) -> int:
@@ -58,10 +62,15 @@ class Run:
         steps = self.metrics.get("agent_steps")
         return int(steps[-1]) if steps is not None and len(steps) else 0
 
+    @property
+    def ended_at(self) -> int:
+        """Agent steps at its end, also of one that is cut."""
+        return self.agent_steps if self.cut_from is None else self.cut_from
+
     def final(self, metric: str) -> float:
-        """The last value of a metric that is a number; NaN where there is none."""
+        """The last value of a metric that is a finite number; NaN where there is none."""
         values = self.metrics.get(metric)
-        present = np.empty(0) if values is None else values[~np.isnan(values)]
+        present = np.empty(0) if values is None else values[np.isfinite(values)]
         return float(present[-1]) if len(present) else float("nan")
 
     def cut(self, agent_steps: float) -> Run:
@@ -70,4 +79,5 @@ class Run:
         if steps is None:
             return self
         kept = steps <= agent_steps
-        return dataclasses.replace(self, metrics={name: values[kept] for name, values in self.metrics.items()})
+        metrics = {name: values[kept] for name, values in self.metrics.items()}
+        return dataclasses.replace(self, metrics=metrics, cut_from=self.ended_at)

@@ -38,14 +38,16 @@ def is_score_file(path: Path) -> bool:
     return "agent_steps" not in columns and any(name in columns for name in _TASK)
 
 
-def read_scores(path: Path, metric: str = "score", group: str | None = None, statistic: str = "mean") -> ScoreTable:
+def read_scores(
+    path: Path, metric: str = "score", group: str | None = None, statistic: str | None = None
+) -> ScoreTable:
     """Reads a table of scores.
 
     Args:
         path: of the file.
         metric: what the scores are called.
         group: the column that tells groups of tasks apart, or None.
-        statistic: which columns of a wide table count, one of `STATISTICS`.
+        statistic: which columns of a wide table count, one of `STATISTICS`; None: the mean.
 
     Raises:
         ConfigError: it is no such table; two scores of one seed, or a cell that is no number.
@@ -59,8 +61,12 @@ def read_scores(path: Path, metric: str = "score", group: str | None = None, sta
         if task is None or not rows:
             raise ConfigError("", "has no column 'task'" if task is None else "has no rows", _ALLOWED)
         if "variant" in columns:
+            if statistic is not None:
+                problem = f"--statistic {statistic}: it chooses columns of a wide table, and here each row is a score"
+                raise ConfigError("", problem)
             scores, statistic = _long(rows, columns, task), GIVEN
         else:
+            statistic = STATISTICS[0] if statistic is None else statistic
             scores = _wide(rows, columns, task, statistic)
         references: dict[str, dict[str, float]] = {}
         for line, row in enumerate(rows, start=2):
@@ -93,7 +99,7 @@ def _long(rows: Rows, columns: Sequence[str], task: str) -> dict[str, dict[str, 
         seed = row.get("seed", "")
         if seed in seeds:
             which = f"seed {seed}" if seed else "a variant without a seed"
-            raise ConfigError(f"line {line}", f"a second score of {which} of {row['variant']} on {row[task]}")
+            raise ConfigError("", f"line {line}: a second score of {which} of {row['variant']} on {row[task]}")
         seeds[seed] = _number(row[column], line, column, missing=True)
     return {
         name: {variant: np.array(list(seeds.values())) for variant, seeds in variants.items()}
@@ -135,5 +141,5 @@ def _number(cell: str, line: int, column: str, missing: bool = False) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"line {line}, {column}", f"{cell!r} is no number", "a finite number")
+        raise ConfigError("", f"line {line}, {column}: {cell!r} is no number", "a finite number")
     return value

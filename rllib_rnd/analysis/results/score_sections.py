@@ -21,11 +21,13 @@ from rllib_rnd.analysis.results.scores import ScoreTable
 from rllib_rnd.analysis.results.statistics import (
     AGGREGATES,
     FEWEST_SEEDS,
+    RESAMPLES,
     Estimate,
     enough,
     estimate,
     improvement,
     iqm,
+    mean_of_runs,
     normalised,
     profile_band,
     standard_error,
@@ -49,7 +51,7 @@ def spread(values: np.ndarray) -> PlusMinus:
     """Mean and standard error; of fewer than three runs without the error."""
     if not len(values):
         return PlusMinus(math.nan, math.nan)
-    return PlusMinus(float(values.mean()), standard_error(values) if len(values) >= FEWEST_SEEDS else math.nan)
+    return PlusMinus(mean_of_runs(values), standard_error(values) if len(values) >= FEWEST_SEEDS else math.nan)
 
 
 def means_of(table: ScoreTable) -> dict[str, dict[str, float]]:
@@ -83,15 +85,15 @@ def task_section(table: ScoreTable) -> Section:
     if table.groups:
         tables.append(group_table(table))
     charts: list[Chart] = []
+    lines = _about_scores(table)
     if any(len(values) > 1 for row in table.scores.values() for values in row.values()):
         shown = {
             task: {name: present(values) for name, values in table.scores[task].items()}
             for task in table.tasks[:_MOST_PANELS]
         }
+        lines += [f"Drawn are the first {len(shown)} of {len(table.tasks)} tasks."] * (len(shown) < len(table.tasks))
         charts.append(points_chart("points", f"{table.metric} of every run", shown, table.variants, table.metric))
-    return Section(
-        "tasks", "Task by task", tuple(_about_scores(table)), tuple(charts), tuple(tables), (detail_table(table),)
-    )
+    return Section("tasks", "Task by task", tuple(lines), tuple(charts), tuple(tables), (detail_table(table),))
 
 
 def _about_scores(table: ScoreTable) -> list[str]:
@@ -122,7 +124,7 @@ def means_table(table: ScoreTable) -> Table:
     errors = any(isinstance(cell, PlusMinus) and not math.isnan(cell.error) for row in rows for cell in row)
     note = "Mean over seeds ± standard error." if errors else ""
     if winner:
-        note = f"{note} The winner has the largest mean; equal means are all named.".strip()
+        note = f"{note} The winner has the largest mean; equal means are all named, and one alone wins nothing.".strip()
     return Table("tasks", table.metric, ("task", *table.variants, *winner), tuple(rows), note, frozenset(best))
 
 
@@ -134,10 +136,18 @@ def wins_table(table: ScoreTable) -> Table:
     for row in means.values():
         first = winners(row)
         shared.update(first if len(first) > 1 else ())
-    rows = tuple((name, alone.get(name, 0), shared[name], len(means)) for name in table.variants)
+    contested = {name: sum(name in row for row in fought(means)) for name in table.variants}
+    rows = tuple((name, alone.get(name, 0), shared[name], contested[name]) for name in table.variants)
     most = max(count for _, count, _, _ in rows)
-    best = frozenset((r, 1) for r, row in enumerate(rows) if row[1] == most)
-    return Table("wins", "Tasks won", ("variant", "wins", "ties", "tasks"), rows, "A tie is nobody's win.", best)
+    best = frozenset((r, 1) for r, row in enumerate(rows) if most and row[1] == most)
+    note = "A tie is nobody's win. Tasks are those that another variant has a score of, too."
+    return Table("wins", "Tasks won", ("variant", "wins", "ties", "tasks"), rows, note, best)
+
+
+def fought(means: Mapping[str, Mapping[str, float]]) -> list[dict[str, float]]:
+    """The means, by variant, of the tasks that two variants or more have a score of."""
+    known = [{name: value for name, value in row.items() if not math.isnan(value)} for row in means.values()]
+    return [row for row in known if len(row) > 1]
 
 
 def group_table(table: ScoreTable) -> Table:
@@ -230,7 +240,7 @@ def overall_section(table: ScoreTable, question: Question) -> Section:
         lines.append(f"Intervals need {FEWEST_SEEDS} seeds of every task; without them there are points only.")
     else:
         lines.append(
-            f"Intervals are of 95 %, from 2,000 resamples of the seeds within each task (seed {question.seed})."
+            f"Intervals are of 95 %, from {RESAMPLES:,} resamples of the seeds within each task (seed {question.seed})."
         )
     return Section("overall", "Over all tasks", tuple(lines), tuple(charts), tuple(tables))
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rllib_rnd.analysis.results.groups import Variant
+
+_MORE_IS_BETTER = re.compile(r"(evaluation_)?return|score|progress|rooms|positions")
+
+
+def more_is_better(metric: str) -> bool:
+    """Whether the larger value of a metric is the better one; of most it is neither."""
+    return _MORE_IS_BETTER.match(metric) is not None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ Aggregate = Callable[[Scores], np.ndarray]
 FEWEST_SEEDS = 3
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+_ROUNDING = 1e-12  # of a mean
 _NORMAL = 1.959963984540054  # the quantile of the normal distribution that belongs to CONFIDENCE
 
 
@@ -39,14 +40,19 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return f"{self.value:,.2f}"
-        digits = decimals(self.high - self.low)
+            return f"{self.value:,.{decimals(0.0, self.value)}f}"
+        digits = decimals(self.high - self.low, self.value)
         return f"{self.value:,.{digits}f} [{self.low:,.{digits}f}, {self.high:,.{digits}f}]"
 
 
-def decimals(width: float) -> int:
-    """Digits behind the point that an error or an interval of this width leaves worth showing."""
-    return 2 if width <= 0.0 or not math.isfinite(width) else min(max(1 - math.floor(math.log10(width)), 0), 6)
+def decimals(width: float, value: float = 1.0) -> int:
+    """Digits behind the point that an error or an interval of this width leaves worth showing.
+
+    Without any width it is two digits, or as many as a small value takes to be seen.
+    """
+    if not width > 0.0 or not math.isfinite(width):
+        return decimals(abs(value)) if 0.0 < abs(value) < 0.1 else 2
+    return max(1 - math.floor(math.log10(width)), 0)
 
 
 # --- aggregates over tasks ------------------------------------------------------------------------------------------
@@ -170,15 +176,28 @@ def standard_error(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
+def mean_of_runs(values: np.ndarray) -> float:
+    """Their mean; the same for the same scores in any order (a plain sum rounds by order, which would break ties)."""
+    return math.fsum(values) / len(values) if len(values) else math.nan
+
+
+def alike(one: float, other: float) -> bool:
+    """Whether two means are the same number but for rounding."""
+    return math.isclose(one, other, rel_tol=_ROUNDING)
+
+
 def winners(means: Mapping[str, float]) -> list[str]:
-    """The names with the largest mean, more than one where they are equal; NaN is no mean."""
+    """The names with the largest mean, more than one where they are equal.
+
+    NaN is no mean, and one alone has beaten nobody.
+    """
     known = {name: value for name, value in means.items() if not math.isnan(value)}
     best = max(known.values(), default=math.nan)
-    return [name for name, value in known.items() if value == best]
+    return [name for name, value in known.items() if alike(value, best)] if len(known) > 1 else []
 
 
 def wins(tasks: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
-    """Tasks that each variant alone has the largest mean of; a tie is nobody's.
+    """Tasks that each variant alone has the largest mean of; a tie is nobody's, nor is a task with one variant.
 
     Args:
         tasks: means by variant, by task.

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from rllib_rnd.analysis.results.content import Question
 from rllib_rnd.analysis.results.groups import Variant
-from rllib_rnd.analysis.results.score_sections import means_of, normalised_table, present, shared, spread
-from rllib_rnd.analysis.results.scores import ScoreTable
+from rllib_rnd.analysis.results.score_sections import fought, means_of, normalised_table, present, shared, spread
+from rllib_rnd.analysis.results.scores import ScoreTable, more_is_better
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS, Estimate, estimate, improvement, iqm, winners, wins
 from rllib_rnd.analysis.results.tables import number
 
 _MOST_NAMED = 4
-_MORE_IS_BETTER = re.compile(r"(evaluation_)?return|score|progress|rooms|positions")
 
 
 def verdict(table: ScoreTable, question: Question, tasks: Mapping[str, Sequence[Variant]] | None = None) -> list[str]:
@@ -36,7 +34,7 @@ def verdict(table: ScoreTable, question: Question, tasks: Mapping[str, Sequence[
     if len(order) > 1:
         one, other = _pair(order, question)
         sentences.append(_compared(table, one, other, question))
-        if not question.threshold or not tasks:
+        if question.threshold is None or not tasks:
             sentences.insert(0, _best(table, order))
     elif not sentences:
         sentences.append(_alone(table, order[0], question))
@@ -76,9 +74,13 @@ def _solved(tasks: Mapping[str, Sequence[Variant]], order: Sequence[str], questi
         seeds = "seeds" if len(tasks) == 1 else "runs"
         first = f" {seeds}" if not words else ""
         words.append(f"{name} {'reaches it ' if not words else ''}with {reached} of {len(runs)}{first}")
-    rest = len(order) - _MOST_NAMED
-    more = f", and {rest} more in the table" if rest > 0 else ""
-    return f"{question.metric} of {number(float(question.threshold or 0))}: {', '.join(words)}{more}."
+    return f"{question.metric} of {number(float(question.threshold or 0))}: {_some(words, len(order))}."
+
+
+def _some(words: Sequence[str], count: int) -> str:
+    """The first of so many, and how many are left out."""
+    left = count - len(words)
+    return ", ".join(words) + (f", and {left} more in the table" if left > 0 else "")
 
 
 def _best(table: ScoreTable, order: Sequence[str]) -> str:
@@ -87,23 +89,28 @@ def _best(table: ScoreTable, order: Sequence[str]) -> str:
     if len(table.tasks) == 1:
         row, (task,) = table.scores[table.tasks[0]], table.tasks
         first = winners(means[task])
+        if not first:
+            return f"Of {order[0]} alone there is a {table.metric}: {spread(present(row[order[0]]))}."
         if len(first) > 1:
             value = number(means[task][first[0]])
             return f"{_and(first)} are tied for the {_first(table.metric)} {table.metric} ({value})."
-        numbers = ", ".join(f"{name} {spread(present(row[name]))}" for name in order[1:_MOST_NAMED] if name in row)
-        return f"{first[0]} has the {_first(table.metric)} {table.metric}: {spread(present(row[first[0]]))}, {numbers}."
-    counts = wins(means)
-    most = sorted(counts, key=lambda name: -counts[name])
-    words = ", ".join(f"{name} {counts[name]}" for name in most[1:_MOST_NAMED])
+        numbers = [f"{name} {spread(present(row[name]))}" for name in order[1:_MOST_NAMED]]
+        numbers.insert(0, f"{spread(present(row[first[0]]))}")
+        return f"{first[0]} has the {_first(table.metric)} {table.metric}: {_some(numbers, len(order))}."
+    counts, tasks = wins(means), len(fought(means))
+    if not tasks:
+        return "No task has scores of two variants: there is nothing to compare."
+    most = sorted(order, key=lambda name: -counts[name])
+    words = _some([f"{name} {counts[name]}" for name in most[1:_MOST_NAMED]], len(most) - 1)
     if counts[most[0]] == counts[most[1]]:
         tied = [name for name in most if counts[name] == counts[most[0]]]
-        return f"{_and(tied)} win most tasks, {counts[most[0]]} of {len(table.tasks)} each."
-    return f"{most[0]} wins {counts[most[0]]} of {len(table.tasks)} tasks ({words})."
+        return f"{_and(tied)} win most tasks, {counts[most[0]]} of {tasks} each."
+    return f"{most[0]} wins {counts[most[0]]} of {tasks} tasks ({words})."
 
 
 def _first(metric: str) -> str:
     """What the largest value of a metric is: of most metrics more is not better."""
-    return "best" if _MORE_IS_BETTER.match(metric) else "largest"
+    return "best" if more_is_better(metric) else "largest"
 
 
 def _and(names: Sequence[str]) -> str:
@@ -128,7 +135,7 @@ def _meaning(found: Estimate) -> str:
         return ", without an interval: too few seeds"
     if found.low <= 0.5 <= found.high:
         return ", which does not tell them apart"
-    return ""
+    return "" if found.value > 0.5 else ": most of its runs score less"
 
 
 def _alone(table: ScoreTable, name: str, question: Question) -> str:

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from rllib_rnd.analysis.results.content import Question
-from rllib_rnd.analysis.results.groups import Variant
+from rllib_rnd.analysis.results.groups import Variant, remarks, truncated_to_shortest
 from rllib_rnd.analysis.results.health import bonus_left
 from rllib_rnd.analysis.results.references import packaged
 from rllib_rnd.analysis.results.report import Report, numbers, page, report_of_runs, write
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.run_sections import survivals, threshold_of
 from rllib_rnd.analysis.results.tables import Table
 from tests.analysis.browser import CHROMIUM, WIDTHS, Tags, measured
@@ -66,6 +66,7 @@ def everything() -> Report:
     tasks[DEEP].append(variant(long, [0.5, 0.4, 0.6]))
     runs = list(tasks[DEEP][2].runs)
     runs[0] = dataclasses.replace(runs[0], state="crashed").cut(20 * STEP)
+    runs[0] = dataclasses.replace(runs[0], cut_from=None)
     runs[1] = dataclasses.replace(runs[1], state="running", resumed=2)
     runs[2] = dataclasses.replace(runs[2], metrics={}, state="failed")
     tasks[DEEP][2] = dataclasses.replace(tasks[DEEP][2], runs=tuple(runs))
@@ -103,6 +104,29 @@ def test_ties_are_named() -> None:
     assert report.verdict[0] == "a and b are tied for the best return_mean (1)."
     assert "does not tell them apart" in report.verdict[1]
     assert row_of(tables(report)["tasks"], DEEP)["winner"] == "a = b"
+
+
+def test_a_task_of_one_variant_is_won_by_nobody() -> None:
+    tasks = {DEEP: [variant("rnd", [0.9] * 3), variant("ppo", [0.5] * 3)], "other": [variant("ppo", [1.0] * 3)]}
+    report = report_of_runs(tasks, Question(), {})
+    assert report.verdict[0] == "rnd wins 1 of 1 tasks (ppo 0)."
+    assert [row[1:] for row in tables(report)["wins"].rows] == [(1, 0, 1), (0, 0, 1)]
+    assert row_of(tables(report)["tasks"], "other")["winner"] == "-"
+    apart = report_of_runs({DEEP: [variant("rnd", [0.9] * 3)], "other": [variant("ppo", [1.0] * 3)]}, Question(), {})
+    assert apart.verdict[0] == "No task has scores of two variants: there is nothing to compare."
+    nothing = [variant("rnd", [0.9] * 3), variant("ppo", [math.nan] * 3)]
+    assert report_of_runs({DEEP: nothing}, Question(), {}).verdict[0] == "Of rnd alone there is a return_mean: 0.9 ± 0."
+
+
+def test_the_verdict_says_what_it_leaves_out_and_what_speaks_against_it() -> None:
+    many = {DEEP: [variant(name, [i] * 3) for i, name in enumerate("abcdef")]}
+    first = report_of_runs(many, Question(), {}).verdict[0]
+    assert first == "f has the best return_mean: 5 ± 0, e 4 ± 0, d 3 ± 0, c 2 ± 0, and 2 more in the table."
+    games = {f"game {i}": group for i, group in enumerate(many.values())} | {"last": many[DEEP]}
+    told = report_of_runs(games, Question(), {}).verdict[0]
+    assert told == "f wins 2 of 2 tasks (e 0, d 0, c 0, and 2 more in the table)."
+    lucky = {DEEP: [variant("lucky", [0.0] * 9 + [100.0]), variant("steady", [1.0] * 10)]}
+    assert report_of_runs(lucky, Question(), {}).verdict[1].endswith("]: most of its runs score less.")
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -167,6 +191,33 @@ def test_runs_that_are_not_as_they_should_be_are_marked() -> None:
     for words in told:
         assert words in marks
     assert "unequal lengths: 20,000" in marks
+
+
+def test_what_is_cut_to_the_shortest_is_marked_where_it_ended_and_other_scores_than_numbers_are_none() -> None:
+    short, long = variant("rnd", [0.9]), variant("ppo", [0.5])
+    run = dataclasses.replace(long.runs[0], state="crashed")
+    cut, _ = truncated_to_shortest(
+        [dataclasses.replace(short, runs=(short.runs[0].cut(10 * STEP),)), dataclasses.replace(long, runs=(run,))]
+    )
+    assert f"crashed at {run.agent_steps:,} of" in remarks(cut)[0]
+    values = run.metrics["return_mean"].copy()
+    values[-2:] = math.inf, math.nan
+    assert dataclasses.replace(run, metrics={**run.metrics, "return_mean": values}).final("return_mean") == values[-3]
+
+
+def test_what_nobody_counted_is_no_zero() -> None:
+    costs = [row_of(tables(report_of_runs(tasks(), Question(), {}))["cost"], "rnd") for tasks in (two, lean)]
+    assert [cost["skipped updates"] for cost in costs] == [0, None]
+
+
+def test_peak_memory_is_the_machines_and_not_a_plugins() -> None:
+    (run, *_) = two()[DEEP][0].runs
+    more = {MACHINE_MEMORY: np.linspace(10.0, 37.2, 40), "episodic_memory_size": np.full(40, 5000.0)}
+    filled = dataclasses.replace(run, metrics={**run.metrics, **more})
+    costs = [
+        tables(report_of_runs({DEEP: [Variant("rnd", (one,), {})]}, Question(), {}))["cost"] for one in (run, filled)
+    ]
+    assert [row_of(cost, "rnd")["peak memory"] for cost in costs] == [None, "37%"]
 
 
 # --- files ----------------------------------------------------------------------------------------------------------

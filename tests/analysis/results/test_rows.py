@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rllib_rnd.analysis.results.rows import curated_fast, joined, read_rows, rows_of, thin
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY
 from rllib_rnd.tracking.metrics import METRICS, curated
 from tests.analysis.results.made_runs import result
 
@@ -43,6 +44,11 @@ def test_metrics_are_those_of_the_table() -> None:
     stock = {"learners": {"default_policy": {"vf_loss": 2.0}}, "env_runners": {"num_env_steps_sampled": 50.0}}
     stock["time_this_iter_s"] = 4.0  # type: ignore[assignment]
     assert curated_fast(stock) == curated(stock) == {"vf_loss_extrinsic": 2.0, "agent_steps_per_s": 12.5}
+
+
+def test_the_machines_memory_is_read_from_what_tune_adds() -> None:
+    row = {"perf": {"ram_util_percent": 33.0, "cpu_util_percent": 9.0}, "training_iteration": 1}
+    assert curated_fast(row) == {"iteration": 1.0, MACHINE_MEMORY: 33.0}
 
 
 def test_the_second_of_two_places_counts_only_without_the_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -16,6 +17,7 @@ from rllib_rnd.analysis.results.statistics import (
     interval,
     iqm,
     mean,
+    mean_of_runs,
     median,
     normalised,
     optimality_gap,
@@ -159,9 +161,29 @@ def test_standard_error() -> None:
 
 def test_ties_are_named_and_counted_for_nobody() -> None:
     tasks = {"x": {"a": 1.0, "b": 1.0, "c": 0.0}, "y": {"a": 0.0, "b": 2.0}, "z": {"a": math.nan, "c": -1.0}}
-    assert [winners(means) for means in tasks.values()] == [["a", "b"], ["b"], ["c"]]
-    assert wins(tasks) == {"a": 0, "b": 1, "c": 1}
+    assert [winners(means) for means in tasks.values()] == [["a", "b"], ["b"], []]
+    assert wins(tasks) == {"a": 0, "b": 1, "c": 0}, "one alone has beaten nobody"
     assert winners({"a": math.nan}) == []
+
+
+def test_the_same_scores_of_other_seeds_are_a_tie() -> None:
+    """0.1 + 0.2 + 0.3 is not 0.3 + 0.2 + 0.1 in floating point."""
+    for scores in ([0.1, 0.2, 0.3], [1e16, 1.0, -1e16], [0.7, 0.1, 0.3, -1.1]):
+        means = {str(order): mean_of_runs(np.array(order)) for order in itertools.permutations(scores)}
+        assert winners(means) == list(means)
+    assert winners({"a": 1.0, "b": 1.0 + 1e-9}) == ["b"]
+    assert math.isnan(mean_of_runs(np.empty(0)))
+
+
+def test_small_numbers_are_seen() -> None:
+    shown = [Estimate(0.0003), Estimate(0.0003, 0.0003, 0.0003), Estimate(1.0, 1.0, 1.0), Estimate(0.0, 0.0, 0.0)]
+    assert [str(one) for one in shown] == [
+        "0.00030",
+        "0.00030 [0.00030, 0.00030]",
+        "1.00 [1.00, 1.00]",
+        "0.00 [0.00, 0.00]",
+    ]
+    assert str(Estimate(2e-9, 1e-9, 3e-9)) == "0.0000000020 [0.0000000010, 0.0000000030]"
 
 
 def test_normalised() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from rllib_rnd.analysis.results.groups import grouped
 from rllib_rnd.analysis.results.mlflow_database import runs_in_database, runs_on_server
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY
 from rllib_rnd.analysis.results.runs import Run, load_runs
 from rllib_rnd.errors import ConfigError
 from tests.analysis.results.made_runs import results, write_record, write_trial
@@ -201,6 +202,13 @@ def test_only_the_metrics_that_are_asked_for(store: Path) -> None:
     assert set(run.metrics) == {"agent_steps", "entropy"}
 
 
+def test_of_the_machine_only_its_memory_is_read(store: Path) -> None:
+    of_machine = {"system/system_memory_usage_percentage": 40.0, "system/cpu_utilization_percentage": 9.0}
+    log(store, "a", [(5, {"agent_steps": 5.0, **of_machine})])
+    (run,) = load_runs([str(store)])
+    assert set(run.metrics) == {"agent_steps", MACHINE_MEMORY} and run.final(MACHINE_MEMORY) == 40.0
+
+
 def spoil(path: Path, how: str) -> str:
     """Makes a place that is no store that can be read; returns what a user types."""
     if how == "newer schema":
@@ -315,3 +323,11 @@ def test_a_csv_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00agent_steps")
     with pytest.raises(ConfigError, match="cannot be read as a CSV file"):
         load_runs([str(tmp_path / "a.csv")])
+
+
+def test_no_password_of_a_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ConfigError) as caught:
+        load_runs(["http://bob:S3cret@127.0.0.1:9"])
+    problem = "the MLflow store cannot be read (127.0.0.1:9: Connection refused)"
+    assert str(caught.value) == f"run http://***@127.0.0.1:9: {problem}."

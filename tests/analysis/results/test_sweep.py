@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from rllib_rnd.analysis.results.sweep import Setting, importance, sweeps_of
 from rllib_rnd.analysis.results.sweep_sections import sweep_sections
 from tests.analysis.results.made_up import made_up_run
 
-pytest.importorskip("matplotlib")
+image = pytest.importorskip("matplotlib.image")
 
 
 def run(number: int, final: float, **config: object) -> Run:
@@ -152,6 +153,8 @@ def test_the_same_runs_make_the_same_files_in_the_colours_of_the_page(tmp_path: 
     assert found.tables == again.tables and found.lines == again.lines
     (chart,), (other,) = found.every_chart(), again.every_chart()
     assert chart.files() == other.files()
+    picture = image.imread(io.BytesIO(chart.files()["sweep.png"]))
+    assert picture[0, 0].tolist() == [1.0] * 4, "white, and nothing of what is behind it"
     write(Report("Results", {}, (), (), (found,)), tmp_path / "r.html")
     tables = {f"sweep_{name}.{kind}" for name in ("best", "settings") for kind in ("csv", "tex")}
     assert {path.name for path in (tmp_path / "r_files").rglob("*sweep*")} == {"sweep.svg", "sweep.png", *tables}

@@ -18,6 +18,7 @@ from rllib_rnd.options import as_yaml
 _FEWEST_VALUES = 3  # different ones of some setting, from which variants are called a sweep
 #: Runs that importance is computed of, at least: fewer make no forest worth the name.
 FEWEST_TRIALS = 8
+_FEW_VALUES = 8  # different ones, that can be named one by one
 _WIDE = 4.0  # the largest over the smallest value, from which a setting is looked at by its logarithm
 
 
@@ -43,6 +44,12 @@ class Setting:
         """Whether values are that far apart that their logarithms tell more."""
         numbers = self.numbers()
         return bool(len(numbers)) and numbers.min() > 0 and numbers.max() >= _WIDE * numbers.min()
+
+    @property
+    def few(self) -> bool:
+        """Whether values are so few that each can be named: those of a choice or a grid, not draws from a range."""
+        different = len(self.different())
+        return different <= _FEW_VALUES and (different < len(self.values) or different <= _FEWEST_VALUES)
 
     def numbers(self) -> np.ndarray:
         """The values, float64 ``[variants]``; empty where they are words."""

@@ -17,7 +17,6 @@ from rllib_rnd.analysis.results.tables import Cell, Row, Table, number, shown
 _MOST_SWEEPS = 6  # that are told of
 _MOST_AXES = 8  # settings in one figure
 _BEST = 5  # variants in the table of the best
-_FEW_VALUES = 8  # of a setting, that are told one by one
 _NOTHING = 0.1  # R² of a forest, below which it has learned nothing
 _UNEQUAL = 1.05  # the longest run over the shortest, from which their lengths are called unequal
 
@@ -35,6 +34,8 @@ def sweep_sections(tasks: Mapping[str, Sequence[Variant]], question: Question) -
         found = importance(sweep, question.seed)
         shares = found.shares
         lines += _words(sweep, question.metric, found)
+        if np.ptp(sweep.means) == 0.0:
+            continue
         tables += [settings_table(sweep, shares, end, title), best_table(sweep, question.metric, end, title)]
         axes = sorted(sweep.settings, key=lambda setting: -shares.get(setting.name, 0.0))[:_MOST_AXES]
         left_out = len(sweep.settings) - len(axes)
@@ -50,7 +51,7 @@ def sweep_sections(tasks: Mapping[str, Sequence[Variant]], question: Question) -
             f"Importance is Optuna's (fANOVA, seed {question.seed}): how much of the differences in score a setting "
             "explains by itself, within the range that was drawn. All settings together make 1."
         )
-    if any(len(scores) < FEWEST_SEEDS for sweep in sweeps for scores in sweep.scores):
+    if charts and any(len(scores) < FEWEST_SEEDS for sweep in sweeps for scores in sweep.scores):
         lines.append("The best of many single runs is also a lucky one: run it again with other seeds.")
     return (Section("sweep", "Sweep", tuple(lines), tuple(charts), tuple(tables)),)
 
@@ -58,6 +59,10 @@ def sweep_sections(tasks: Mapping[str, Sequence[Variant]], question: Question) -
 def _words(sweep: Sweep, metric: str, found: Importance) -> list[str]:
     """The best variant, how far importance is to be believed, what was left out."""
     means, first = sweep.means, sweep.ranked[0]
+    if np.ptp(means) == 0.0:
+        return [
+            f"All {len(means)} variants of {sweep.experiment} on {sweep.task} have the same {metric}: none is best."
+        ]
     ties = int(np.sum(means == means[first]))
     settings = ", ".join(f"{setting.name}={_value(setting, first)}" for setting in sweep.settings[:_MOST_AXES])
     shared = f", as {ties - 1} more" if ties > 1 else ""
@@ -124,6 +129,6 @@ def _drawn(setting: Setting) -> str:
     """All values where they are few, else the range, or how many."""
     values = setting.different()
     words = [number(value) if isinstance(value, float) else value for value in values]
-    if len(words) <= _FEW_VALUES:
+    if setting.few:
         return ", ".join(words)
     return f"{words[0]} to {words[-1]}" if setting.numeric else f"{len(words)} different"

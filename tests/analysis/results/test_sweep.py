@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -17,7 +18,7 @@ from rllib_rnd.analysis.results.sweep import Setting, importance, sweeps_of
 from rllib_rnd.analysis.results.sweep_sections import sweep_sections
 from tests.analysis.results.made_up import made_up_run
 
-pytest.importorskip("matplotlib")
+image = pytest.importorskip("matplotlib.image")
 
 
 def run(number: int, final: float, **config: object) -> Run:
@@ -88,10 +89,6 @@ def test_chance_is_called_chance() -> None:
     [
         (drawn(5), "5 runs have a score, and it takes 8"),
         ([run(i, float(i), lr=0.001 * 2**i) for i in range(9)], "only one setting differs"),
-        (
-            [run(i, 0.0, lr=0.001 * (1 + i), gamma=0.9 + 0.01 * (i % 3)) for i in range(9)],
-            "all runs have the same score",
-        ),
     ],
 )
 def test_no_importance_says_why(runs: list[Run], reason: str) -> None:
@@ -100,6 +97,15 @@ def test_no_importance_says_why(runs: list[Run], reason: str) -> None:
     found = section(runs)
     assert f"No importance of settings: {reason}." in found.lines
     assert found.tables[0].columns == ("setting", "best", "drawn") and found.charts
+
+
+def test_of_equal_scores_none_is_best() -> None:
+    runs = [run(i, 0.0, lr=0.001 * (1 + i), gamma=0.9 + 0.01 * (i % 3)) for i in range(9)]
+    (sweep,) = sweeps_of(grouped(runs), "return_mean")
+    assert importance(sweep, 0).reason == "all runs have the same score"
+    found = section(runs)
+    assert "All 9 variants" in found.lines[0] and "none is best" in found.lines[0]
+    assert (found.lines[1:], found.tables, found.charts) == ((), (), ())
 
 
 def test_what_is_no_sweep_has_no_such_section() -> None:
@@ -123,7 +129,9 @@ def test_runs_without_a_score_are_left_out_and_seeds_are_averaged() -> None:
 
 def test_two_sweeps_have_tables_and_figures_of_their_own() -> None:
     runs = [run(i, float(i), lr=0.001 * (1 + i)) for i in range(4)]
-    other = [made_up_run("y", i, 1.0, task="other", experiment="two", config={"lr": 0.1 * (1 + i)}) for i in range(4)]
+    other = [
+        made_up_run("y", i, 1.0 + i, task="other", experiment="two", config={"lr": 0.1 * (1 + i)}) for i in range(4)
+    ]
     found = section([*runs, *other])
     assert [t.name for t in found.tables] == ["sweep_settings_1", "sweep_best_1", "sweep_settings_2", "sweep_best_2"]
     assert [chart.name for chart in found.every_chart()] == ["sweep_1", "sweep_2"]
@@ -135,11 +143,18 @@ def test_values_that_span_decades_are_seen_by_their_logarithm() -> None:
     assert Setting("size", ("default", "128", "64")).different() == ["64", "128", "default"]
 
 
+def test_values_of_a_grid_are_named_and_draws_are_a_range() -> None:
+    runs = [run(i, float(i), lr=0.001 * (1 + i), gamma=(0.9, 0.99)[i % 2]) for i in range(8)]
+    assert {row[0]: row[2] for row in section(runs).tables[0].rows} == {"lr": "0.001 to 0.008", "gamma": "0.9, 0.99"}
+
+
 def test_the_same_runs_make_the_same_files_in_the_colours_of_the_page(tmp_path: Path) -> None:
     found, again = section(drawn(12)), section(drawn(12))
     assert found.tables == again.tables and found.lines == again.lines
     (chart,), (other,) = found.every_chart(), again.every_chart()
     assert chart.files() == other.files()
+    picture = image.imread(io.BytesIO(chart.files()["sweep.png"]))
+    assert picture[0, 0].tolist() == [1.0] * 4, "white, and nothing of what is behind it"
     write(Report("Results", {}, (), (), (found,)), tmp_path / "r.html")
     tables = {f"sweep_{name}.{kind}" for name in ("best", "settings") for kind in ("csv", "tex")}
     assert {path.name for path in (tmp_path / "r_files").rglob("*sweep*")} == {"sweep.svg", "sweep.png", *tables}

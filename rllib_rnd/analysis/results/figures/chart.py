@@ -67,6 +67,7 @@ class Chart:
                 engine.execute(figure)
             figure.set_layout_engine("none")  # all is in its place, and need not be put there twice
             figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            figure.patch.set_alpha(1.0)  # which `facecolor` leaves as it is
             figure.savefig(
                 png, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None}, pil_kwargs=_FAST
             )

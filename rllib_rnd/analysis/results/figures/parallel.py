@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 _LOW_TO_HIGH = (LIGHT[0], LIGHT[3], LIGHT[5], LIGHT[1])  # blue, violet, red, orange: in the page's colours, in order
 _WIDEST, _HEIGHT = 10.0, 4.0  # inches
-_FEW = 8  # different values, which are marked one by one and whose lines are drawn beside each other
-_SPREAD = 0.3  # of the distance to the next value, over which such lines lie
+_SPREAD = 0.3  # of the distance to the next value, over which lines through the same of few values lie
 _MOST_SPREAD = 0.035  # of an axis
 _CLOSE = 0.055  # of an axis: marks that are nearer would overlap
 Ticks = list[tuple[float, str]]
@@ -52,7 +51,7 @@ def parallel_chart(
             )  # fmt: skip
         for x, setting in enumerate(settings):
             _draw_axis(axes, x, setting.name.split("."), _ticks(setting), " (log)" if setting.log else "")
-        _draw_axis(axes, len(settings), [metric], _number_ticks(scores, log=False))
+        _draw_axis(axes, len(settings), [metric], _number_ticks(scores))
         _draw_colours(axes, len(settings))
         axes.set_xlim(-0.15, len(settings) + 0.4)
         axes.set_ylim(-0.05, 1.05)
@@ -79,7 +78,7 @@ def _places(setting: Setting, scores: np.ndarray) -> np.ndarray:
         places = _shares(setting.scale())
     else:
         places = _shares(np.array([different.index(value) for value in setting.values], float))  # type: ignore[arg-type]
-    if len(different) > _FEW and setting.numeric:
+    if setting.numeric and not setting.few:
         return places
     room = min(_MOST_SPREAD, _SPREAD * float(np.diff(np.unique(places)).min()))
     for place in np.unique(places):
@@ -92,18 +91,18 @@ def _places(setting: Setting, scores: np.ndarray) -> np.ndarray:
 def _ticks(setting: Setting) -> Ticks:
     different = setting.different()
     if setting.numeric:
-        return _number_ticks(setting.numbers(), setting.log)
+        return _number_ticks(setting.numbers(), setting.log, setting.few)
     return _apart([(i / (len(different) - 1), short(str(word), 16)) for i, word in enumerate(different)])
 
 
-def _number_ticks(values: np.ndarray, log: bool) -> Ticks:
+def _number_ticks(values: np.ndarray, log: bool = False, few: bool = False) -> Ticks:
     """Marks at the values where they are few, else at round numbers between the smallest and the largest."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
     marks, low, high = np.unique(values), values.min(), values.max()
     if low == high:
         return [(0.5, number(float(low)))]
-    if len(marks) > _FEW:
+    if not few:
         locator = LogLocator(subs=(1.0,) if high >= 1000 * low else (1.0, 2.0, 5.0)) if log else MaxNLocator(5)
         marks = np.array([mark for mark in locator.tick_values(low, high) if low <= mark <= high])
         marks = marks if len(marks) > 1 else np.array([low, high])

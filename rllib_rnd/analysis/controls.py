@@ -31,8 +31,8 @@ RULE = (
     "better than random: blanking what the map shows changes the target (makes a reward fall) more than blanking as "
     "many random pixels, and more than what the map would show were it moved to a random place, in more than half of "
     "all comparisons by the lower end of the 95 % interval over states. All of them are drawn among the pixels that "
-    f"blanking changes; a state with fewer than {MIN_PIXELS} of these is not judged, and without any other state there "
-    "is no verdict"
+    f"blanking changes; a state with fewer than {MIN_PIXELS} of these is not judged, and without two other states "
+    "there is no verdict"
 )
 
 # Random blankings of each kind per state and share.
@@ -44,6 +44,7 @@ _CHANGED, _CHANGED_ENTRY = 0.1, 1 / 3
 # A map of fewer different numbers is as like any other by chance: with 7, a rank correlation of 0.9 is no rarity (1 %).
 _MIN_DISTINCT = 8
 _CONSTANT = "the map is the same everywhere"
+_ALONE = "one state says nothing of others"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class DeletionCurve:
         value: absolute changes of the extrinsic value.
         wins_random, wins_moved: mean, lower and upper end of the 95 % interval over states of how often the map's
             choice changes the target more than a random one (equal changes are half).
-        better: whether the map is better than random, see `RULE`; None: no state can be judged.
+        better: whether the map is better than random, see `RULE`; None: no two states can be judged.
         reasons: why a state is not judged, "" where it is; means and intervals are over those that are, if any.
         state_by_map, state_by_random: ``[B, shares]``, the target's changes of each state.
     """
@@ -96,7 +97,9 @@ class DeletionCurve:
     @property
     def reason(self) -> str:
         """Why there is no verdict; "" if there is one."""
-        return "" if self.better is not None else max(self.reasons, key=self.reasons.count)
+        if self.better is not None:
+            return ""
+        return _ALONE if "" in self.reasons else max(self.reasons, key=self.reasons.count)
 
     @property
     def by_random(self) -> tuple[float, ...]:
@@ -156,7 +159,7 @@ def deletion(
         value=effects[2],
         wins_random=wins[0],
         wins_moved=wins[1],
-        better=min(low for _, low, _ in wins) > 0.5 if judged.any() else None,
+        better=min(low for _, low, _ in wins) > 0.5 if judged.sum() > 1 else None,
         reasons=tuple(reasons),
         state_by_map=means["map"][:, 0].T,
         state_by_random=means["random"][:, 0].T,
@@ -298,6 +301,6 @@ def _wins(by_map: np.ndarray, by_other: np.ndarray) -> tuple[float, float, float
     rates = won.mean(axis=(0, 1))
     mean, count = float(rates.mean()), len(rates)
     if count < 2:
-        return mean, 0.0, 1.0  # one state says nothing of others
+        return mean, 0.0, 1.0
     reach = float(t.ppf(0.5 + 0.5 * _CONFIDENCE, count - 1)) * float(rates.std(ddof=1)) / count**0.5
     return mean, max(0.0, mean - reach), min(1.0, mean + reach)

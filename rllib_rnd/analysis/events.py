@@ -82,18 +82,22 @@ def _rank(moment: _Found) -> tuple[float, int, int]:
     return -moment.strength, moment.episode, moment.t
 
 
-def find_events(agent: Agent, tapes: Sequence[Tape], limit: int = LIMIT) -> list[Event]:
+def find_events(agent: Agent, tapes: Sequence[Tape], limit: int = LIMIT, with_rewards: bool = True) -> list[Event]:
     """Finds the events of episodes; the same ones every time.
 
     Args:
         agent: whose values the tapes hold, and whose intrinsic rewards are computed.
         tapes: one for each episode.
         limit: of events of each kind, 1 or more.
+        with_rewards: False: without those of intrinsic rewards, which then are not computed.
 
     Returns:
         The first of each kind, then the second of each, and so on; kinds as listed above.
     """
-    seen = [_Seen(tape, intrinsic_rewards(agent.module, tape.rollout())[0]) for tape in tapes if tape.action]
+    seen = []
+    for tape in filter(lambda tape: tape.action, tapes):
+        bonus = np.full((len(tape.action), len(agent.reward_names)), np.nan)
+        seen.append(_Seen(tape, intrinsic_rewards(agent.module, tape.rollout())[0] if with_rewards else bonus))
     numbers = [i for i, tape in enumerate(tapes) if tape.action]
     settled = SETTLED if ATARI.owns(agent.env) else 0
     ranked: list[tuple[int, int, Event]] = []

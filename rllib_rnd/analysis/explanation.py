@@ -5,7 +5,6 @@ The agent never stands alone: an untrained twin, and a baseline if there is one,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +13,7 @@ import numpy as np
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.controls import DeletionCurve, deletion, similarity
 from rllib_rnd.analysis.events import TOGETHER, Event
-from rllib_rnd.analysis.maps import Map, Method
+from rllib_rnd.analysis.maps import Map, Method, in_words
 from rllib_rnd.analysis.methods.making import maps_of, missing_of
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States, states_between
@@ -154,7 +153,7 @@ class Found:
     @property
     def title(self) -> str:
         """Of the map, for people."""
-        return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", self.first.title)
+        return in_words(self.first.title)
 
     @property
     def like_untrained(self) -> bool:
@@ -242,7 +241,7 @@ class Explanation:
         untrained = float(alike[~np.isnan(alike)].mean()) if not np.isnan(alike).all() else float("nan")
         if not made.on_frame or made.constant.all():
             if made.on_frame:
-                self.notes.append(f"{made.title}: the same everywhere at every state, no deletion curve")
+                self.notes.append(f"{in_words(made.title)}: the same everywhere at every state, no deletion curve")
             return Found(method, name, maps, None, "", untrained)
         target = next(t for t in targets_of(onlooker.agent) if t.name == (made.target or WATCHED))
         curve = deletion(onlooker.agent, onlooker.states, made, target, seed=self.seed)

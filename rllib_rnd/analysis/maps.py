@@ -124,3 +124,8 @@ METHODS: Registry[Method] = Registry("explanation method")
 def file_name(*parts: str) -> str:
     """Joins words to a name that is fit for files: ``gradcam``, ``reward: rnd`` -> ``gradcam-reward-rnd``."""
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part).strip("-.") for part in parts)
+
+
+def in_words(name: str | None) -> str:
+    """A name of a target, or a title with one in it, for people; "" of none."""
+    return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", name or "")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.extras import import_extra
 from rllib_rnd.analysis.figures.projection_charts import Chart, Plane, projection_chart, spread_chart
 from rllib_rnd.analysis.one_step import one_step
 from rllib_rnd.analysis.pixels import frame_stack, newest_first
@@ -24,6 +25,7 @@ from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.states import States, chunks, network_inputs
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.errors import ConfigError, unknown_name_error
+from rllib_rnd.own_code import failures_of
 from rllib_rnd.rollout import CHUNK
 
 #: Points of a picture at most: openTSNE takes a minute and a half for 3,000.
@@ -136,6 +138,9 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
 
     Returns:
         ``[B, D]`` by name, "rnd target" and "rnd predictor" for example; nothing of rewards without features.
+
+    Raises:
+        ConfigError: a reward fails.
     """
     features: dict[str, np.ndarray] = {}
     space = agent.module.action_space
@@ -147,7 +152,8 @@ def reward_features(agent: Agent, obs: np.ndarray) -> dict[str, np.ndarray]:
         predictor = getattr(twin, "predictor", None)
         if isinstance(predictor, nn.Module):
             predictor.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))  # noqa: B023
-        kept = twin.compute(rollout)[1]
+        with failures_of(reward, "compute"):
+            kept = twin.compute(rollout)[1]
         if outputs and all(isinstance(output, Tensor) for output in outputs):
             kept = {**kept, "predictor": torch.cat(outputs)}
         for key, values in kept.items():
@@ -170,16 +176,12 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
     Raises:
         ConfigError: unknown method, or openTSNE is not installed.
     """
-    if method not in PROJECTIONS:
-        raise unknown_name_error("method", method, PROJECTIONS, "method")
+    check_projection(method)
     if method == "pca":
         points, shares = principal_components(features, 2)
         return Plane(points, (float(shares[0]), float(shares[1])))
-    try:
-        from openTSNE import TSNE
-    except ImportError as error:
-        problem = f't-SNE needs an extra ({error}). Install it: pip install "rllib_rnd[insight]"'
-        raise ConfigError("method", problem, list(PROJECTIONS), "pca") from error
+    from openTSNE import TSNE
+
     inputs, _ = principal_components(features, min(_TSNE_INPUTS, features.shape[1]))
     if len(inputs) < 8 or not inputs.any():  # too few to have neighbours, or all alike
         return Plane(inputs[:, :2])
@@ -187,6 +189,22 @@ def project(features: np.ndarray, seed: int, method: Method = "pca") -> Plane:
     # Exact neighbours: those of the approximate search are not the same on every machine.
     embedding = TSNE(perplexity=perplexity, neighbors="exact", random_state=seed, n_jobs=1).fit(inputs)
     return Plane(np.asarray(embedding, dtype=np.float64))
+
+
+def check_projection(method: str, path: str = "method") -> None:
+    """Refuses a method that is unknown, or whose package is not installed.
+
+    Args:
+        method: its name.
+        path: of the option, for messages.
+
+    Raises:
+        ConfigError: it is one of these.
+    """
+    if method not in PROJECTIONS:
+        raise unknown_name_error("projection", method, PROJECTIONS, path)
+    if method == "tsne":
+        import_extra("openTSNE", "projections by t-SNE", "insight", path)
 
 
 def principal_components(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

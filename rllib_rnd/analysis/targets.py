@@ -243,6 +243,16 @@ def trouble_with(agent: Agent, target: Target) -> ConfigError | None:
     return None
 
 
+def broken(agent: Agent, target: Target) -> ConfigError | None:
+    """Why a reward cannot be computed, found by a try at an observation of zeros; None: it can."""
+    nothing = States.of_nothing(agent)
+    try:
+        target.measure(agent, nothing, nothing.obs)
+    except ConfigError as error:
+        return error
+    return None
+
+
 def targets_of(agent: Agent) -> list[Target]:
     """All targets of an agent: the action, the extrinsic value, intrinsic values and rewards in their order."""
     names = agent.reward_names

@@ -321,8 +321,11 @@ def export_(
         int, typer.Option(help="Observations that are stored, and verified with.", min=1, max=10_000)
     ] = 100,
     license_: Annotated[
-        str, typer.Option("--license", metavar="NAME", help="Of the weights, as the Hub calls it, for the card.")
-    ] = "mit",
+        str | None,
+        typer.Option(
+            "--license", metavar="NAME", help="Of the weights, as the Hub calls it; default: none is claimed."
+        ),
+    ] = None,
 ) -> None:
     """Write a policy as files that act without Ray and without this package: networks, weights, model card."""
     from rllib_rnd.cli.export import export

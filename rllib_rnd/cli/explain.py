@@ -11,6 +11,7 @@ import torch
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.explanation import AGENT, BASELINE, UNTRAINED
+from rllib_rnd.analysis.extras import import_extra
 from rllib_rnd.analysis.figures.insight_video import checked
 from rllib_rnd.analysis.figures.mp4 import import_ffmpeg
 from rllib_rnd.analysis.maps import Method
@@ -18,7 +19,7 @@ from rllib_rnd.analysis.methods import METHODS
 from rllib_rnd.analysis.methods.convolutions import layers_with_maps
 from rllib_rnd.analysis.methods.gradcam import LayerMethod
 from rllib_rnd.analysis.methods.making import make_method
-from rllib_rnd.analysis.projection import PROJECTIONS
+from rllib_rnd.analysis.projection import check_projection
 from rllib_rnd.analysis.replay import replay
 from rllib_rnd.analysis.tape_file import load_observations, load_tape
 from rllib_rnd.analysis.targets import Target, targets_of
@@ -89,10 +90,10 @@ class ExplainOptions:
         )
 
     def check(self) -> None:
-        """Refuses options that contradict each other.
+        """Refuses options that contradict each other, or that need a package which is not installed.
 
         Raises:
-            ConfigError: some do.
+            ConfigError: there are some.
         """
         given = [f"--{name}" for name in ("episodes", "tape", "states") if getattr(self, name)]
         if len(given) > 1:
@@ -101,8 +102,9 @@ class ExplainOptions:
             raise ConfigError("--video-methods", "are of the video, which only --video writes", "both, or neither")
         if self.states and self.video:
             raise ConfigError("--video", "shows episodes, and --states has none", "it with --episodes or --tape")
-        if self.projection not in PROJECTIONS:
-            raise unknown_name_error("projection", self.projection, PROJECTIONS, "--projection")
+        check_projection(self.projection, "--projection")
+        if not self.states:
+            import_extra("matplotlib", "pictures of features", "plots")
 
 
 def explain(checkpoint: str, options: ExplainOptions) -> Path:
@@ -264,6 +266,10 @@ def check_layer(options: ExplainOptions, agent: Agent, methods: Sequence[Method]
     if options.layer is None:
         return
     known = layers_with_maps(agent)
+    if not known:
+        kind = agent.module.backbone.name or type(agent.module.backbone).__name__
+        problem = f"the backbone {kind} has no layer whose output is a map [C, h, w]"
+        raise ConfigError("--layer", problem, "an agent that reads pictures")
     if options.layer not in known:
         raise unknown_name_error("layer", options.layer, known, "--layer")
     if not any(isinstance(method, LayerMethod) for method in methods):

@@ -42,7 +42,7 @@ from rllib_rnd.analysis.projection import projections
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.tape import Tape
 from rllib_rnd.analysis.tape_file import save_tape
-from rllib_rnd.analysis.targets import Target, trouble_with
+from rllib_rnd.analysis.targets import Target, broken, trouble_with
 from rllib_rnd.cli.gallery_folder import GalleryFolder
 from rllib_rnd.cli.work_bar import WorkBar
 from rllib_rnd.envs import frame_stack
@@ -154,10 +154,18 @@ class Work:
     # --- what is looked into ------------------------------------------------------------------------------------
 
     def check_targets(self) -> None:
-        """Finds rewards whose gradients fail before anything takes long; they are explained without gradients."""
+        """Finds rewards that fail before anything takes long.
+
+        Those whose gradients alone do are explained without gradients, the others not at all.
+        """
         for who, agent in self.agents.items():
             sound = []
             for target in self.targets[who]:
+                fault = broken(agent, target)
+                if fault is not None:
+                    if str(fault) not in map(str, self.failures):
+                        self._fail(target.name, fault)
+                    continue
                 trouble = trouble_with(agent, target)
                 if trouble is not None:
                     target = replace(target, differentiable=False)
@@ -177,7 +185,11 @@ class Work:
     def _of_episodes(self, recorded: Recorded | None) -> dict[str, Onlooker]:
         self.tapes = self._play() if recorded is None else list(recorded.tapes)
         self.bar.begin("finding events")
-        self.events = find_events(self.agent, self.tapes)
+        try:
+            self.events = find_events(self.agent, self.tapes)
+        except ConfigError as error:  # of an intrinsic reward; all else that happened is there
+            self._fail("Events of intrinsic rewards", error)
+            self.events = find_events(self.agent, self.tapes, with_rewards=False)
         self.moments = choose(self.events, self.tapes, self.plan.states)
         steps = sum(int(tape.valid.sum()) for tape in self.tapes)
         episodes = count(len(self.tapes), "episode")
@@ -251,7 +263,12 @@ class Work:
         self._edit()
         self.bar.begin("projecting features")
         baseline = self.agents.get(BASELINE)
-        for chart in projections(self.agent, self.tapes, self.plan.seed, self.plan.projection, baseline):
+        try:
+            charts = projections(self.agent, self.tapes, self.plan.seed, self.plan.projection, baseline)
+        except ConfigError as error:
+            self._fail("Projections", error)
+            charts = []
+        for chart in charts:
             name = f"features/{chart.name}"
             self.out.write(f"{name}.png", chart.png)
             self.out.write(f"{name}.svg", chart.svg)

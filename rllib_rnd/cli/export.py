@@ -11,7 +11,7 @@ from rllib_rnd.cli.surroundings import cannot_write
 from rllib_rnd.export.folder import Exported, check_place, export_policy
 
 
-def export(checkpoint: str, out: str, format_: str, samples: int, license_: str) -> Exported:
+def export(checkpoint: str, out: str, format_: str, samples: int, license_: str | None) -> Exported:
     """Exports a checkpoint's policy, verified, and says what was written.
 
     Args:
@@ -19,7 +19,7 @@ def export(checkpoint: str, out: str, format_: str, samples: int, license_: str)
         out: the folder to write.
         format_: pt2, onnx or both.
         samples: observations that are stored with their outputs.
-        license_: of the weights.
+        license_: of the weights; None claims none.
 
     Raises:
         ConfigError: no usable checkpoint, a place that is not free, or a policy that cannot be exported.

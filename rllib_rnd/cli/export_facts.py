@@ -47,6 +47,8 @@ def training_of(checkpoint: Path) -> Training:
         provenance=_provenance(mine.provenance),
         action_names=names,
         frames_per_step=mine.frames_per_step,
+        # Tune writes one per trial that has gone on with other settings; its name ends as the trial's id.
+        changed=any(f.stem.removeprefix("pbt_policy_") in trial.name for f in trial.parent.glob("pbt_policy_*.txt")),
     )
 
 

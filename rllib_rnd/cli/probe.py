@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.extras import import_extra
 from rllib_rnd.analysis.figures.probe_chart import probe_figure, shown_rows, title_of
 from rllib_rnd.analysis.probing.features import PIXELS
 from rllib_rnd.analysis.probing.layers import UNTRAINED, is_reserved
@@ -86,6 +87,7 @@ def run_probe(path: str, command: ProbeCommand) -> Path:
             cannot be written.
     """
     be_quiet(verbose=False)
+    import_extra("matplotlib", "heat maps", "plots")  # at the end it would be too late to say so
     options = options_of(command)
     folders = [find_checkpoint(path)]
     if command.baseline not in (UNTRAINED, NONE):
@@ -231,6 +233,8 @@ def print_probed(found: Probed, env: str) -> None:
 def _cell(row: ProbeRow | None) -> str:
     if row is None:
         return ""
+    if math.isnan(row.score):
+        return "-"
     mark = _MARK if row.verdict == NO_BETTER else ""
     interval = "one game" if math.isnan(row.low) else f"{row.low:.2f}..{row.high:.2f}"
     return f"{mark}{row.score:.2f}\n{interval}"
@@ -305,7 +309,7 @@ def _log_to(uri: str, checkpoint: Path, found: Probed) -> str:
     if run is None:
         return f"no MLflow run of {trial.name} in {uri}: scores are in the files only"
     step, now = int(read(result_at(checkpoint), "agent_steps") or 0), int(time.time() * 1000)
-    values = valid_keys({_metric_name(row): row.score for row in found.rows})
+    values = valid_keys({_metric_name(row): row.score for row in found.rows if not math.isnan(row.score)})
     metrics = [Metric(key, float(str(value)), now, step) for key, value in values.items()]
     for start in range(0, len(metrics), 500):
         client.log_batch(run.info.run_id, metrics=metrics[start : start + 500])

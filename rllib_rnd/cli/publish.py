@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _HUB = "https://huggingface.co"
-_REPO = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+# The Hub takes no name that begins or ends with "-" or "." or has two of them side by side.
+_REPO = re.compile(r"(?=.{3,96}$)(?!.*(--|\.\.))\w([\w.-]*\w)?/\w([\w.-]*\w)?(?<!\.git)", re.ASCII)
 
 
 def publish(folder: str, repo: str, yes: bool = False, private: bool = False) -> None:

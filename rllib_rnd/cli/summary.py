@@ -100,6 +100,8 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
             say(f"        the whole error: {relative(str(Path(trial.path) / 'error.txt'))}")
     failed = crash is not None or any(trial.error is not None for trial in trials)
     _print_commands(report, first, trials[0].metrics or {} if len(trials) == 1 else {}, failed)
+    if len(trials) > 1 and any(trial.metrics for trial in trials):
+        say(f"report       {typed(f'rllib report {shlex.quote(relative(report.folder))}')}")
 
 
 def _print_one(report: Report, trial: Result) -> None:

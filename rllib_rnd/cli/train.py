@@ -15,7 +15,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoint_format import check_checkpoint
-from rllib_rnd.checkpoints import checkpoints_in, result_at
+from rllib_rnd.checkpoints import checkpoints_in, iteration_of, result_at
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, find_checkpoint, start_from
 from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
@@ -195,8 +195,9 @@ def _already_done(job: Job) -> bool:
         return False
     result = result_at(Path(job.start.checkpoint))
     met = reached(result, job.experiment.stop)
-    where = f"iteration {show('iteration', read(result, 'iteration'))}"
-    where += f", {show('agent_steps', read(result, 'agent_steps'))} agent steps"
+    where = f"iteration {iteration_of(Path(job.start.checkpoint))}"
+    if result:  # a kill may come between the checkpoint and its row
+        where += f", {show('agent_steps', read(result, 'agent_steps'))} agent steps"
     if met is None:
         say(f"{job.folder}: continuing from {job.start.checkpoint} ({where}).")
         return False

@@ -13,6 +13,9 @@ from rllib_rnd.errors import in_words
 from rllib_rnd.export.engines import ONNX, PT2
 
 _TAGS = ("reinforcement-learning", "deep-reinforcement-learning", "intrinsic-motivation", "ppo", "ray-rllib")
+# Of the longest training: shorter ones are said to be. Runs of one budget end within an iteration of each other.
+_SAME_LENGTH = 0.9
+_NO_LICENCE = "None was given for these weights."
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Training:
         provenance: commit, versions, hardware, command, date.
         action_names: of a Discrete space.
         frames_per_step: None: the task has no frames.
+        changed: whether settings changed on the way, as population based training does.
     """
 
     algorithm: str
@@ -59,6 +63,7 @@ class Training:
     provenance: Mapping[str, str] = field(default_factory=dict)
     action_names: tuple[str, ...] = ()
     frames_per_step: int | None = None
+    changed: bool = False
 
     @property
     def own(self) -> SeedResult | None:
@@ -71,14 +76,14 @@ class Training:
         return [result.return_mean for result in self.results if result.return_mean is not None]
 
 
-def model_card(description: Mapping[str, Any], training: Training, name: str, license_: str) -> str:
+def model_card(description: Mapping[str, Any], training: Training, name: str, license_: str | None) -> str:
     """The text of README.md.
 
     Args:
         description: the content of ``config.json``.
         training: where the policy comes from.
         name: of the policy.
-        license_: of the weights, by its identifier on the Hub.
+        license_: of the weights, by its identifier on the Hub; None: whose they are has given none.
     """
     env = description["environment"]["id"]
     parts = [
@@ -89,14 +94,14 @@ def model_card(description: Mapping[str, Any], training: Training, name: str, li
         _interface(description, training),
         _environment(description["environment"]),
         _training(description, training),
-        f"## Licence\n\n{license_}",
+        f"## Licence\n\n{license_ or _NO_LICENCE}",
     ]
     return (
         f"---\n{front_matter(description, training, name, license_)}---\n\n" + "\n\n".join(filter(None, parts)) + "\n"
     )
 
 
-def front_matter(description: Mapping[str, Any], training: Training, name: str, license_: str) -> str:
+def front_matter(description: Mapping[str, Any], training: Training, name: str, license_: str | None) -> str:
     """The YAML that the Hub indexes: library, tags, and the result in its ``model-index``."""
     env = description["environment"]["id"]
     backbone = description["network"]["backbone"]["type"]
@@ -104,7 +109,7 @@ def front_matter(description: Mapping[str, Any], training: Training, name: str, 
     tags = [*_TAGS, env, *(re.sub(r".*[.:]", "", tag) for tag in (training.algorithm, backbone, *rewards))]
     data: dict[str, Any] = {
         "library_name": "rllib_rnd",
-        "license": license_,
+        **({"license": license_} if license_ else {}),
         "pipeline_tag": "reinforcement-learning",
         "tags": list(dict.fromkeys(tags)),
     }
@@ -139,6 +144,9 @@ def _results(training: Training) -> str:
             low, high = training.interval
             said += f", 95 % bootstrap interval [{low:.4g}, {high:.4g}]"
         said += "."
+        lengths = [result.agent_steps or 0 for result in training.results if result.return_mean is not None]
+        if min(lengths) < _SAME_LENGTH * max(lengths):
+            said += f" They were not trained equally long: {min(lengths):,} to {max(lengths):,} agent steps."
     if training.interval is None:
         said += " Too few seeds for an interval."
     return "\n".join([*lines, "", said])
@@ -232,7 +240,10 @@ def _training(description: Mapping[str, Any], training: Training) -> str:
         rows["commit"] = "not recorded"
     lines += [f"| {key} | {value} |" for key, value in rows.items()]
     if training.settings:
-        lines += ["", "What was set (everything else at its default):", "", "```yaml"]
+        changed = (
+            " Population based training changed some on the way: these are the last ones." if training.changed else ""
+        )
+        lines += ["", f"What was set (everything else at its default).{changed}", "", "```yaml"]
         lines += [f"{key}: {value}" for key, value in sorted(training.settings.items())]
         lines.append("```")
     return "\n".join(lines)

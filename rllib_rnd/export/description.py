@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -19,6 +20,7 @@ from rllib_rnd.export.graph import INPUTS, OUTPUTS, PolicyGraph
 from rllib_rnd.export.policy import FORMAT, MADE_BY
 from rllib_rnd.export.samples import EnvironmentSpaces, Samples
 from rllib_rnd.export.spaces import space_in_words, space_to_json
+from rllib_rnd.modules.backbone import backbone_for_space
 from rllib_rnd.modules.image import is_image
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.modules.observations import largest_numbers
@@ -80,7 +82,7 @@ def describe(
         "memory": {"size": networks.backbone.state_size},
         "environment": environment_of(config),
         "network": {
-            "backbone": _json(model["backbone"]),
+            "backbone": _json(_backbone(model["backbone"], plain)),
             "heads": _json(model.get("heads", {})),
             "value_streams": ["extrinsic", *(str(spec["type"]) for spec in model["intrinsic_rewards"])],
             "parameters": sum(parameter.numel() for parameter in networks.parameters()),
@@ -145,6 +147,12 @@ def distribution_in_words(space: gym.Space, plain: gym.Space) -> str:
         f"{size} means, then {size} log standard deviations of independent normal numbers, before they are brought "
         "into the bounds"
     )
+
+
+def _backbone(spec: Mapping[str, Any] | str, space: gym.Space) -> dict[str, Any]:
+    """The backbone by its own name, where ``auto`` has chosen one."""
+    spec = {"type": spec} if isinstance(spec, str) else dict(spec)
+    return {**spec, "type": backbone_for_space(space)} if spec.get("type") == "auto" else spec
 
 
 def _json(value: object) -> object:

@@ -70,7 +70,7 @@ def export_policy(
     training: Training,
     format_: str = "pt2",
     samples: int = 100,
-    license_: str = "mit",
+    license_: str | None = None,
     say: Callable[[str], object] = str,
 ) -> Exported:
     """Writes a checkpoint's policy into a folder; if anything is wrong with it, nothing is left there.
@@ -81,7 +81,7 @@ def export_policy(
         training: where the policy comes from, for the card.
         format_: one of `FORMATS`.
         samples: observations that are stored and verified with.
-        license_: of the weights, for the card.
+        license_: of the weights, for the card; None: none is claimed.
         say: is told what is being done.
 
     Raises:

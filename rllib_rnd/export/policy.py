@@ -160,7 +160,10 @@ class StandalonePolicy:
         if not size:
             return {}
         begins = np.full(num, memory is None) if is_first is None else np.array(is_first, bool).reshape(-1)
-        held = np.zeros((num, size), np.float32) if memory is None else np.asarray(memory, np.float32)
+        try:
+            held = np.zeros((num, size), np.float32) if memory is None else np.asarray(memory, np.float32)
+        except (TypeError, ValueError) as error:
+            raise ConfigError("memory", f"holds no numbers ({error})", "None, or what act() returned") from error
         held = held[None] if single and held.ndim == 1 else held
         if held.shape != (num, size) or begins.shape != (num,):
             raise ConfigError(
@@ -168,6 +171,8 @@ class StandalonePolicy:
                 f"shape {list(np.shape(held))}, episode starts {list(begins.shape)}, with {num} observations",
                 f"None, or what act() returned: {[size] if single else [num, size]}",
             )
+        if not np.isfinite(held).all():
+            raise ConfigError("memory", "holds numbers that are not finite", "None, or what act() returned")
         return {"memory": held, "is_first": begins | (memory is None)}
 
 

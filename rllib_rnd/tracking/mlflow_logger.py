@@ -31,7 +31,7 @@ from rllib_rnd.tracking.mlflow_runs import (
     set_tags,
     tags_of,
 )
-from rllib_rnd.tracking.mlflow_store import alone, database_path, valid_keys, valid_text
+from rllib_rnd.tracking.mlflow_store import alone, database_path, valid_keys, valid_text, without_password
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
 from rllib_rnd.tracking.parameters import number_of, parameters
 from rllib_rnd.tracking.system import SystemMetrics
@@ -122,9 +122,9 @@ class MLflowLogger(LoggerCallback):
         self._experiment_id = ""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks; a database connection cannot be pickled.
+        # Tune pickles its callbacks into the run's folder: no database connection, and no password.
         gone = dict.fromkeys(("_client", "_writer", "_make_config", "_say", "_status"))
-        return {**self.__dict__, **gone, "_open": {}}
+        return {**self.__dict__, **gone, "_open": {}, "uri": without_password(self.uri)}
 
     @property
     def active(self) -> bool:
@@ -184,7 +184,7 @@ class MLflowLogger(LoggerCallback):
 
     def _tell(self, line: str) -> None:
         if self._say is not None:
-            self._say(line)
+            self._say(without_password(line))
 
     def _put(self, write: Callable[[MlflowClient], None], spare: bool = False) -> None:
         if self._writer is not None:

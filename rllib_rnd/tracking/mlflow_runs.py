@@ -13,7 +13,7 @@ from rllib_rnd.tracking.identity import RunIdentity, has_ended, this_process
 from rllib_rnd.tracking.mlflow_store import valid_keys, valid_text
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunInfo
     from mlflow.tracking import MlflowClient
 
 #: Tags that this package finds runs by.
@@ -48,23 +48,32 @@ def find_run(client: MlflowClient, key: str) -> Run | None:
 def close_orphans(client: MlflowClient) -> int:
     """Closes as KILLED the running runs of this machine whose process is gone: after kill -9, or a loss of power.
 
-    Each ends when its last row was written.
+    Each ends when its last row was written, a sweep with the last of its trials.
 
     Returns:
         How many.
     """
-    closed = 0
+    closed = []
     running = client.search_runs(all_experiments(client), "attributes.status = 'RUNNING'", max_results=1000)
     for run in running:
         process = run.data.tags.get(PROCESS, "")
         if process and has_ended(process):
             if client.get_run(run.info.run_id).info.status != "RUNNING":  # it has ended by itself since the search
                 continue
-            history = client.get_metric_history(run.info.run_id, "iteration")
-            ended = max((metric.timestamp for metric in history), default=run.info.start_time)
-            client.set_terminated(run.info.run_id, "KILLED", end_time=ended)
-            closed += 1
-    return closed
+            closed.append((run, _last_written(client, run.info)))
+    for run, ended in closed:
+        client.set_terminated(run.info.run_id, "KILLED", end_time=ended)
+    return len(closed)
+
+
+def _last_written(client: MlflowClient, info: RunInfo) -> int:
+    """When the last row of a run, or of a trial of a sweep, was written; its start if it has none."""
+    trials = client.search_runs([info.experiment_id], f"tags.`mlflow.parentRunId` = '{info.run_id}'", max_results=1000)
+    times = [info.start_time]
+    for one in (info, *(trial.info for trial in trials)):
+        times += [one.end_time] if one is not info and one.end_time else []
+        times += [metric.timestamp for metric in client.get_metric_history(one.run_id, "iteration")]
+    return max(times)
 
 
 def tags_of(identity: RunIdentity, more: Mapping[str, str]) -> dict[str, str]:

@@ -54,6 +54,14 @@ def database_path(uri: str) -> Path | None:
     return Path(url.database) if url.database and not url.query else None
 
 
+def without_password(text: str) -> str:
+    """Returns a URI, or a text that quotes some, without who logs in and by what: ``http://***@host``."""
+    text = re.sub(r"(?<=[\w+]://)[^/@\s'\"]+@", "***@", text)
+    return re.sub(
+        r"(?<=[?&])([\w-]*(?:password|passwd|token|secret|key)[\w-]*)=[^&\s'\"]+", r"\1=***", text, flags=re.I
+    )
+
+
 def charts_link(uri: str, experiment_id: str) -> str:
     """Returns the page with the charts of an experiment's runs; MLflow's own first page is of another trade.
 
@@ -61,6 +69,7 @@ def charts_link(uri: str, experiment_id: str) -> str:
         uri: of the store; a local one is looked at with ``mlflow ui`` on its usual port.
         experiment_id: in the store.
     """
+    uri = without_password(uri).replace("***@", "")  # a browser asks for it
     server = uri.rstrip("/") if uri.startswith(("http://", "https://")) else "http://localhost:5000"
     return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from rllib_rnd.tracking.mlflow_store import without_password
 
 _MAX_KEPT = 10_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
@@ -120,4 +123,10 @@ def reason_of(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     # A database's own words, "(sqlite3.OperationalError) database is locked", stand below SQLAlchemy's.
     own = [line.partition("Error) ")[2] for line in lines if "Error) " in line]
-    return (own or lines)[0].strip()[:160]
+    line = (own or lines)[0].strip()
+    # A client's, "API request to ... failed with exception HTTPConnectionPool(...): Max retries exceeded ...".
+    server = re.search(r"HTTPS?ConnectionPool\(host='([^']*)', port=(\d+)\)", line)
+    if server:
+        cause = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(Read timed out|timed out)", line)
+        line = f"{server[1]}:{server[2]}: {(cause[1] or cause[2]) if cause else 'no connection'}"
+    return without_password(line)[:160]  # before it is cut, perhaps in the middle of a password

@@ -65,19 +65,21 @@ def wandb_options(project: str | None) -> WandbOptions | None:
         raise ConfigError(where, "needs a package: pip install 'rllib_rnd[wandb]'") from None
     logging.getLogger("wandb").setLevel(logging.CRITICAL)
     offline = mode in ("offline", "dryrun")
-    if not offline and not _has_key():
+    problem = "" if offline else _login_problem()
+    if problem:
         allowed = "a key in WANDB_API_KEY, `wandb login`, or WANDB_MODE=offline"
-        raise ConfigError(where, f"wandb {wandb.__version__} has no key for its server", allowed)
+        raise ConfigError(where, f"wandb {wandb.__version__} {problem}", allowed)
     return WandbOptions(name, offline)
 
 
-def _has_key() -> bool:
+def _login_problem() -> str:
+    """Why its server cannot be used; "" where it can."""
     import wandb
 
     try:
-        return bool(wandb.login(prompt=False))
-    except Exception:  # a key that cannot be one, a broken netrc
-        return False
+        return "" if wandb.login(prompt=False) else "has no key for its server"
+    except Exception as error:  # a key that is not taken, a server that is away, a broken netrc
+        return f"cannot log in ({reason_of(error)})"
 
 
 class WandbLogger(LoggerCallback):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
@@ -11,7 +12,7 @@ import pytest
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.explanation import AGENT, UNTRAINED, Explanation, onlooker_of_observations
 from rllib_rnd.analysis.figures.gallery_content import StatesOnPage
-from rllib_rnd.analysis.maps import Map, Method
+from rllib_rnd.analysis.maps import METHODS, Map, Method
 from rllib_rnd.analysis.methods.making import make_method
 from rllib_rnd.analysis.states import States
 from rllib_rnd.analysis.targets import Target, targets_of, trouble_with
@@ -174,6 +175,33 @@ def test_what_a_method_returns_is_checked(explanation: Explanation, answer: obje
         explanation.look(method)
     text = str(error.value)
     assert f"{HERE}:Returns.maps() (" in text and all(word in text for word in words), text
+
+
+class Scribbles(Own):
+    """It writes into the states that it is given."""
+
+    def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
+        """See `Method`."""
+        states.obs[...] = 0
+        return {}
+
+
+def test_what_a_method_writes_into_states_no_other_one_sees(explanation: Explanation) -> None:
+    before = {who: onlooker.states.obs.copy() for who, onlooker in explanation.onlookers.items()}
+    assert all(obs.any() for obs in before.values())
+    explanation.look(Scribbles())
+    for who, onlooker in explanation.onlookers.items():
+        assert np.array_equal(onlooker.states.obs, before[who])
+
+
+def test_without_captum_its_methods_are_left_out_with_the_command(
+    explanation: Explanation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    reasons = {name: explanation.missing(make_method(name, "--methods")) for name in METHODS.names()}
+    lacking = [name for name, reason in reasons.items() if 'pip install "rllib_rnd[insight]"' in (reason or "")]
+    assert lacking == ["gradcam", "integrated_gradients"]
+    assert reasons["gradcam_plus_plus"] is None and reasons["occlusion"] is None
 
 
 def test_two_methods_cannot_write_one_file(explanation: Explanation) -> None:

@@ -144,7 +144,7 @@ def test_neighbours_stay_neighbours() -> None:
 
 
 def test_a_method_that_is_not_there_and_one_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"unknown method 'umap'. Allowed: pca, tsne"):
+    with pytest.raises(ConfigError, match=r"unknown projection 'umap'. Allowed: pca, tsne"):
         project(np.eye(3), 0, "umap")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "openTSNE", None)
     with pytest.raises(ConfigError, match=r'pip install "rllib_rnd\[insight\]"'):

@@ -11,8 +11,8 @@ import pytest
 from ray.tune import Checkpoint
 
 from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
-from rllib_rnd.cli.checkpoints import KeepBest, find_checkpoint, start_from
-from rllib_rnd.cli.train import _resumed
+from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, find_checkpoint, start_from
+from rllib_rnd.cli.train import Job, _already_done, _resumed
 from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import CheckpointOptions, load_experiments
@@ -158,3 +158,12 @@ def test_the_best_checkpoints_are_kept_and_the_newest(
     assert kept == {*ranked[:keep], 3}
     best = keeper.best(str(trial_folder))
     assert best == (str(trial_folder / f"checkpoint_{ranked[0]:06d}"), returns[ranked[0]])
+
+
+def test_where_a_run_goes_on_is_said_also_if_a_kill_came_before_the_row(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = write_checkpoint(tmp_path / TRIAL / "checkpoint_000003", iteration=6)
+    experiment: Any = SimpleNamespace(stop={"agent_steps": 100})
+    assert not _already_done(Job(experiment, "run", "x", start=StartFrom(str(made))))
+    assert f"continuing from {made} (iteration 6)." in " ".join(capsys.readouterr().out.split())

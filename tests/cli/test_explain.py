@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -161,6 +162,7 @@ def test_a_vector_has_elements_and_no_pixels(vectors: Path, tmp_path: Path) -> N
     page = (tmp_path / "x" / "index.html").read_text().partition("<body>")[2]
     assert "pixel" not in page and "random elements" in page and "What each element adds to the target" in page
     assert "what the agent sees (elements row by row)" in page
+    assert "no verdict: blanking changes fewer than 20 elements" in page and "0% to 100%" not in page
     assert "An element that looks as" in page and "Elements are blanked with their means over the states" in page
 
 
@@ -202,6 +204,31 @@ def test_what_breaks_in_a_users_code_is_one_line_and_the_rest_of_the_page_is_wri
     }
     assert all(words in page for words in ("Broken.maps() failed", "RND.traced() failed", 'id="state-2"'))
     assert marker["unfinished"] is False
+
+
+@pytest.mark.parametrize("played", [True, False])
+def test_a_reward_that_fails_costs_nothing_but_itself(
+    checkpoint: Path, gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, played: bool
+) -> None:
+    np.save(tmp_path / "obs.npy", np.load(gallery / "tapes" / "episode_1.npz")["frames"][:2])
+    out, options = tmp_path / "x", [] if played else ["--states", tmp_path / "obs.npy"]
+
+    def compute(self: RND, rollout: object) -> None:
+        raise ValueError("no weights today")
+
+    monkeypatch.setattr(RND, "compute", compute)
+    result = invoke(checkpoint, "--out", out, "--quick", "--methods", "attention,occlusion", *options)
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert re.search(r"rllib: .*RND.compute\(\) failed: ValueError: no weights today", result.output)
+    maps = {row["map"] for row in json.loads((out / MARKER).read_text())["maps"]}
+    rest = {f"occlusion-{name}" for name in ("action", "extrinsic_value", "intrinsic_value-rnd")}
+    assert maps >= {"attention-rows", *rest} and not any("intrinsic_reward" in name for name in maps)
+    page = html.unescape((out / "index.html").read_text())
+    assert (
+        "no weights today" in page
+        and 'id="state-2"' in page
+        and json.loads((out / MARKER).read_text())["unfinished"] is False
+    )
 
 
 def test_a_video_says_what_the_controls_say_of_its_maps(checkpoint: Path, tmp_path: Path) -> None:
@@ -247,6 +274,23 @@ def test_mistakes_are_one_line_and_nothing_is_written(
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.parametrize(
+    ("package", "options", "said"),
+    [
+        ("openTSNE", ["--projection", "tsne"], '--projection: .*"rllib_rnd\\[insight\\]"'),
+        ("matplotlib", [], '"rllib_rnd\\[plots\\]"'),
+    ],
+)
+def test_an_extra_that_is_missing_is_told_before_anything_is_played(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, options: list[str], said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    result = invoke(checkpoint, "--out", tmp_path / "x", *options)
+    assert result.exit_code == 2 and len(result.output.strip().splitlines()) == 1
+    assert re.search(said, result.output), result.output
+    assert not (tmp_path / "x").exists()
+
+
 @pytest.mark.parametrize("name", ["intrinsic_reward", "intrinsic_value: rnd", "intrinsic_values"])
 def test_targets_of_an_agent_without_an_intrinsic_reward(name: str) -> None:
     agent = agent_in("rllib_rnd/Catch-v0")
@@ -255,6 +299,11 @@ def test_targets_of_an_agent_without_an_intrinsic_reward(name: str) -> None:
         chosen_targets(name, {AGENT: agent, UNTRAINED: agent})
     with pytest.raises(ConfigError, match="neither the agent nor the baseline has one"):
         chosen_targets(name, {AGENT: agent, BASELINE: agent})
+
+
+def test_a_layer_of_a_backbone_without_maps_is_one_line(vectors: Path, tmp_path: Path) -> None:
+    result = invoke(vectors, "--out", tmp_path / "x", "--layer", "conv1")
+    assert result.exit_code == 2 and "--layer: the backbone mlp has no layer whose output is a map" in result.output
 
 
 def test_a_baseline_with_other_observations_is_refused(checkpoint: Path, vectors: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -22,6 +23,7 @@ from rllib_rnd.checkpoints import load_module
 from rllib_rnd.cli import app
 from rllib_rnd.cli.export_facts import training_of
 from rllib_rnd.export import folder as folder_module
+from rllib_rnd.export.card import _training
 from tests.cli.hub import Hub, hub
 from tests.export.checkpoints import make_checkpoint
 from tests.test_spaces import Shown
@@ -75,7 +77,7 @@ def write_trial(trial: Path, settings: dict[str, Any], reached: float) -> None:
 @pytest.fixture(scope="module")
 def exported(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out") / "new" / "deep_rnd"
-    result = invoke("export", run, "--out", out, "--format", "both", "--samples", 30)
+    result = invoke("export", run, "--out", out, "--format", "both", "--samples", 30, "--license", "cc-by-4.0")
     assert result.exit_code == 0, result.output
     assert "30 observations reproduced" in result.output and "policy.onnx" in result.output
     return out
@@ -144,12 +146,15 @@ def test_the_samples_are_the_trained_modules(run: Path, exported: Path) -> None:
 def test_the_card_is_read_by_the_hub_and_says_where_the_policy_comes_from(exported: Path) -> None:
     text = (exported / "README.md").read_text()
     data: Any = ModelCard(text).data
-    assert data.library_name == "rllib_rnd" and data.license == "mit"
+    assert (
+        data.library_name == "rllib_rnd" and data.license == "cc-by-4.0" and text.endswith("## Licence\n\ncc-by-4.0\n")
+    )
     assert {"reinforcement-learning", ENV, "IntrinsicPPO", "iam", "rnd"} <= set(data.tags)
     (result,) = data.eval_results
     assert (result.dataset_type, result.metric_type, result.metric_value) == (ENV, "mean_reward", 0.5)
     assert "| 0 | 0.5 | 64 | this policy |" in text and "| 2 | 1.01 | 128 | unknown |" in text and "9.01" not in text
-    assert "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]" in text
+    assert "Mean over 3 seeds: 0.7567, 95 % bootstrap interval [0.5, 1.01]. They were " in text
+    assert "They were not trained equally long: 64 to 128 agent steps." in text
     assert "abc123 with changes that were not committed" in text and "a small computer" in text
     assert "lr: 0.001" in text and "| `action` | 'matrix' |" in text and "hours | 0.50" in text
 
@@ -184,6 +189,8 @@ def test_the_same_checkpoint_gives_the_same_files_in_place_of_an_earlier_export(
     for path in (out / "policy.onnx", out / "notes.txt", tmp_path / "x"):
         path.write_text("from before")
     assert invoke("export", run, "--out", out, "--samples", 30).exit_code == 0
+    card = (out / "README.md").read_text()  # the weights are somebody's: no licence is claimed unless it is given
+    assert "license" not in card.lower() and card.endswith("## Licence\n\nNone was given for these weights.\n")
     for name in ("policy.pt2", "model.safetensors", "samples.npz"):
         assert (out / name).read_bytes() == (exported / name).read_bytes(), name
     assert sorted(path.name for path in out.iterdir()) == sorted({*FILES, "notes.txt"} - {"policy.onnx"})
@@ -236,6 +243,22 @@ def test_the_options_of_the_docs_are_those_of_the_commands() -> None:
     assert re.findall(r"^\| `(--[\w-]+)`", page, re.MULTILINE) == known["export"]
     publish = page[page.index("## `rllib publish") :]
     assert set(re.findall(r"(--[\w-]+)", publish)) == set(known["publish"])
+
+
+def test_settings_that_population_based_training_changed_are_the_last_ones(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "deep"
+    shutil.copytree(run, folder)
+    (checkpoint,) = folder.glob("*/checkpoint_000000")
+    assert not training_of(checkpoint).changed
+    (folder / "pbt_policy_ab12c_00001.txt").write_text("[]")  # of another trial
+    assert not training_of(checkpoint).changed
+    (folder / "pbt_policy_ab12c_00000.txt").write_text("[]")
+    training = training_of(checkpoint)
+    assert training.changed
+    description = {"network": {"backbone": {"type": "iam"}, "parameters": 1, "value_streams": []}}
+    assert "Population based training changed some on the way: these are the last ones." in _training(
+        description, training
+    )
 
 
 def test_facts_that_are_not_there_are_left_out(run: Path, tmp_path: Path) -> None:
@@ -305,6 +328,8 @@ def test_what_cannot_be_published_is_one_line(
         (tmp_path, "me/it", "holds no exported policy; allowed is a folder that `rllib export` wrote"),
         (broken, "me/it", "lacks README.md, model.safetensors"),
         (exported, "it", "--repo it: is no name of a repository; allowed is USER/NAME."),
+        (exported, "../..", "--repo ../..: is no name of a repository"),
+        (exported, "me/it--2", "--repo me/it--2: is no name of a repository"),
         (exported, "https://huggingface.co/me/it", "Nearest: 'me/it'"),
     ]:
         result = invoke("publish", folder, "--repo", repo, "--yes")

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -122,6 +123,15 @@ def test_mistakes_are_one_line_before_ray_is_started_and_leave_nothing(
     assert list(tmp_path.iterdir()) == [], "a folder stays"
 
 
+def test_a_missing_extra_is_told_before_games_are_played(
+    checkpoint: Path, no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, output = run(str(checkpoint), "--out", str(tmp_path / "out"))
+    assert code == 2 and 'pip install "rllib_rnd[plots]"' in output and len(output.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_are_checked_before_games_are_played(
     checkpoint: Path, no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,10 +210,12 @@ def test_a_score_that_is_no_better_than_shuffled_is_marked(tmp_path: Path, capsy
 
 def test_an_unknown_bound_is_empty_and_a_fault_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nan = float("nan")
-    found = Probed([replace(made_up(0.5, NO_BETTER), low=nan, high=nan)], {}, 4, 2, 60, 30)
+    unknown = [replace(made_up(score, NO_BETTER), low=nan, high=nan) for score in (0.5, nan)]
+    found = Probed(unknown, {}, 4, 2, 60, 30)
     print_probed(found, "Env")
     write_probed(found, "Env", tmp_path)
-    assert json.loads((tmp_path / "probe.json").read_text())["probes"][0]["low"] is None
+    probes = json.loads((tmp_path / "probe.json").read_text())["probes"]
+    assert [row["low"] for row in probes] == [None, None] and [row["score"] for row in probes] == [0.5, None]
     empty = tmp_path / "empty"
     empty.mkdir()
     written: list[Path] = []

@@ -87,6 +87,16 @@ def test_seeds_come_to_a_mean(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert ["lr=2.0", "4", "3.5", "0.6455", "5"] in rows  # sqrt(5 / 3) / sqrt(4)
 
 
+def test_several_trials_are_reported_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    line = f"report       {typed('rllib report /r/x')}\n"
+    assert line in shown([trial(f"lr={lr},seed=0", lr) for lr in (1.0, 2.0)], capsys, monkeypatch)
+    assert "rllib report" not in shown([trial("x", 1.0)], capsys, monkeypatch)
+    unborn = [trial(f"lr={lr},seed=0", lr) for lr in (1.0, 2.0)]
+    for one in unborn:
+        one.metrics = None
+    assert "rllib report" not in shown(unborn, capsys, monkeypatch), "there is nothing to report on"
+
+
 def test_of_two_seeds_there_is_no_mean(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown([trial(f"seed={seed}", seed) for seed in (0, 1)], capsys, monkeypatch)
     assert "fewer than 3 seeds" in text and "std. error" not in text

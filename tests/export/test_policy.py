@@ -160,6 +160,13 @@ BAD: dict[str, tuple[Any, Any, Any, str]] = {
     "scaled": (np.zeros(36, np.float32), None, None, "observation: numbers of type float32; allowed is uint8, raw"),
     "memory": (np.zeros(36, np.uint8), np.zeros(3), None, r"memory: shape \[1, 3\].*allowed is None, or .*: \[4\]"),
     "memory of one": (np.zeros((2, 36), np.uint8), np.zeros(4), None, r"memory: shape \[4\].*: \[2, 4\]"),
+    "memory of text": (np.zeros(36, np.uint8), "x", None, "memory: holds no numbers .*; allowed is None, or what act"),
+    "memory of nothing": (
+        np.zeros(36, np.uint8),
+        np.full(4, np.nan),
+        None,
+        "memory: holds numbers that are not finite",
+    ),
     "starts": (np.zeros((2, 36), np.uint8), None, [True], r"memory: .*episode starts \[1\], with 2 observations"),
 }
 
@@ -184,6 +191,14 @@ def test_numbers_that_are_none_and_parts_that_lack_are_refused(tmp_path: Path) -
         policy.act({"a": shows["a"]})
     with pytest.raises(ConfigError, match="observation: holds numbers that are not finite"):
         policy.act({**shows, "a": shows["a"] * np.nan})
+
+
+def test_a_backbone_that_was_chosen_is_called_by_its_name(tmp_path: Path) -> None:
+    made = make_checkpoint(tmp_path / "trial" / "checkpoint_000000", "CartPole-v1", {}, "auto")
+    export_policy(made, tmp_path / "out", Training("IntrinsicPPO"), samples=2)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["network"]["backbone"]["type"] == "mlp"
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "\n- mlp\n" in card and "auto" not in card
 
 
 def test_weights_that_are_no_numbers_raise_instead_of_acting(checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 import builtins
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import string
@@ -16,8 +17,15 @@ import pytest
 from rllib_rnd import RNDConfig
 from rllib_rnd.tracking.identity import RunIdentity, has_ended, this_process
 from rllib_rnd.tracking.mlflow_logger import MLflowLogger
-from rllib_rnd.tracking.mlflow_store import database_path, database_uri, store_uri, valid_keys
-from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter
+from rllib_rnd.tracking.mlflow_store import (
+    charts_link,
+    database_path,
+    database_uri,
+    store_uri,
+    valid_keys,
+    without_password,
+)
+from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
 from rllib_rnd.tracking.parameters import parameters
 
 
@@ -462,8 +470,8 @@ def test_no_place_for_files_costs_one_line(uri: str, tmp_path: Path, monkeypatch
     assert history(uri) == [[100]]
 
 
-def die(uri: str) -> None:
-    logger = make(uri, [])
+def die(uri: str, sweep: bool = False) -> None:
+    logger = make(uri, [], sweep=sweep)
     logger.log_trial_start(trial())
     logger.log_trial_result(1, trial(), result(100))
     assert logger._writer is not None and logger._writer.drain(30.0) == 0
@@ -486,6 +494,35 @@ def test_the_next_start_closes_what_was_killed(uri: str) -> None:
     assert {key: run.info.status for key, run in by_key.items()} == {"k": "KILLED", "alive": "RUNNING"}
     assert by_key["k"].info.end_time < by_key["alive"].info.start_time  # when its last row was written
     alive.close()
+
+
+def test_a_killed_sweep_ends_with_the_last_of_its_trials(uri: str) -> None:
+    killed = multiprocessing.get_context("fork").Process(target=die, args=(uri, True))
+    killed.start()
+    killed.join()
+    make(uri, [], key="other")
+    ended = {"mlflow.parentRunId" in run.data.tags: run.info for run in runs(uri)}
+    assert {info.status for info in ended.values()} == {"KILLED"} and len(ended) == 2
+    assert ended[False].end_time == ended[True].end_time >= ended[True].start_time
+
+
+def test_no_password_of_a_server_is_said_or_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in what is printed, nor in what Tune pickles into the run's folder, nor in a link."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    said: list[str] = []
+    logger = make("http://bob:S3cret@127.0.0.1:9", said)
+    logger.log_trial_start(trial())
+    logger.close()
+    assert len(said) == 2 and "http://***@127.0.0.1:9 cannot be used (127.0.0.1:9: Connection refused)" in said[0]
+    for text in (*said, repr(pickle.dumps(logger)), charts_link(logger.uri, "1")):
+        assert "S3cret" not in text and "bob" not in text
+    assert charts_link(logger.uri, "1").startswith("http://127.0.0.1:9/#/")
+    assert without_password("postgresql+psycopg2://h/db?sslmode=on&password=S3 x") == (
+        "postgresql+psycopg2://h/db?sslmode=on&password=*** x"
+    )
+    assert "S3" not in reason_of(OSError(f"{'x' * 140} http://bob:S3cret@host"))  # cut in the middle of it
+    for kept in ("sqlite:////home/a@b/mlruns.db", "s3://bucket/a@b", "mail a@b", "http://host:5000/x@y"):
+        assert without_password(kept) == kept
 
 
 def test_processes_are_told_apart() -> None:

@@ -143,6 +143,13 @@ def test_what_it_needs_is_asked_for_before_anything_starts(monkeypatch: pytest.M
     monkeypatch.setattr("wandb.login", lambda prompt: False)
     with pytest.raises(ConfigError, match=r"WANDB_PROJECT: wandb .* has no key .*WANDB_MODE=offline"):
         wandb_options(None)
+
+    def away(prompt: bool) -> bool:
+        raise OSError("its server is away")
+
+    monkeypatch.setattr("wandb.login", away)
+    with pytest.raises(ConfigError, match=r"WANDB_PROJECT: wandb .* cannot log in \(its server is away\);"):
+        wandb_options(None)
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert wandb_options("x") is None
     monkeypatch.setenv("WANDB_MODE", "offline")

@@ -255,11 +255,10 @@ class Verdict:
 
     @property
     def wins(self) -> list[str]:
-        """Both shares in words."""
-        return [
-            f"{mean:.0%} ({max(low, 0.0):.0%} to {min(high, 1.0):.0%})"
-            for mean, low, high in (self.wins_random, self.wins_moved)
-        ]
+        """Both shares in words; "-" where there is no verdict, for nothing was compared that could give one."""
+        if self.curve.better is None:
+            return ["-", "-"]
+        return [f"{mean:.0%} ({low:.0%} to {high:.0%})" for mean, low, high in (self.wins_random, self.wins_moved)]
 
     @property
     def likeness(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +42,7 @@ from rllib_rnd.analysis.figures.pictures import (
     png,
 )
 from rllib_rnd.analysis.figures.video import decode_picture
-from rllib_rnd.analysis.maps import Map, file_name
+from rllib_rnd.analysis.maps import Map, file_name, in_words
 from rllib_rnd.analysis.pixels import frame_stack, layout_of
 from rllib_rnd.analysis.player import make_single
 from rllib_rnd.analysis.tape import Tape, action_names
@@ -134,7 +133,10 @@ class StatesOnPage:
             if who == UNTRAINED:
                 continue
             for target in targets_of(onlooker.agent):
-                numbers = target.measure(onlooker.agent, onlooker.states, onlooker.states.obs)
+                try:
+                    numbers = target.measure(onlooker.agent, onlooker.states, onlooker.states.obs)
+                except ConfigError:  # a reward that fails, which has been told
+                    continue
                 label = in_words(target.name).replace("action", "log-probability of it")
                 for b, number in enumerate(numbers):
                     facts[b][label if who == AGENT else f"{label} ({who})"] = f"{number:.4g}"
@@ -324,7 +326,7 @@ def curve_of(one: Found, b: int, unit: Unit) -> Curve | None:
     if curve is None or one.first.constant[b]:
         return None
     by_map, by_random = curve.state_by_map[b], curve.state_by_random[b]
-    here, why = bool(by_map.mean() > by_random.mean()), curve.reasons[b]
+    here, why = bool(by_map.mean() > by_random.mean()), curve.reasons[b] or curve.reason
     better = None if why else curve.better
     return Curve(curve.shares, by_map.tolist(), by_random.tolist(), better, here, one.untrained, why, unit)
 
@@ -338,11 +340,6 @@ def verdict_of(one: Found, curve: DeletionCurve, unit: Unit) -> Verdict:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
-
-
-def in_words(name: str | None) -> str:
-    """A name of a target, or a title with one in it, for people; "" of none."""
-    return re.sub(r"(?<=trinsic)_(?=value|reward)", " ", name or "")
 
 
 def rounded(curve: DeletionCurve) -> dict[str, Any]:

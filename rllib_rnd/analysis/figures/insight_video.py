@@ -19,7 +19,7 @@ from rllib_rnd.analysis.explanation import NOT_JUDGED, Found
 from rllib_rnd.analysis.figures.drawing import PANEL, frame_pictures
 from rllib_rnd.analysis.figures.pictures import Scale, ascii_text, colours, in_cells, overlay
 from rllib_rnd.analysis.figures.video import Overlay, Panel, Recording, write_video
-from rllib_rnd.analysis.maps import METHODS, Map, Method
+from rllib_rnd.analysis.maps import METHODS, Map, Method, in_words
 from rllib_rnd.analysis.methods.attention_maps import over_time
 from rllib_rnd.analysis.methods.making import make_method, maps_of, missing_of
 from rllib_rnd.analysis.pixels import mean_frame_of_parts
@@ -139,7 +139,7 @@ class Shown:
         shape = (count, *found.values.shape[1:])
         file = np.memmap(folder / name, dtype=np.float32, mode="w+", shape=shape)
         unknown = Scale(0.0, 0.0, found.signed, constant=True)  # until all values are there
-        return cls(name, found.title, found.signed, group, found.on_frame, file, unknown)
+        return cls(name, in_words(found.title), found.signed, group, found.on_frame, file, unknown)
 
 
 def maps_of_tapes(

@@ -37,7 +37,7 @@ def shown_rows(rows: Sequence[ProbeRow]) -> list[ProbeRow]:
 
 
 def above_chance(score: float, chance: float) -> float:
-    """A score as a share of what is to be known: 0 is chance, 1 is all, and what is worse than chance is 0."""
+    """A score as a share of what is to be known: 0 is chance or worse, 1 is all; NaN stays."""
     return float(np.clip((score - chance) / (1.0 - chance), 0.0, 1.0)) if chance < 1.0 else 0.0
 
 
@@ -91,5 +91,6 @@ def _draw_scores(
             ax.add_patch(hatched)
             backing = {"facecolor": "0.25", "edgecolor": "none", "pad": 1.0}
             color = "white"
-        ax.text(x, y, f"{row.score:.2f}", ha="center", va="center", fontsize=7, color=color, bbox=backing)
+        text = "-" if np.isnan(row.score) else f"{row.score:.2f}"
+        ax.text(x, y, text, ha="center", va="center", fontsize=7, color=color, bbox=backing)
     return ax.imshow(grid, cmap="viridis", vmin=0.0, vmax=1.0, aspect="auto")

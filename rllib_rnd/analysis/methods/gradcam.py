@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.extras import missing_captum
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
 from rllib_rnd.analysis.methods.convolutions import (
     Forward,
@@ -79,6 +80,10 @@ class GradCAM(LayerMethod):
         "It is as coarse as the map, shows nothing that speaks against the target, and says nothing of where in its "
         "receptive field a place looks."
     )
+
+    def missing(self, agent: Agent) -> str | None:
+        """See `LayerMethod.missing`; or without captum."""
+        return super().missing(agent) or missing_captum()
 
     def layer_map(self, forward: Forward, layer: nn.Module, obs: Tensor) -> Tensor:
         """See `LayerMethod.layer_map`."""

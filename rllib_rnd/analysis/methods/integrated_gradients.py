@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rllib_rnd.analysis.agent import Agent
+from rllib_rnd.analysis.extras import missing_captum
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
 from rllib_rnd.analysis.pixels import scaled
 from rllib_rnd.analysis.states import States, chunks
@@ -49,6 +50,10 @@ class IntegratedGradients(Method):
 
     def __init__(self, steps: int = 32) -> None:
         self.steps = steps
+
+    def missing(self, agent: Agent) -> str | None:
+        """Without captum."""
+        return super().missing(agent) or missing_captum()
 
     def maps(self, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
         """One map for each target that is differentiable."""

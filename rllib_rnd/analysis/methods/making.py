@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.maps import METHODS, Map, Method, file_name
 from rllib_rnd.analysis.methods.gradcam import LayerMethod
@@ -52,13 +54,13 @@ def missing_of(method: Method, agent: Agent) -> str | None:
 
 
 def maps_of(method: Method, agent: Agent, states: States, targets: Sequence[Target]) -> dict[str, Map]:
-    """`Method.maps`.
+    """`Method.maps`, of a copy of the states: what a method writes into them, no other one sees.
 
     Raises:
         ConfigError: it fails, or returns something else.
     """
     with failures_of(method, "maps"):
-        found = method.maps(agent, states, targets)
+        found = method.maps(agent, states.select(np.arange(len(states))), targets)
     if not isinstance(found, Mapping):
         raise _wrong(method, "maps", found, "maps by name")
     known = [None, *(target.name for target in targets)]
@@ -71,7 +73,7 @@ def maps_of(method: Method, agent: Agent, states: States, targets: Sequence[Targ
             raise _wrong(method, "maps", made, "maps by name")
         if len(made.values) != len(states):
             what = _returned(method, f"map {name!r} of {len(made.values)} states")
-            raise ConfigError("", what, f"one of the {len(states)} that it was given")
+            raise ConfigError("", what, f"a map of all {len(states)} that it was given")
         if made.target not in known:
             raise ConfigError("", _returned(method, f"map {name!r} of the target {made.target!r}"), known[1:])
     return dict(found)

@@ -21,7 +21,7 @@ _Map = Callable[[np.ndarray], np.ndarray]
 
 
 class Score(NamedTuple):
-    """A score and the bounds of its interval, NaN where one game alone tells it."""
+    """A score, NaN where there is nothing to predict, and the bounds of its interval, NaN where one game tells it."""
 
     score: float
     low: float
@@ -37,6 +37,8 @@ def measured(truth: np.ndarray, predicted: np.ndarray, episode: np.ndarray, kind
         kind: number (R2: 1 less squared errors over squared deviations from the mean) or category (balanced accuracy:
             mean over categories of the share that is recognised).
     """
+    if len(np.unique(truth)) < 2:  # nothing to predict
+        return Score(math.nan, math.nan, math.nan)
     return jackknife(sums_by_game(truth, predicted, episode, kind), kind)
 
 
@@ -53,8 +55,8 @@ def jackknife(sums: np.ndarray, kind: Kind) -> Score:
     total = sums.sum(axis=0, keepdims=True)
     score = float(score_of_sums(total, kind)[0])
     without = score_of_sums(total - sums, kind)
-    without = without[np.isfinite(without)]  # a label that varies in one game alone has no score without it
-    if len(without) < 2 or not math.isfinite(score):
+    # A label that is the same in all games but one has no score without that one, and the others' say nothing of it.
+    if len(without) < 2 or not np.isfinite([score, *without]).all():
         return Score(score, math.nan, math.nan)
     from scipy.stats import t
 

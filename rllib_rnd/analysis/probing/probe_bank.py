@@ -57,7 +57,8 @@ class ProbeBank(BaseEstimator):
     Args:
         units: the probes.
         model: "linear" (ridge regression, logistic regression) or "mlp" (one hidden layer).
-        alpha: weight of the penalty on squared weights, per state of 1,000 (so it does not depend on their number); of
+        alpha: weight of the penalty on squared weights, per state of 1,000: of linear probes it then does not depend on
+            their number; of MLPs, whose penalty scikit-learn divides by the states of a batch, it grows with it. Of
             linear probes of numbers also one to each of the unit's labels.
         hidden: units of the hidden layer ("mlp").
         rate: learning rate of Adam ("mlp").

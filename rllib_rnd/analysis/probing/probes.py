@@ -25,6 +25,9 @@ from rllib_rnd.analysis.probing.tuning import Settings, tune
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.seeds import derived_seed
 
+# Of controls, until there is one whose labels vary.
+_DRAWS = 20
+
 
 @dataclass(frozen=True)
 class Gathered:
@@ -143,7 +146,7 @@ class _OwnedUnit:
     ) -> Iterator[ProbeRow]:
         """Measures the fitted bank of this one unit on held-out states: a row to each variable."""
         known = known_rows(self.unit, y)
-        predicted = bank.predict_unit(0, x[known])
+        predicted = bank.predict_unit(0, x[known]) if known.any() else np.empty((0, len(self.variables)))
         is_number = self.unit.kind == "number"
         for k, variable in enumerate(self.variables):
             truth = y[known, self.unit.labels[k]]
@@ -156,12 +159,24 @@ class _OwnedUnit:
                 self.labels,
                 "r2" if is_number else "balanced_accuracy",
                 *measured(truth, predicted[:, k], episode[known], self.unit.kind),
-                0.0 if is_number else 1.0 / len(np.unique(truth)),
+                0.0 if is_number else 1.0 / max(1, len(np.unique(truth))),
                 int(known.sum()),
                 len(np.unique(episode[known])),
                 self.unit.columns[1] - self.unit.columns[0],
                 ", ".join(f"{name}={value:g}" for name, value in sorted(own.items())),
             )
+
+
+def _control(values: np.ndarray, found: Gathered, seed: int) -> np.ndarray:
+    """`rotated` labels that vary on both sides of the split, as the true ones do, if a few draws find such.
+
+    Of a label that is the same in most games, the held-out ones may get the labels of those alone.
+    """
+    for draw in range(_DRAWS):
+        other = rotated(values, found.episode, seed + draw)
+        if all(len(np.unique(other[side & ~np.isnan(other)])) > 1 for side in (found.train, ~found.train)):
+            break
+    return other
 
 
 def _units(found: Gathered, options: ProbeOptions) -> tuple[list[_OwnedUnit], np.ndarray]:
@@ -174,7 +189,7 @@ def _units(found: Gathered, options: ProbeOptions) -> tuple[list[_OwnedUnit], np
     kinds = [found.labels.kinds[name] for name in names]
     if options.shuffled:
         seeds = [int(derived_seed(options.play.seed, 2, i) or 0) for i in range(len(names))]
-        columns += [rotated(v, found.episode, seed) for v, seed in zip(columns, seeds, strict=True)]
+        columns += [_control(v, found, seed) for v, seed in zip(columns, seeds, strict=True)]
     y = np.stack(columns, axis=1)
     groups: dict[tuple[object, ...], list[int]] = {}
     for i in range(y.shape[1]):

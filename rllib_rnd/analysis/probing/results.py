@@ -25,7 +25,7 @@ class ProbeRow:
         model: linear or mlp.
         labels: true, or shuffled (those of other moments).
         metric: r2 or balanced_accuracy.
-        score: of the states of games that it was not fitted on.
+        score: of the states of games that it was not fitted on; NaN where labels do not vary in them.
         low, high: 95 % interval of the score over those games; NaN where one game alone tells it.
         chance: score of knowing nothing.
         states: that it was measured on.
@@ -53,9 +53,9 @@ class ProbeRow:
     verdict: str = ""
 
     def as_dict(self) -> dict[str, object]:
-        """Column -> value; None for an unknown bound."""
+        """Column -> value; None for an unknown score or bound."""
         columns = asdict(self)
-        return columns | {name: None for name in ("low", "high") if math.isnan(columns[name])}
+        return columns | {name: None for name in ("score", "low", "high") if math.isnan(columns[name])}
 
 
 @dataclass(frozen=True)

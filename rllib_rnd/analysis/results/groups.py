@@ -90,8 +90,8 @@ def _names(runs: Sequence[Run], settings: Sequence[Mapping[str, object]], by: Se
         else:
             name = label_of(own, between)
         name = name or run.experiment
-        taken = [other for other, given in names.items() if given == name and other != key]
-        names.setdefault(key, f"{name} #{len(taken) + 1}" if taken else name)
+        alike = {other for other, given in names.items() if given == name or given.startswith(f"{name} #")} - {key}
+        names.setdefault(key, f"{name} #{len(alike) + 1}" if alike else name)
     return [names[key] for key in keys]
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.tracking.mlflow_store import database_path
+from rllib_rnd.tracking.mlflow_store import database_path, without_password
+from rllib_rnd.tracking.mlflow_writer import reason_of
 
 _PAGE = 1000
 _HEADER = b"SQLite format 3\x00"
@@ -217,11 +218,13 @@ def _plain_errors(uri: str) -> Iterator[None]:
     try:
         from mlflow.exceptions import MlflowException
     except ImportError as error:
-        raise ConfigError(f"run {uri}", "reading from a server needs mlflow; pip install mlflow") from error
+        raise ConfigError(
+            f"run {without_password(uri)}", "reading from a server needs mlflow; pip install mlflow"
+        ) from error
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing mlflow sets its loggers up
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"run {uri}", f"the MLflow store cannot be read ({reason[:200]})") from error
+        problem = f"the MLflow store cannot be read ({reason_of(error)})"
+        raise ConfigError(f"run {without_password(uri)}", problem) from error

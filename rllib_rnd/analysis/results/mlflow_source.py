@@ -17,10 +17,12 @@ from rllib_rnd.analysis.results.rows import joined, rows_of, thin
 from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
+from rllib_rnd.tracking.mlflow_store import without_password
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 _MEMORY = "system/system_memory_usage_percentage"
-_NO_METRICS = ("system/", "setting/")  # of the machine; what population based training changed
+_CHANGED = "setting/"  # what population based training changed
+_NO_METRICS = ("system/", _CHANGED)  # the first are of the machine
 _PROVENANCE = ("commit", "dirty", "command", "hardware", "cores", "python", "ray", "torch", "rllib_rnd")
 
 
@@ -54,19 +56,19 @@ def _own(stored: Sequence[StoredRun]) -> list[StoredRun]:
 
 def _chosen(stored: list[StoredRun], place: str, chosen: str) -> list[StoredRun]:
     if not stored:
-        raise ConfigError(f"run {place}", "the store holds no runs of this package")
+        raise ConfigError(f"run {without_password(place)}", "the store holds no runs of this package")
     if not chosen:
         return stored
     found = [one for one in stored if chosen in (one.run_id, one.experiment)]
     if not found:
         names = [*sorted({one.experiment for one in stored}), *(one.run_id for one in stored)]
         problem = f"the store has no run or experiment {chosen!r}"
-        raise ConfigError(f"run {place}", problem, nearest=nearest_name(chosen, names))
+        raise ConfigError(f"run {without_password(place)}", problem, nearest=nearest_name(chosen, names))
     return found
 
 
 def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Run:
-    params = dict(stored.params)
+    params = {**stored.params, **_changes(stored)}
     algorithm = params.pop("run", stored.tags.get("algorithm", ""))
     config = flat_settings({_key(key): _value(text) for key, text in params.items()})
     task, frames = task_of(config)
@@ -75,7 +77,7 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
     seed, folders = config.get("seed"), stored.tags.get("trial_folders", stored.tags.get("trial_folder", ""))
     return Run(
         name=stored.name if "=" in stored.name else "",  # what a sweep drew
-        source=f"{address}#{stored.run_id}",
+        source=f"{without_password(address)}#{stored.run_id}",  # it stands on pages that are handed on
         experiment=stored.experiment,
         algorithm=algorithm,
         seed=seed if isinstance(seed, int) else None,
@@ -91,6 +93,15 @@ def _run(stored: StoredRun, address: str, metrics: Collection[str] | None) -> Ru
         thinned=thinned,
         trials=tuple(_trial(Path(folder).name, stored.tags) for folder in folders.split("\n") if folder),
     )
+
+
+def _changes(stored: StoredRun) -> dict[str, str]:
+    """The settings that changed on the way, as they were at last."""
+    found = {key: value for key, value in stored.tags.items() if key.startswith(_CHANGED)}
+    keys = sorted(key for key in stored.metrics if key.startswith(_CHANGED))
+    for key, value, _, _ in sorted(stored.history(keys) if keys else (), key=lambda entry: entry[2:]):
+        found[key] = str(value)
+    return {key.removeprefix(_CHANGED): value for key, value in found.items()}
 
 
 def _trial(name: str, tags: Mapping[str, str]) -> str:

@@ -17,6 +17,7 @@ from rllib_rnd.analysis.results.references import References, references_of
 from rllib_rnd.analysis.results.run_sections import curves_section, differences_section, exploration_section
 from rllib_rnd.analysis.results.score_sections import overall_section, task_section
 from rllib_rnd.analysis.results.scores import ScoreTable, scores_of
+from rllib_rnd.analysis.results.sweep_sections import sweep_sections
 from rllib_rnd.analysis.results.tables import Json, Table, csv_text, is_number, json_of, latex_text, shown
 from rllib_rnd.analysis.results.verdict import verdict
 
@@ -68,6 +69,7 @@ def report_of_runs(
     sections = (
         task_section(table),
         overall_section(table, question),
+        *sweep_sections(tasks, question),
         curves_section(tasks, names, question, known if question.metric == "return_mean" else {}),
         exploration_section(tasks, names, maps),
         health_section(tasks, names),

@@ -50,7 +50,7 @@ def page(agents: int = 3) -> Gallery:
         scales=[picture("little to much"), picture("against, for")],
         notes=["Attention: the backbone nature_cnn has none"],
         verdicts=[
-            Verdict(long, "action", GOOD, (0.9, 0.8, 1.01), (0.8, 0.7, 0.9), 0.12),
+            Verdict(long, "action", GOOD, (0.9, 0.8, 1.0), (0.8, 0.7, 0.9), 0.12),
             Verdict("Attention", "action", BAD, (0.5, 0.3, 0.7), (0.4, 0.2, 0.6), float("nan")),
         ],
         rule="Better than random: blanking what the map shows changes the target more often than not.",

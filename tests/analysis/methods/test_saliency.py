@@ -69,6 +69,14 @@ def test_a_random_map_is_no_better_than_random(planted: tuple[Agent, States]) ->
     assert passed.count(True) <= 1
 
 
+def test_one_state_alone_is_no_verdict(planted: tuple[Agent, States]) -> None:
+    """No map of it could be better than random, and so none is said to be no better."""
+    agent, states = planted
+    noise = Map(np.random.default_rng(0).random((1, 44, 44)), "noise")
+    curve = deletion(agent, states.select([1]), noise, targets_of(agent)[0])
+    assert curve.better is None and curve.reason == "one state says nothing of others"
+
+
 def test_a_map_of_elsewhere_and_a_constant_one_are_no_better(planted: tuple[Agent, States]) -> None:
     agent, states = planted
     corner = np.zeros((len(states), 11, 11))

@@ -10,6 +10,7 @@ from scipy.stats import t
 
 from benchmarks.probe_intervals import POOLS, coverage
 from rllib_rnd.analysis.probing.intervals import jackknife, measured, score_of_sums
+from rllib_rnd.envs.atari_ram import Kind
 
 USED = "jackknife (used)"
 # Quantile of Student's t that 95 % lie within, for two and three games.
@@ -50,6 +51,21 @@ def test_one_game_tells_no_interval() -> None:
     assert one.score == pytest.approx(0.5) and math.isnan(one.low) and math.isnan(one.high)
     truth, episode = np.array([1.0, 2.0, 1.0, 1.0]), np.array([0, 0, 1, 1])
     assert math.isnan(measured(truth, truth + 0.1, episode, "number").low)
+
+
+def test_of_many_games_one_that_alone_tells_gives_no_interval_either() -> None:
+    """The others have nothing to tell: that they all agree is no certainty."""
+    episode = np.repeat(np.arange(12), 20)
+    truth = np.where((episode == 3) & (np.arange(240) % 2 == 0), 1.0, 0.0)
+    found = measured(truth, np.where(episode == 3, 0.8 * truth, truth), episode, "number")
+    assert found.score > 0.9 and math.isnan(found.low) and math.isnan(found.high)
+
+
+@pytest.mark.parametrize("kind", ["number", "category"])
+def test_labels_that_never_vary_have_no_score(kind: Kind) -> None:
+    """To say always the same would be right of every game."""
+    episode = np.repeat(np.arange(12), 20)
+    assert all(map(math.isnan, measured(np.zeros(240), np.zeros(240), episode, kind)))
 
 
 def test_all_right_in_all_games_is_one_without_spread() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from rllib_rnd.analysis.probing.probe_bank import ProbeBank, Unit, UnitScore
 from rllib_rnd.analysis.probing.probe_states import PlayPlan
 from rllib_rnd.analysis.probing.probes import Gathered, fit, training_side
 from rllib_rnd.analysis.probing.results import BETTER, NO_BETTER, ProbeRow, judged
+from rllib_rnd.envs.atari_ram import Kind
 from rllib_rnd.errors import ConfigError
 from tests.analysis.probing.searches import search_in_process
 
@@ -114,6 +116,25 @@ def test_verdicts_by_hand(
     assert [r.verdict for r in judged(rows)] == [verdict, ""]
     other = [made_up("true", *score, chance), made_up("shuffled", *control, chance, layer="memory")]
     assert judged(other) == other, "the control of another layer was taken"
+
+
+@pytest.mark.parametrize("kind", ["number", "category"])
+def test_a_label_of_few_games_has_a_control_that_varies(
+    environments: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    """It varies in one game of either side alone; where no draw finds such a control, there is no score."""
+    layers = {("agent", "layer"): walks(2, 4).astype(np.float32)}
+    train = training_side(EPISODE, 3)
+    first, held_out = EPISODE[train][0], EPISODE[~train][0]
+    values = np.where(np.isin(EPISODE, (first, held_out)), np.arange(len(EPISODE)) % 2, 0.0)
+    labels = Labels({"key": values}, {"key": kind})
+    found = gathered(layers, labels)
+    options = ProbeOptions(play=PlayPlan(seed=3), models=("linear",))
+    assert all(np.isfinite(one.score) for one in fit(found, options).rows)
+    monkeypatch.setattr("rllib_rnd.analysis.probing.probes.rotated", lambda values, *_: np.zeros_like(values))
+    true, control = fit(found, options).rows
+    assert np.isfinite(true.score) and true.verdict == NO_BETTER
+    assert control.as_dict()["score"] is None and json.dumps(control.as_dict(), allow_nan=False)
 
 
 def test_each_number_has_a_penalty_of_its_own(environments: list[dict[str, str]]) -> None:

@@ -110,6 +110,11 @@ def test_presets_are_the_algorithm_with_other_defaults() -> None:
     assert compared({}, "PPO") == {"algorithm": "PPO"}
 
 
+def test_settings_that_read_alike_are_variants_of_their_own() -> None:
+    runs = [run(config={"lr": 0.1234561 + i * 1e-7}) for i in range(4)]
+    assert names(runs) == {"T": {"lr=0.1235": 1, **{f"lr=0.1235 #{i}": 1 for i in (2, 3, 4)}}}
+
+
 def test_by_pools_what_else_differs_and_says_so() -> None:
     runs = [run(seed=s, config={"lr": lr, "gamma": 0.9 + 0.01 * s}) for s in (0, 1) for lr in (0.1, 0.2)]
     assert names(runs, ("lr",)) == {"T": {"lr=0.1": 2, "lr=0.2": 2}}

@@ -240,7 +240,8 @@ def test_the_page_needs_nothing_else(full: tuple[Report, str]) -> None:
     assert not re.search(r"(?:src|href)=\"https?://|@import|url\((?!#)", text)
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids)), "an id is of one place"
-    assert [s.name for s in report.sections] == ["tasks", "overall", "curves", "exploration", "health", "differences"]
+    parts = ["tasks", "overall", "sweep", "curves", "exploration", "health", "differences"]
+    assert [s.name for s in report.sections] == parts
     places = [text.index(f'<section id="{s.name}"') for s in report.sections]
     assert places == sorted(places) and text.index('id="verdict"') < places[0]
     radios = [attributes for tag, attributes in tags if tag == "input"]

@@ -95,6 +95,14 @@ def test_a_run_of_a_store(store: Path) -> None:
     assert run.metrics["return_mean"].tolist() == pytest.approx([1.0, np.nan, 3.0], nan_ok=True)
 
 
+def test_settings_that_population_based_training_changed_are_those_of_the_end(store: Path) -> None:
+    rows = [(0, {"setting/lr": 0.0003}), (100, {"setting/lr": 0.002, "return_mean": 1.0}), (200, {"setting/lr": 0.001})]
+    log(store, "a", rows, "FINISHED", PARAMS, **{"setting/hidden": "[64]"})
+    (run,) = load_runs([str(store)])
+    assert (run.config["lr"], run.config["hidden"], run.config["lambda"]) == (0.001, [64], 0.95)
+    assert "setting/lr" not in run.metrics
+
+
 @pytest.mark.parametrize(
     ("status", "state"), [("FINISHED", "finished"), ("FAILED", "failed"), ("KILLED", "stopped"), (None, "running")]
 )
@@ -323,3 +331,11 @@ def test_a_csv_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00agent_steps")
     with pytest.raises(ConfigError, match="cannot be read as a CSV file"):
         load_runs([str(tmp_path / "a.csv")])
+
+
+def test_no_password_of_a_server_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ConfigError) as caught:
+        load_runs(["http://bob:S3cret@127.0.0.1:9"])
+    problem = "the MLflow store cannot be read (127.0.0.1:9: Connection refused)"
+    assert str(caught.value) == f"run http://***@127.0.0.1:9: {problem}."

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rllib_rnd.analysis.results.rows import joined, thin
+from rllib_rnd.analysis.results.rows import MAX_ROWS, joined
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.errors import ConfigError, nearest_name
 from rllib_rnd.tracking.metrics import BY_NAME
 
 #: Columns that tell runs apart or describe them; all others are metrics.
 _RUN_COLUMNS = ("study", "task", "variant", "size", "seed")
-_OTHER_COLUMNS = ("done", "commit", "frames_per_step", "budget")
+_NO_METRICS = (*_RUN_COLUMNS, "done", "commit", "frames_per_step", "budget")
 #: What studies call a metric that has another name here.
 _NAMES = {
     "seconds": "time_total_s",
@@ -24,22 +27,64 @@ _NAMES = {
 }
 
 
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Returns the columns and the rows of a CSV file.
+def _cells(path: Path) -> Iterator[list[str]]:
+    """Yields the rows of a CSV file, the columns first.
 
     Raises:
-        ConfigError: it cannot be read as one, or is empty.
+        ConfigError: it cannot be read as one.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+            for row in csv.reader(file):
+                if row:
+                    yield row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"run {path}", f"cannot be read as a CSV file ({reason})") from error
-    if not rows:
-        raise ConfigError(f"run {path}", "has no rows")
-    return [name.strip() for name in reader.fieldnames or ()], rows
+
+
+@dataclass
+class _Table:
+    """The rows of one run.
+
+    Attributes:
+        count: of those that tell agent steps.
+        last: of all.
+        kept: those that are looked at, as `thin` chooses them.
+    """
+
+    count: int = 0
+    last: list[str] = field(default_factory=list)
+    kept: list[list[str]] = field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        """About one of so many rows is kept."""
+        return max(1, -(-self.count // MAX_ROWS))
+
+
+def _tables(path: Path, columns: Sequence[str]) -> dict[tuple[str, ...], _Table]:
+    """The runs of a file; it is read twice, so that rows that are not looked at are never held together."""
+    places = [columns.index(name) if name in columns else None for name in _RUN_COLUMNS]
+    steps = columns.index("agent_steps")
+
+    def rows() -> Iterator[tuple[tuple[str, ...], list[str], bool]]:
+        for row in itertools.islice(_cells(path), 1, None):
+            row += [""] * (len(columns) - len(row))
+            key = tuple("" if place is None else row[place].strip() for place in places)
+            yield key, row, _number(row[steps]) is not None
+
+    tables: dict[tuple[str, ...], _Table] = {}
+    for key, row, counts in rows():
+        table = tables.setdefault(key, _Table())
+        table.count, table.last = table.count + counts, row
+    seen = Counter[tuple[str, ...]]()
+    for key, row, counts in rows():
+        table = tables[key]
+        if counts and (seen[key] % table.step == 0 or seen[key] == table.count - 1):
+            table.kept.append(row)
+        seen[key] += counts
+    return tables
 
 
 def runs_in_csv(path: Path, metrics: Collection[str] | None = None) -> list[Run]:
@@ -53,24 +98,23 @@ def runs_in_csv(path: Path, metrics: Collection[str] | None = None) -> list[Run]
     Raises:
         ConfigError: no curves, or a cell that is no number where one must be.
     """
-    columns, rows = read_table(path)
+    lines = _cells(path)
+    columns = [name.strip() for name in next(lines, [])]
+    if next(lines, None) is None:
+        raise ConfigError(f"run {path}", "has no rows")
     if "agent_steps" not in columns:
         if {"score", "mean"} & set(columns) or any(n.endswith("_mean") and n not in BY_NAME for n in columns):
             problem = "has no column agent_steps: a table of scores has no curves"
             raise ConfigError(f"run {path}", problem, "files of curves here, score tables in rllib report")
         problem, nearest = "has no column agent_steps, so it holds no curves", nearest_name("agent_steps", columns)
         raise ConfigError(f"run {path}", problem + (f"; it has {nearest!r}" if nearest else ""))
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row.get(name, "") for name in _RUN_COLUMNS), []).append(row)
-    names = [name for name in columns if name not in (*_RUN_COLUMNS, *_OTHER_COLUMNS)]
-    return [_run(path, key, group, names, metrics) for key, group in groups.items()]
+    return [_run(path, key, table, columns, metrics) for key, table in _tables(path, columns).items()]
 
 
 def _run(
     path: Path,
     key: Sequence[str],
-    rows: Sequence[Mapping[str, str]],
+    table: _Table,
     columns: Sequence[str],
     metrics: Collection[str] | None,
 ) -> Run:
@@ -79,18 +123,12 @@ def _run(
     if own["size"] not in ("", "0"):
         task += f" (size={own['size']})"
     variant = own["variant"] or path.stem
-    last = rows[-1]
-    values = [
-        {
-            _NAMES.get(name, name): number
-            for name in columns
-            if (number := _number(row.get(name, ""))) is not None and _wanted(_NAMES.get(name, name), metrics)
-        }
-        for row in rows
-    ]
-    if not any("agent_steps" in row for row in values):
+    last = {name: cell.strip() for name, cell in zip(columns, table.last, strict=False)}
+    wanted = [(i, _NAMES.get(name, name)) for i, name in enumerate(columns) if name not in _NO_METRICS]
+    wanted = [(i, name) for i, name in wanted if metrics is None or name in (*metrics, "agent_steps")]
+    values = [{name: number for i, name in wanted if (number := _number(row[i])) is not None} for row in table.kept]
+    if not values:
         raise ConfigError(f"run {path}", f"column agent_steps of {variant!r} holds no numbers")
-    kept, thinned = thin([row for row in values if "agent_steps" in row])
     frames, budget = _number(last.get("frames_per_step", "")), _number(last.get("budget", ""))
     return Run(
         name=f"seed={own['seed']}" if own["seed"] else "",
@@ -102,15 +140,11 @@ def _run(
         frames_per_step=None if frames is None else int(frames),
         config={"variant": variant} | ({"seed": int(own["seed"])} if own["seed"].isdigit() else {}),
         state="finished" if last.get("done") == "1" else "unknown",
-        metrics=joined(kept),
+        metrics=joined(values),
         budget=None if budget is None else int(budget),
         provenance={"commit": last["commit"]} if last.get("commit") else {},
-        thinned=thinned,
+        thinned=table.step,
     )
-
-
-def _wanted(name: str, metrics: Collection[str] | None) -> bool:
-    return metrics is None or name in metrics or name == "agent_steps"
 
 
 def _number(text: str) -> float | None:

@@ -42,14 +42,20 @@ def verdict(table: ScoreTable, question: Question, tasks: Mapping[str, Sequence[
 
 
 def ranked(table: ScoreTable) -> list[str]:
-    """Variants, best first: by their mean over tasks of the place in each task's order, then of the score."""
-    means = means_of(table)
+    """Variants, best first: by their mean over tasks of the place in each task's order, then of the score.
 
-    def place(name: str) -> tuple[float, float]:
-        known = [row for row in means.values() if np.isfinite(row.get(name, np.nan))]
+    Those that are alone on their tasks come behind, and last those without a score.
+    """
+    means = means_of(table)
+    against_others = fought(means)
+
+    def place(name: str) -> tuple[int, float, float]:
+        known = [row for row in against_others if name in row]
+        scores = [row[name] for row in known or means.values() if np.isfinite(row.get(name, np.nan))]
+        if not scores:
+            return 2, 0.0, 0.0
         places = [float(np.mean([other > row[name] for other in row.values()])) for row in known]
-        scores = [row[name] for row in known]
-        return (float(np.mean(places)), -float(np.mean(scores))) if known else (2.0, 0.0)
+        return (0, float(np.mean(places)), -float(np.mean(scores))) if known else (1, 0.0, -float(np.mean(scores)))
 
     return sorted(table.variants, key=place)
 
@@ -102,10 +108,16 @@ def _best(table: ScoreTable, order: Sequence[str]) -> str:
         return "No task has scores of two variants: there is nothing to compare."
     most = sorted(order, key=lambda name: -counts[name])
     words = _some([f"{name} {counts[name]}" for name in most[1:_MOST_NAMED]], len(most) - 1)
+    if not counts[most[0]]:
+        return f"Of {_tasks(tasks)} none is won by one variant alone."
     if counts[most[0]] == counts[most[1]]:
         tied = [name for name in most if counts[name] == counts[most[0]]]
         return f"{_and(tied)} win most tasks, {counts[most[0]]} of {tasks} each."
-    return f"{most[0]} wins {counts[most[0]]} of {tasks} tasks ({words})."
+    return f"{most[0]} wins {counts[most[0]]} of {_tasks(tasks)} ({words})."
+
+
+def _tasks(count: int) -> str:
+    return f"{count} task{'s' * (count != 1)}"
 
 
 def _first(metric: str) -> str:

@@ -109,12 +109,16 @@ def test_ties_are_named() -> None:
 def test_a_task_of_one_variant_is_won_by_nobody() -> None:
     tasks = {DEEP: [variant("rnd", [0.9] * 3), variant("ppo", [0.5] * 3)], "other": [variant("ppo", [1.0] * 3)]}
     report = report_of_runs(tasks, Question(), {})
-    assert report.verdict[0] == "rnd wins 1 of 1 tasks (ppo 0)."
+    assert report.verdict[0] == "rnd wins 1 of 1 task (ppo 0)."
     assert [row[1:] for row in tables(report)["wins"].rows] == [(1, 0, 1), (0, 0, 1)]
     assert row_of(tables(report)["tasks"], "other")["winner"] == "-"
     apart = report_of_runs({DEEP: [variant("rnd", [0.9] * 3)], "other": [variant("ppo", [1.0] * 3)]}, Question(), {})
     assert apart.verdict[0] == "No task has scores of two variants: there is nothing to compare."
-    nothing = [variant("rnd", [0.9] * 3), variant("ppo", [math.nan] * 3)]
+    tied = {DEEP: [variant("a", [0.9] * 3), variant("b", [0.9] * 3)], "other": [variant("c", [1.0] * 3)]}
+    told = report_of_runs(tied, Question(), {}).verdict
+    assert told[0] == "Of 1 task none is won by one variant alone."
+    assert told[1].startswith("Probability of improvement of a over b"), "c has met nobody"
+    nothing = [variant("ppo", [math.nan] * 3), variant("rnd", [0.9] * 3)]
     assert report_of_runs({DEEP: nothing}, Question(), {}).verdict[0] == "Of rnd alone there is a return_mean: 0.9 ± 0."
 
 

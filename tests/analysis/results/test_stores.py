@@ -286,6 +286,14 @@ deep_sea,ppo,10,1,100,1.5,0.1,0.0,1,abc
     assert [[variant.name for variant in variants] for variants in tasks.values()] == [["rnd", "ppo"], ["rnd"]]
 
 
+def test_of_long_curves_rows_at_even_distances_are_kept(tmp_path: Path) -> None:
+    lines = [f"a,{step},{step}, {step / 2}" for step in range(1200)] + ["a,,,", "b,5,", " b ,6,1, 2 ,surplus"]
+    a, b = table(tmp_path / "long.csv", "\n".join(["variant, agent_steps ,entropy,return_mean", *lines]))
+    assert a.metrics["agent_steps"].tolist() == [*range(0, 1199, 3), 1199] and a.thinned == 3
+    assert (a.metrics["return_mean"] == a.metrics["agent_steps"] / 2).all()
+    assert (b.metrics["agent_steps"].tolist(), b.final("return_mean"), b.thinned) == ([5, 6], 2.0, 1)
+
+
 def test_curves_of_one_run(tmp_path: Path) -> None:
     (run,) = table(tmp_path / "montezuma.csv", "\ufeffagent_steps,return_mean\n1,2\n3,4\n")
     assert (run.task, run.experiment, run.seed, run.final("return_mean")) == ("montezuma", "montezuma", None, 4.0)

@@ -1,5 +1,6 @@
-"""The ``rllib`` console script: train, evaluate, map, list, check."""
+"""The ``rllib`` console script."""
 
+from rllib_rnd.cli import app_insight, app_results  # noqa: F401 - their commands register themselves
 from rllib_rnd.cli.app import app, main
 
 __all__ = ["app", "main"]

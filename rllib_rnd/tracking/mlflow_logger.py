@@ -23,6 +23,7 @@ from rllib_rnd.tracking.mlflow_runs import (
     changed_settings,
     close_orphans,
     find_run,
+    log_curves,
     log_description,
     log_files,
     media_in,
@@ -317,6 +318,7 @@ class MLflowLogger(LoggerCallback):
         status = self._status(state.result) if self._status is not None else "FINISHED"
         folder = Path(trial.path or "")
         files = media_in([folder] if self.identity.sweep else [folder, folder.parent]) if trial.path else []
+        self._put_in(state, lambda client: self._quietly(lambda: log_curves(client, state.run_id)))
         if files:
             self._put_in(state, lambda client: self._quietly(lambda: log_files(client, state.run_id, files)))
         self._terminate(trial.trial_id, "FAILED" if failed else status)

@@ -23,6 +23,17 @@ SETTING = "setting/"
 _MAX_TAG_LENGTH = 5000
 _MAX_PARAMS, _MAX_TAGS = 100, 100  # of one request, as MLflow has it
 _MEDIA = (".mp4", ".png", ".svg", ".gif", ".html")
+#: What is kept as curves: the ones that papers draw. All others are in the store itself.
+CURVES = (
+    "return_mean",
+    "return_max",
+    "evaluation_return_mean",
+    "intrinsic_reward_mean",
+    "rooms_visited",
+    "positions_visited",
+    "entropy",
+    "time_total_s",
+)
 _LARGEST_FILE = 50_000_000  # bytes; larger ones are found by the tag `trial_folder`
 
 
@@ -155,3 +166,16 @@ def log_files(client: MlflowClient, run_id: str, files: Sequence[Path]) -> None:
     """Keeps pictures and videos beside the run."""
     for path in files:
         client.log_artifact(run_id, str(path), "media")
+
+
+def log_curves(client: MlflowClient, run_id: str) -> None:
+    """Keeps the curves of a run, over all its resumes, as ``curves.csv``: a row per number of agent steps."""
+    known = [name for name in CURVES if name in client.get_run(run_id).data.metrics]
+    rows: dict[int, dict[str, float]] = {}
+    for name in known:
+        for metric in client.get_metric_history(run_id, name):
+            rows.setdefault(metric.step, {})[name] = metric.value
+    lines = [",".join(["agent_steps", *known])]
+    for step, values in sorted(rows.items()):
+        lines.append(",".join([str(step), *(f"{values[name]:.9g}" if name in values else "" for name in known)]))
+    client.log_text(run_id, "\n".join(lines) + "\n", "curves.csv")

@@ -172,7 +172,7 @@ def test_a_store_out_of_reach_costs_one_line() -> None:
     assert not logger.active
     logger.close()  # does not wait for what was never there
     assert "training goes on without it" in said[0]
-    assert said[1:] == [f"MLflow: 5 entries could not be written ({said[0].split('(')[1].split(')')[0]})."]
+    assert said[1:] == [f"MLflow: 6 entries could not be written ({said[0].split('(')[1].split(')')[0]})."]
 
 
 @pytest.mark.parametrize("fault", ["log_batch", "create_run", "set_terminated"])
@@ -219,7 +219,7 @@ def test_a_store_that_stays_away_ends_with_one_line(uri: str, monkeypatch: pytes
     logger.log_trial_end(trial())
     logger.close(patience_s=0.1)
     assert said[0] == "MLflow store does not answer (disk full); entries are kept until it does, training goes on."
-    assert said[-1] == "MLflow: 5 entries could not be written (disk full)."
+    assert said[-1] == "MLflow: 6 entries could not be written (disk full)."
 
 
 def test_an_entry_that_is_refused_does_not_hold_up_the_others(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -442,13 +442,22 @@ def test_the_store_keeps_the_file_the_settings_and_where_checkpoints_are(uri: st
     logger = make(uri, [], source=tmp_path / "x.yaml")
     one = trial(folder=str(folder))
     logger.log_trial_start(one)
+    logger.log_trial_result(1, one, result(100))
+    logger.log_trial_result(2, one, result(200))
     logger.log_trial_save(one)
     logger.log_trial_end(one)
     logger.close()
     (run,) = runs(uri)
     assert run.data.tags["checkpoint"] == f"{folder}/checkpoint_000001"
     client = MlflowClient(tracking_uri=uri)
-    assert {f.path for f in client.list_artifacts(run.info.run_id)} == {"x.yaml", "configuration.yaml", "media"}
+    found = {f.path for f in client.list_artifacts(run.info.run_id)}
+    assert found == {"x.yaml", "configuration.yaml", "curves.csv", "media"}
+    curves = Path(client.download_artifacts(run.info.run_id, "curves.csv")).read_text(encoding="utf-8").splitlines()
+    assert curves[0].startswith("agent_steps,return_mean") and [row.split(",")[0] for row in curves[1:]] == [
+        "100",
+        "200",
+    ]
+    assert float(curves[2].split(",")[1]) == run.data.metrics["return_mean"]
     assert [f.path for f in client.list_artifacts(run.info.run_id, "media")] == ["media/map.png"]
     kept = Path(client.download_artifacts(run.info.run_id, "configuration.yaml")).read_text(encoding="utf-8")
     assert "lr: 0.5\n" in kept and "intrinsic_reward.type: rnd\n" in kept

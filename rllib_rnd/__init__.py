@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ray.tune import register_trainable
@@ -15,7 +14,7 @@ from rllib_rnd.ray_logs import drop_noise
 from rllib_rnd.rollout import Rollout
 
 if TYPE_CHECKING:
-    from rllib_rnd.export.policy import StandalonePolicy
+    from rllib_rnd.export.policy import load_policy
 
 __version__ = "0.1.0"
 __all__ = [
@@ -31,21 +30,13 @@ __all__ = [
 ]
 
 
-def load_policy(path: str | Path, *, deterministic: bool = False, seed: int = 0) -> StandalonePolicy:
-    """Loads a policy to act with, on the CPU: ``action, memory = policy.act(obs, memory)``.
+def __getattr__(name: str) -> object:
+    """Imports ``load_policy`` when it is first asked for: the export of policies costs an import of its own."""
+    if name == "load_policy":
+        from rllib_rnd.export.policy import load_policy
 
-    Args:
-        path: of a checkpoint, of the folder of a run (its newest checkpoint; of a sweep that of the best trial), or of
-            a folder that ``rllib export`` wrote.
-        deterministic: the most likely actions instead of draws.
-        seed: of the draws.
-
-    Raises:
-        ConfigError: there is none, or one that this version cannot read.
-    """
-    from rllib_rnd.export.policy import load_policy  # the export of policies costs an import of its own
-
-    return load_policy(path, deterministic=deterministic, seed=seed)
+        return load_policy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 drop_noise()

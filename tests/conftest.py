@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +13,26 @@ import ray
 import rllib_rnd
 
 
-@pytest.fixture(autouse=True)
+@contextlib.contextmanager
 def _environment_as_before() -> Iterator[None]:
-    """What a test, or the code that it calls, sets in the environment is gone for the next one."""
+    """What the block, or the code that it calls, sets in the environment is gone afterwards."""
     before = dict(os.environ)
     yield
     for name in set(os.environ) - set(before):
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _environment_of_modules() -> Iterator[None]:
+    with _environment_as_before():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _environment_of_tests() -> Iterator[None]:
+    with _environment_as_before():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=False)

@@ -35,7 +35,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.ray_logs import environment
 from rllib_rnd.tracking.labels import folder_label
 from rllib_rnd.tracking.metrics import read
-from rllib_rnd.tracking.mlflow_store import database_path, store_uri, valid_keys
+from rllib_rnd.tracking.mlflow_store import database_path, impatience, store_uri, valid_keys
 from rllib_rnd.tracking.mlflow_writer import reason_of
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 NONE = "none"
-# Of MLflow: a server that is down would hold up the command for minutes.
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 _CPUS = 2
 _MARK = "*"  # beside a score that is no better than that of shuffled labels
 _CELL_WIDTH = 15  # of a column of the table, the gap before it included
@@ -293,7 +291,7 @@ def log_to_mlflow(checkpoint: Path, found: Probed) -> str:
     if uri is None or (database is not None and not database.is_file()):
         return f"no MLflow store beside the run ({trial.parent.parent}): scores are in the files only"
     try:
-        with environment({name: value for name, value in _IMPATIENT.items() if name not in os.environ}):
+        with environment(impatience()):
             return _log_to(uri, checkpoint, found)
     except Exception as error:  # any fault of the store: the files are written
         return f"MLflow takes no scores ({reason_of(error)}): they are in the files only"

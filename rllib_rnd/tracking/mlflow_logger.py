@@ -32,7 +32,7 @@ from rllib_rnd.tracking.mlflow_runs import (
     set_tags,
     tags_of,
 )
-from rllib_rnd.tracking.mlflow_store import alone, database_path, valid_keys, valid_text, without_password
+from rllib_rnd.tracking.mlflow_store import alone, database_path, impatience, valid_keys, valid_text, without_password
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
 from rllib_rnd.tracking.parameters import number_of, parameters
 from rllib_rnd.tracking.system import SystemMetrics
@@ -139,10 +139,7 @@ class MLflowLogger(LoggerCallback):
 
     def open(self) -> None:
         """Opens the store and the experiment; prints one line if that is not possible."""
-        # Without these a server that is down would hold up the start for minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        os.environ.update(impatience())
         try:
             import mlflow.tracking  # noqa: F401
         except ImportError:

@@ -13,6 +13,17 @@ from filelock import FileLock, Timeout
 _MAX_KEY_LENGTH = 250  # as MLflow has it
 _MAX_VALUE_LENGTH = 500  # MLflow's databases limit a parameter's text
 _LONGEST_CREATION_S = 60.0
+_IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def impatience() -> dict[str, str]:
+    """Returns MLflow's variables with which a server that is down holds nobody up for minutes; not what a user set."""
+    return {name: value for name, value in _IMPATIENT.items() if name not in os.environ}
 
 
 def store_uri(storage: str) -> str | None:

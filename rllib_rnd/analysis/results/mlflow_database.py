@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.tracking.mlflow_store import database_path, without_password
+from rllib_rnd.ray_logs import environment
+from rllib_rnd.tracking.mlflow_store import database_path, impatience, without_password
 from rllib_rnd.tracking.mlflow_writer import reason_of
 
 _PAGE = 1000
@@ -211,20 +211,17 @@ def _plain_errors(uri: str) -> Iterator[None]:
     Raises:
         ConfigError: in place of MLflow's errors.
     """
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a server that is down holds nobody up for minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    try:
-        from mlflow.exceptions import MlflowException
-    except ImportError as error:
-        raise ConfigError(
-            f"run {without_password(uri)}", "reading from a server needs mlflow; pip install mlflow"
-        ) from error
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing mlflow sets its loggers up
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        yield
-    except (MlflowException, OSError) as error:
-        problem = f"the MLflow store cannot be read ({reason_of(error)})"
-        raise ConfigError(f"run {without_password(uri)}", problem) from error
+    with environment(impatience()):
+        try:
+            from mlflow.exceptions import MlflowException
+        except ImportError as error:
+            raise ConfigError(
+                f"run {without_password(uri)}", "reading from a server needs mlflow; pip install mlflow"
+            ) from error
+        for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing mlflow sets its loggers up
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            yield
+        except (MlflowException, OSError) as error:
+            problem = f"the MLflow store cannot be read ({reason_of(error)})"
+            raise ConfigError(f"run {without_password(uri)}", problem) from error

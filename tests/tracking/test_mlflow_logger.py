@@ -29,16 +29,6 @@ from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
 from rllib_rnd.tracking.parameters import parameters
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with MLflow's tables and nothing in them; making one takes seconds, copying it none."""
-    from mlflow.tracking import MlflowClient
-
-    path = tmp_path_factory.mktemp("store") / "mlruns.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def uri(tmp_path: Path, empty_store: Path) -> str:
     """A new store."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from rllib_rnd.analysis.results.rows import MAX_ROWS, joined
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.errors import ConfigError, nearest_name
 from rllib_rnd.tracking.metrics import BY_NAME
+from rllib_rnd.tracking.parameters import number_of
 
 #: Columns that tell runs apart or describe them; all others are metrics.
 _RUN_COLUMNS = ("study", "task", "variant", "size", "seed")
@@ -72,7 +72,7 @@ def _tables(path: Path, columns: Sequence[str]) -> dict[tuple[str, ...], _Table]
         for row in itertools.islice(_cells(path), 1, None):
             row += [""] * (len(columns) - len(row))
             key = tuple("" if place is None else row[place].strip() for place in places)
-            yield key, row, _number(row[steps]) is not None
+            yield key, row, number_of(row[steps]) is not None
 
     tables: dict[tuple[str, ...], _Table] = {}
     for key, row, counts in rows():
@@ -126,10 +126,10 @@ def _run(
     last = {name: cell.strip() for name, cell in zip(columns, table.last, strict=False)}
     wanted = [(i, _NAMES.get(name, name)) for i, name in enumerate(columns) if name not in _NO_METRICS]
     wanted = [(i, name) for i, name in wanted if metrics is None or name in (*metrics, "agent_steps")]
-    values = [{name: number for i, name in wanted if (number := _number(row[i])) is not None} for row in table.kept]
+    values = [{name: number for i, name in wanted if (number := number_of(row[i])) is not None} for row in table.kept]
     if not values:
         raise ConfigError(f"run {path}", f"column agent_steps of {variant!r} holds no numbers")
-    frames, budget = _number(last.get("frames_per_step", "")), _number(last.get("budget", ""))
+    frames, budget = number_of(last.get("frames_per_step", "")), number_of(last.get("budget", ""))
     return Run(
         name=f"seed={own['seed']}" if own["seed"] else "",
         source="#".join([str(path), *filter(None, key)]),
@@ -145,11 +145,3 @@ def _run(
         provenance={"commit": last["commit"]} if last.get("commit") else {},
         thinned=table.step,
     )
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

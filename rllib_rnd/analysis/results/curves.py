@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import SECONDS_PER_HOUR, Run
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS
 
 AXES = ("agent steps", "frames", "hours")
 _POINTS = 200  # of a line: a figure is about so many pixels wide
-_SECONDS = 3600.0
 
 Line = tuple[np.ndarray, np.ndarray]
 
@@ -41,7 +40,7 @@ def axis_values(run: Run, axis: str) -> np.ndarray | None:
     """
     if axis == "hours":
         seconds = run.metrics.get("time_total_s")
-        return None if seconds is None else seconds / _SECONDS
+        return None if seconds is None else seconds / SECONDS_PER_HOUR
     steps = run.metrics.get("agent_steps")
     if steps is None or axis == "agent steps":
         return steps

@@ -13,7 +13,7 @@ from rllib_rnd.analysis.results.curves import Curve, curve_of
 from rllib_rnd.analysis.results.figures.chart import Chart, short
 from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart
 from rllib_rnd.analysis.results.groups import Variant
-from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
+from rllib_rnd.analysis.results.run import MACHINE_MEMORY, SECONDS_PER_HOUR, Run, finals
 from rllib_rnd.analysis.results.tables import Cell, Row, Table
 
 #: What is watched over training, in this order: short names, of further rewards with their number behind.
@@ -34,7 +34,6 @@ _RESTARTS = ("env_failures", "hanging_env_runners")
 _SPLIT = ("sample_s", "learn_s", "sync_s")
 _DEAD = 0.01  # of its first tenth: a bonus below that share is spent
 _MOST_CHARTS = 2  # tasks that are drawn
-_SECONDS = 3600.0
 
 
 def health_section(tasks: Mapping[str, Sequence[Variant]], names: Sequence[str]) -> Section:
@@ -108,7 +107,7 @@ def ended_table(tasks: Mapping[str, Sequence[Variant]], names: Sequence[str], me
     rows: list[Row] = []
     for task, variants in tasks.items():
         for metric in metrics:
-            cells = [_mean(_finals(v.runs, metric)) if v else None for v in in_order(variants, names)]
+            cells = [_mean(finals(v.runs, metric)) if v else None for v in in_order(variants, names)]
             if any(cell is not None for cell in cells):
                 rows.append((task, metric, *cells) if len(tasks) > 1 else (metric, *cells))
     columns = (*(("task",) if len(tasks) > 1 else ()), "metric", *names)
@@ -135,7 +134,7 @@ def _cost(runs: Sequence[Run]) -> tuple[Cell, ...]:
     told = any(name in run.metrics for run in runs for name in _SKIPPED)
     skipped = sum(_count(run, name) for run in runs for name in _SKIPPED) if told else None
     restarts = sum(run.resumed + sum(_count(run, name) for name in _RESTARTS) for run in runs)
-    hours = [run.final("time_total_s") / _SECONDS for run in runs]
+    hours = [run.final("time_total_s") / SECONDS_PER_HOUR for run in runs]
     cores = [_cores(run) for run in runs]
     paid = [h * c for h, c in zip(hours, cores, strict=True) if c is not None and math.isfinite(h)]
     memory = [float(np.nanmax(v)) for run in runs if _any(v := run.metrics.get(MACHINE_MEMORY, np.empty(0)))]
@@ -174,10 +173,6 @@ def _speed(run: Run) -> float:
     """Agent steps per second over the whole run."""
     seconds = run.final("time_total_s")
     return run.agent_steps / seconds if seconds > 0 else math.nan
-
-
-def _finals(runs: Sequence[Run], metric: str) -> np.ndarray:
-    return np.array([run.final(metric) for run in runs])
 
 
 def _mean(values: np.ndarray) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,9 @@ import numpy as np
 STATES = ("finished", "stopped", "failed", "crashed", "running", "unknown")
 #: Percent of the machine's memory that is in use, by all that runs on it.
 MACHINE_MEMORY = "machine_memory_percent"
+
+
+SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,8 @@ class Run:
         kept = steps <= agent_steps
         metrics = {name: values[kept] for name, values in self.metrics.items()}
         return dataclasses.replace(self, metrics=metrics, cut_from=self.ended_at)
+
+
+def finals(runs: Sequence[Run], metric: str) -> np.ndarray:
+    """The last finite value of a metric in each run, ``[runs]``; NaN where there is none."""
+    return np.array([run.final(metric) for run in runs])

@@ -13,7 +13,7 @@ from rllib_rnd.analysis.results.figures.chart import Chart, Picture, short
 from rllib_rnd.analysis.results.figures.charts import Panel, curves_chart, survival_chart
 from rllib_rnd.analysis.results.groups import Variant
 from rllib_rnd.analysis.results.references import References
-from rllib_rnd.analysis.results.run import Run
+from rllib_rnd.analysis.results.run import Run, finals
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS, Survival, steps_to, survival
 from rllib_rnd.analysis.results.tables import Table, number
 from rllib_rnd.envs.info import PLACES
@@ -92,15 +92,11 @@ def threshold_of(variants: Sequence[Variant], question: Question) -> float:
     """What is enough: as asked, or half way from where runs begin to where the best variant ends; NaN: no such way."""
     if question.threshold is not None:
         return question.threshold
-    ends = [np.nanmean(ends) for v in variants if np.isfinite(ends := _ends(v.runs, question.metric)).any()]
+    ends = [np.nanmean(ends) for v in variants if np.isfinite(ends := finals(v.runs, question.metric)).any()]
     begins = [_first(run, question.metric) for variant in variants for run in variant.runs]
     if not ends or max(ends) <= np.nanmean(begins):
         return math.nan
     return float(0.5 * (np.nanmean(begins) + max(ends)))
-
-
-def _ends(runs: Sequence[Run], metric: str) -> np.ndarray:
-    return np.array([run.final(metric) for run in runs])
 
 
 def _first(run: Run, metric: str) -> float:
@@ -169,7 +165,7 @@ def exploration_section(tasks: Tasks, names: Sequence[str], maps: Sequence[Pictu
 
 
 def _places_row(task: str, variant: Variant, metric: str) -> tuple[str, str, str, float, float, float] | None:
-    ends = _ends(variant.runs, metric)
+    ends = finals(variant.runs, metric)
     if not np.isfinite(ends).any():
         return None
     halves = []

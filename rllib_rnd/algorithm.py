@@ -25,25 +25,22 @@ from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 from ray.util import log_once
 
+from rllib_rnd.checkpoints.content import ContentWriter, write_for_rllib
+from rllib_rnd.checkpoints.finding import what_is_wrong
 from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
 from rllib_rnd.checkpoints.manifest import seal
-from rllib_rnd.checkpoints.restoring import (
-    Saved,
-    check_restorable,
-    plays_on,
-    saved_in_folder,
-    saved_in_state,
-    settings_of,
-)
+from rllib_rnd.checkpoints.reading import checkpoint_config, part_of, read_state
+from rllib_rnd.checkpoints.remote import local_folder
+from rllib_rnd.checkpoints.restoring import Saved, check_restorable, plays_on, saved_in_state, settings_of
 from rllib_rnd.checkpoints.saving import TrialSaver, save_at
 from rllib_rnd.config_checks import check_own_class, check_together
 from rllib_rnd.envs import frame_stack, make_env
 from rllib_rnd.envs.makers import EnvSpecifier, Maker, portable
-from rllib_rnd.errors import at, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
-from rllib_rnd.own_code import check_functions
+from rllib_rnd.own_code import check_functions, name_of
 from rllib_rnd.resources import check_actors
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
@@ -474,16 +471,29 @@ class IntrinsicPPO(PPO):
         """RLlib's: saves to a folder or an address, as a whole or not at all; a checkpoint there is replaced.
 
         Raises:
+            ConfigError: ``use_msgpack``; there is one format.
             OSError: it cannot be written; what was there before still is.
         """
-        return save_at(
-            path, functools.partial(self._write_checkpoint, state=state, use_msgpack=use_msgpack), filesystem
-        )
+        if use_msgpack:
+            raise ConfigError("use_msgpack", "there is one format of checkpoints, of safetensors and JSON", "false")
+        return save_at(path, functools.partial(self._write_checkpoint, state=state), filesystem)
 
-    def _write_checkpoint(self, folder: Path, state: dict[str, Any] | None = None, use_msgpack: bool = False) -> None:
-        super().save_to_path(folder, state=state, use_msgpack=use_msgpack)
+    def _write_checkpoint(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+        """Writes the files of a checkpoint, of a whole state or of one's parts, its manifest last."""
+        module, built_with = self._module_arguments
+        ContentWriter(folder).write(self.get_state() if state is None else state, self.config, module, built_with)
+        write_for_rllib(folder, self)
         name = f"{type(self).__module__}:{type(self).__qualname__}"
         seal(folder, CHECKPOINT_FORMAT, name, self.training_iteration, self._agent_steps())
+
+    @functools.cached_property
+    def _module_arguments(self) -> tuple[type, dict[str, Any]]:
+        """The class of the learners' module, and what it was built with."""
+        results = self.learner_group.foreach_learner(
+            lambda learner: (type(learner.trained_module), learner.trained_module.get_ctor_args_and_kwargs()[1])
+        )
+        found: tuple[type, dict[str, Any]] = next(iter(results)).get()
+        return found
 
     @override(PPO)
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
@@ -505,30 +515,57 @@ class IntrinsicPPO(PPO):
 
     @classmethod
     @override(PPO)
-    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: object, **kwargs: object) -> IntrinsicPPO:
+    def from_checkpoint(
+        cls, path: str | Path | Checkpoint, filesystem: pyarrow.fs.FileSystem | None = None, **kwargs: object
+    ) -> IntrinsicPPO:
         """RLlib's: a new algorithm that goes on from a checkpoint.
 
+        It is built of plain data; only where settings hold Python objects, or with arguments of RLlib's, is what RLlib
+        needs unpickled.
+
         Raises:
-            ConfigError: the checkpoint is of a version with another format.
+            ConfigError: the checkpoint is damaged, or of a version with another format.
         """
-        # First: it names classes that this version may not have.
-        check_checkpoint(path.path if isinstance(path, Checkpoint) else path)
-        return super().from_checkpoint(path, *args, **kwargs)  # type: ignore[no-any-return]
+        with local_folder(path, filesystem) as folder:
+            check_checkpoint(folder)  # first: it names classes that this version may not have
+            if kwargs:
+                return super().from_checkpoint(str(folder), **kwargs)  # type: ignore[no-any-return]
+            config = checkpoint_config(folder)
+            algorithm = config.algo_class(config=config)
+            if not isinstance(algorithm, cls):
+                raise ConfigError(f"checkpoint {path}", f"is of {name_of(type(algorithm))}", name_of(cls))
+            algorithm.restore_from_path(folder)
+        return algorithm
 
     @override(PPO)
-    def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
+    def restore_from_path(
+        self,
+        path: str | Path,
+        *,
+        component: str | None = None,
+        filesystem: pyarrow.fs.FileSystem | None = None,
+        **_: object,
+    ) -> None:
         """RLlib's: goes on from a checkpoint, with this algorithm's settings.
 
+        Args:
+            path: of a checkpoint, or of what would be the component's folder in it.
+            component: take this part of the state alone, by its path in it: ``learner_group/learner/rl_module``.
+            filesystem: that ``path`` is in; None: this machine's folders, or that of the address.
+
         Raises:
-            ConfigError: the checkpoint is of a version with another format, or of a run whose settings differ in what
-                cannot change; nothing has been restored then.
+            ConfigError: the checkpoint is damaged, of a version with another format, or of a run whose settings differ
+                in what cannot change; nothing has been restored then.
         """
-        check_checkpoint(path)
-        saved = saved_in_folder(path, OWN_STATE) if kwargs.get("component") is None else None
-        if saved is not None:
-            self._check_restorable(saved)
-            self._forget_weights()
-        super().restore_from_path(path, *args, **kwargs)
+        if component is not None:
+            path = str(path).removesuffix(f"/{component}")
+        with local_folder(path, filesystem) as folder:
+            check_checkpoint(folder)
+            wrong = what_is_wrong(folder)
+            if wrong:
+                raise ConfigError(f"checkpoint {path}", wrong[0])
+            state = read_state(folder)
+        self.set_state(state if component is None else part_of(state, component))
 
 
 def forget_weights(runner: RolloutEnvRunner) -> None:

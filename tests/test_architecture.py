@@ -56,7 +56,7 @@ ONLY = {
     "threads": set(),
     "resources": {"errors"},
     "ray_logs": set(),
-    "checkpoints": {"errors", "options", "settings", "module", "modules", "tracking"},
+    "checkpoints": {"errors", "options", "own_code", "settings", "envs", "module", "modules", "tracking"},
     "envs": {"errors", "options", "own_code"},
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},

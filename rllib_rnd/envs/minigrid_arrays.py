@@ -119,9 +119,9 @@ class MultiRoomVectorEnv(ArrayVectorEnv):
         self.env_id, self._view = env_id, options.agent_view_size
         self._allowed_actions = np.array(allowed_actions(options))
         length = self._view**2 * CHANNELS + len(HEADINGS)
-        box, actions = spaces.Box(0, 1, (length,), np.uint8), spaces.Discrete(len(self._allowed_actions))
-        super().__init__(num_envs, render_mode, box, actions)
-        self._task = make_task(env_id, options)
+        space = spaces.Box(0, 1, (length,), np.uint8)
+        super().__init__(num_envs, render_mode, space, spaces.Discrete(len(self._allowed_actions)))
+        self._task: Any = make_task(env_id, options)
         self.position_shape = (self._task.height, self._task.width)
         self._max_steps: int = self._task.max_steps
         # A view reaches beyond the grid, where all is wall: so it has a border of walls here.
@@ -204,7 +204,7 @@ class MultiRoomVectorEnv(ArrayVectorEnv):
         terminated = goes & (holds == _GOAL)
         paid = 1.0 if self.options.reward == "sparse_one" else 1 - 0.9 * (self._steps / self._max_steps)
         reward = np.where(terminated, paid, 0.0)
-        for i in resetting:
+        for i in resetting.tolist():
             self._lay_out(i)
         truncated = ~terminated & (self._steps >= self._max_steps)
         self._needs_reset = terminated | truncated

@@ -153,14 +153,15 @@ def test_the_noisy_television_changes_when_the_agent_drops_and_is_no_obstacle() 
 def test_the_fastest_is_taken_and_said() -> None:
     assert "arrays" in str(backend_note(LARGE, {}))
     assert "minigrid" in str(backend_note(LARGE, {"agent_view_size": 9}))
-    for env_id, options, problem in [
+    refused: list[tuple[str, dict[str, Any], str]] = [
         ("MiniGrid-DoorKey-5x5-v0", {"backend": "arrays"}, "backend: 'arrays' is not possible: arrays play"),
         (LARGE, {"backend": "arrays", "agent_view_size": 9}, "backend: 'arrays' is not possible: .* up to 7"),
         (LARGE, {"backend": "arrays", "observation": "full"}, "partial views only"),
         ("MiniGrid-DoorKey-5x5-v0", {"noisy_tv": True}, "noisy_tv: true is not possible: arrays play"),
         (LARGE, {"noisy_tv": True, "backend": "minigrid"}, "'minigrid' has no noisy_tv; allowed is arrays"),
         (LARGE, {"noisy_tv": True, "backend": "envpool"}, "backend: 'envpool' is not possible"),
-    ]:
+    ]
+    for env_id, options, problem in refused:
         with pytest.raises(ConfigError, match=f"env_config.*{problem}"):
             make_vector_env(env_id, 2, options)
         with pytest.raises(ConfigError, match="env_config"):

@@ -196,7 +196,7 @@ class MultiRoomVectorEnv(ArrayVectorEnv):
         toggled = np.flatnonzero((action == TOGGLE) & _IS_DOOR[holds])
         self._grid[toggled, front[toggled]] = (holds[toggled] - _FIRST_DOOR ^ 1) + _FIRST_DOOR
         if self.options.noisy_tv:
-            for i in np.flatnonzero(action == DROP):
+            for i in np.flatnonzero(action == DROP).tolist():
                 self._grid[i, self._grid[i] >= _FIRST_TV] = _FIRST_TV + self._generators[i].integers(COLORS)
         self._place = np.where(goes, front, self._place)
         self._heading = (self._heading + (action == RIGHT) - (action == LEFT)) % len(_STEPS)

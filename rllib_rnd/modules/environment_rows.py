@@ -94,6 +94,13 @@ def scatter_rows(module: nn.Module, gathered: dict[str, Tensor], num_learners: i
                 setattr(part, name, everyone[start:stop].to(part.get_buffer(name).device, copy=True))
 
 
+def forget_rows(module: nn.Module) -> None:
+    """Lets all rows begin anew with the next rollout, of however many environments it is."""
+    for _, part in _parts(module):
+        for name in part.row_names():
+            setattr(part, name, part.get_buffer(name)[:0].clone())
+
+
 def saved_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """Shapes of a module's tensors as checkpoints hold them, by name; -1 for the number of environments."""
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}

@@ -77,9 +77,12 @@ def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict
             if world_size() == 1:
                 gathered[f"{path}.{name}"] = rows  # not a copy: an episode's memories can be large
                 continue
+            has_rows = torch.tensor(float(len(rows) == stop - start), device=rows.device)
+            if all_reduce_sum(has_rows) < world_size():  # no rollout has shown it to all of them yet
+                gathered[f"{path}.{name}"] = rows[:0]
+                continue
             everyone = rows.new_zeros((num_envs, *rows.shape[1:]))
-            if len(rows) == stop - start:
-                everyone[start:stop] = rows
+            everyone[start:stop] = rows
             gathered[f"{path}.{name}"] = all_reduce_sum(everyone)
     return gathered
 

@@ -92,11 +92,15 @@ class IntrinsicPPOLearner(TorchLearner):
     def _gather_generators(self) -> None:
         """On every learner, because a checkpoint is written by the first one only; a single one needs none of it."""
         if world_size() > 1:
-            self._generators = from_all(process_state(self._generator, self._device))
+            self._generators = from_all(self.generator_states())
+
+    def generator_states(self) -> State:
+        """This learner's own generator and the global ones of its process."""
+        return process_state(self._generator, self._device)
 
     def _all_generators(self) -> list[State]:
         """The generators of every learner, in their order, as of the end of the newest update."""
-        return [process_state(self._generator, self._device)] if world_size() == 1 else self._generators
+        return [self.generator_states()] if world_size() == 1 else self._generators
 
     def _settings(self) -> PPOSettings:
         config, micro_batch_size = self.config, self.config.micro_batch_size
@@ -339,7 +343,7 @@ class IntrinsicPPOLearner(TorchLearner):
     def _take_rows(self, rows: dict[str, Tensor]) -> None:
         """This learner's share of saved rows; of another number of environments nobody can tell which is which."""
         num_envs = self.config.num_envs_per_env_runner * max(1, self.config.num_env_runners)
-        if any(len(saved) != num_envs for saved in rows.values()):
+        if any(len(saved) not in (0, num_envs) for saved in rows.values()):  # 0: no rollout has shown it yet
             self._environment_rows = {}
             forget_rows(self.trained_module)
             return

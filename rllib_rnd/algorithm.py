@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -39,17 +40,20 @@ from rllib_rnd.envs.makers import EnvSpecifier, Maker, portable
 from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
+from rllib_rnd.modules.generators import global_states, restore_global_states
 from rllib_rnd.options import parse_options, plugin_specs
 from rllib_rnd.own_code import check_functions, name_of
 from rllib_rnd.resources import check_actors
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
-from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
+from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
 from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
+
+logger = logging.getLogger(__name__)
 
 
 class IntrinsicPPOConfig(PPOConfig):
@@ -282,6 +286,7 @@ class IntrinsicPPO(PPO):
         self.pretrained = config.pretraining is None
         self._held_out = False
         self.warmed_up = False
+        self._saved_evaluation: list[dict[str, Any]] = []
         self.places: dict[str, PlaceHistory] = {}
         self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         check_actors(config)
@@ -294,12 +299,15 @@ class IntrinsicPPO(PPO):
     def _before_evaluate(self) -> None:
         """Makes the environments of an evaluation that ``evaluation_interval`` did not announce."""
         if self.eval_env_runner_group is None:
+            process = global_states()  # which RLlib seeds anew for each runner, and the learner may be in this process
             self.eval_env_runner_group = EnvRunnerGroup(
                 env_creator=functools.partial(make_env, self.evaluation_config.env),
                 config=self.evaluation_config,
                 local_env_runner=True,
                 logdir=self.logdir,
             )
+            restore_global_states(process)
+            self._restore_evaluation()
 
     @functools.cached_property
     def runners(self) -> Runners:
@@ -332,7 +340,7 @@ class IntrinsicPPO(PPO):
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
         steps = self.config.get_rollout_fragment_length()
         if not self._held_out:  # also after a resume
-            foreach_learner(self.learner_group, "hold_out", self.runners.random_play(steps))
+            foreach_learner(self.learner_group, "hold_out", self.runners.first_random_play(steps))
             self._held_out = True
         started = time.perf_counter()
         rollouts = self.runners.random_play(steps)
@@ -417,8 +425,9 @@ class IntrinsicPPO(PPO):
             "pretrained": self.pretrained,
             "warmed_up": self.warmed_up,
             "places": {kind: vars(history) for kind, history in self.places.items()},
-            "recent_episodes": self.recent_episodes.episodes(),
+            "recent_episodes": [episode.state() for episode in self.recent_episodes.episodes()],
             "play": self.runners.play_states(),
+            "evaluation_generators": self._evaluation_generators(),
             "settings": settings_of(self.config),
         }
         return state
@@ -442,11 +451,26 @@ class IntrinsicPPO(PPO):
         self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
         self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
         self.recent_episodes = RecentEpisodes(self.config.metrics_num_episodes_for_smoothing)
-        self.recent_episodes.add(own["recent_episodes"])
+        self.recent_episodes.add(EpisodeSummary.of_state(state) for state in own["recent_episodes"])
+        self._held_out = False
         goes_on = plays_on(own.get("settings", {}), settings_of(self.config))
+        self._saved_evaluation = own["evaluation_generators"] if goes_on else []
         if goes_on:
-            self.runners.restore_play(own["play"])
+            note = self.runners.restore_play(own["play"])
+            if note is not None:
+                logger.warning(note)
+            self._restore_evaluation()
         foreach_learner(self.learner_group, "apply_settings", self._agent_steps(), not goes_on)
+
+    def _evaluation_generators(self) -> list[dict[str, Any]]:
+        """Of the evaluation runners; where there are none (yet), those that they are to begin with."""
+        group = self.eval_env_runner_group
+        return self._saved_evaluation if group is None else Runners(group, self.evaluation_config).generators()
+
+    def _restore_evaluation(self) -> None:
+        """Evaluation runners draw on where those of the checkpoint stopped; again once there are any."""
+        if self.eval_env_runner_group is not None:
+            Runners(self.eval_env_runner_group, self.evaluation_config).restore_generators(self._saved_evaluation)
 
     def _check_restorable(self, saved: Saved) -> None:
         shapes = foreach_learner(self.learner_group, "tensor_shapes")[0]

@@ -77,9 +77,12 @@ def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict
             if world_size() == 1:
                 gathered[f"{path}.{name}"] = rows  # not a copy: an episode's memories can be large
                 continue
+            has_rows = torch.tensor(float(len(rows) == stop - start), device=rows.device)
+            if all_reduce_sum(has_rows) < world_size():  # no rollout has shown it to all of them yet
+                gathered[f"{path}.{name}"] = rows[:0]
+                continue
             everyone = rows.new_zeros((num_envs, *rows.shape[1:]))
-            if len(rows) == stop - start:
-                everyone[start:stop] = rows
+            everyone[start:stop] = rows
             gathered[f"{path}.{name}"] = all_reduce_sum(everyone)
     return gathered
 
@@ -92,6 +95,13 @@ def scatter_rows(module: nn.Module, gathered: dict[str, Tensor], num_learners: i
             if everyone is not None:
                 start, stop = shard_bounds(len(everyone), num_learners, learner)
                 setattr(part, name, everyone[start:stop].to(part.get_buffer(name).device, copy=True))
+
+
+def forget_rows(module: nn.Module) -> None:
+    """Lets all rows begin anew with the next rollout, of however many environments it is."""
+    for _, part in _parts(module):
+        for name in part.row_names():
+            setattr(part, name, part.get_buffer(name)[:0].clone())
 
 
 def saved_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -40,6 +40,7 @@ from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
+from rllib_rnd.sampling.standing import Standing
 from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
 from rllib_rnd.threads import plan_threads
 
@@ -94,21 +95,26 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     Attributes:
         play: the training environments and where they stand.
         policy: how they are played.
+        seeds: of resets.
+        current_random_play: that which `random_play` goes on with, if it has begun.
     """
 
     env: Any
     metrics: MetricsLogger
     play: Play
     policy: Policy
+    seeds: ResetSeeds
+    current_random_play: Play | None
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
         self._num_threads = plan_threads(config).runner
         # Two streams: one the environments are reset with, one that actions are drawn from.
-        self._seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
-        self._random_play: Play | None = None
+        self.seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
+        self.current_random_play = None
         self._failed_random_plays = 0
         self._finished: list[EpisodeSummary] = []
+        self._standing = Standing(self)
         super().__init__(config=config, worker_index=worker_index, **kwargs)
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
@@ -118,8 +124,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def _make_policy(self) -> Policy:
         generator, module = torch.Generator(), self.module
-        if self._seeds.first is not None:
-            generator.manual_seed(self._seeds.first)
+        if self.seeds.first is not None:
+            generator.manual_seed(self.seeds.first)
         else:
             generator.seed()
         compile_options = worker_compile_options(self.config, self._device)
@@ -149,7 +155,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     def _make_play(self, tracker: EpisodeTracker | None) -> None:
         self.num_envs = self.config.num_envs_per_env_runner
         context = self._context()
-        self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker, context)
+        self.play = make_play(self.config, self.num_envs, self.seeds, self._num_threads, tracker, context)
         self.env = self.play.env
         functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
         if self.config.in_evaluation or defines_episode_callbacks(self._callbacks, functions):
@@ -257,7 +263,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         ended: list[SingleAgentEpisode] = []
         parts: list[SingleAgentEpisode] = []
         if num_episodes is not None:
-            self._seeds.used = 0  # each evaluation is asked the same
+            self.seeds.used = 0  # each evaluation is asked the same
             left = shares(num_episodes, self.num_envs)
             self._until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
             self._needs_initial_reset, num_steps = True, sum(map(len, ended))
@@ -318,7 +324,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     def sample_ref(self) -> RunnerSample | RunnerFailure:
         """As `sample_all`, but the arrays stay on this node and only their reference travels."""
-        result = failure_or(self.sample_all)
+        if self.config.overlap_sampling:
+            self._standing.note_rollout()
+        with self._standing.older_weights():
+            result = failure_or(self.sample_all)
         return result if isinstance(result, RunnerFailure) else result._replace(rollout=ray.put(result.rollout))
 
     def random_play(self, num_steps: int) -> Rollout:
@@ -328,13 +337,15 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """
 
         def rollout() -> Rollout:
-            if self._random_play is None:
-                self._random_play = make_play(
-                    self.config, self.num_envs, self._seeds, self._num_threads, context=self._context()
+            if self.current_random_play is None:
+                self.current_random_play = make_play(
+                    self.config, self.num_envs, self.seeds, self._num_threads, context=self._context()
                 )
-                seed = self._seeds.first
-                self._random_play.env.action_space.seed(None if seed is None else seed + 1 + self._failed_random_plays)
-            return self._random_play.rollout(None, num_steps, page_locked=self._page_locked)
+                seed = self.seeds.first
+                self.current_random_play.env.action_space.seed(
+                    None if seed is None else seed + 1 + self._failed_random_plays
+                )
+            return self.current_random_play.rollout(None, num_steps, page_locked=self._page_locked)
 
         def anew() -> None:
             self.end_random_play()
@@ -342,12 +353,16 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
         return self._until_it_works(rollout, anew)
 
+    def first_random_play(self, num_steps: int) -> Rollout:
+        """The first rollout of random play; after a resume it is played once more, and later ones go on from there."""
+        return self._standing.first_random_play(num_steps)
+
     def end_random_play(self) -> None:
         """Closes the environments of `random_play`."""
-        if self._random_play is not None:
+        if self.current_random_play is not None:
             with contextlib.suppress(Exception):  # they may have failed
-                self._random_play.close()
-            self._random_play = None
+                self.current_random_play.close()
+            self.current_random_play = None
 
     def idle_metrics(self) -> dict[str, Any]:
         """Metrics of an iteration without steps of training: random play does not count."""
@@ -357,13 +372,20 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
     def play_state(self) -> dict[str, Any]:
-        """All that decides how play goes on, for checkpoints; see `Play.state`."""
-        return {"generator": self.policy.generator.get_state().numpy(), **self.play.state()}
+        """All that decides how play goes on, as plain data, for checkpoints; see `Standing.state`."""
+        return self._standing.state()
 
-    def restore_play(self, state: Mapping[str, Any] | None) -> None:
-        """Goes on where `play_state` was taken; without a state, or with another number of environments, anew."""
-        if state is not None and self.play.restore(state):
-            self.policy.generator.set_state(torch.from_numpy(state["generator"].copy()))
+    def restore_play(self, state: Mapping[str, Any]) -> str | None:
+        """Goes on where `play_state` was taken, or begins new episodes; returns why, as far as the environment says."""
+        return self._standing.restore(state)
+
+    def generators(self) -> dict[str, Any]:
+        """This runner's index and its random generators."""
+        return self._standing.generators()
+
+    def restore_generators(self, state: Mapping[str, Any]) -> None:
+        """Takes `generators` back; see `Standing.restore_generators`."""
+        self._standing.restore_generators(state)
 
     def _notify(self, event: str, episode: SingleAgentEpisode, env_index: int) -> None:
         """Tells callbacks of an episode, with RLlib's arguments. Episodes are whole here: there are no chunks of it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ray
@@ -15,6 +15,7 @@ from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.dealing import deal
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, RunnerSample, failure_or
 
 logger = logging.getLogger(__name__)
@@ -130,13 +131,62 @@ class Runners:
         """Metrics of an iteration without steps of training."""
         return self.foreach(lambda runner: runner.idle_metrics())
 
-    def play_states(self) -> dict[int, dict[str, Any]]:
-        """Where every runner's play stands, by its index."""
-        return dict(self.foreach(lambda runner: (runner.worker_index, runner.play_state())))
+    def first_random_play(self, num_steps: int) -> list[Rollout]:
+        """As `random_play`, of the first rollout of it; see `RolloutEnvRunner.first_random_play`."""
+        return self.foreach(lambda runner: runner.first_random_play(num_steps))
 
-    def restore_play(self, states: Mapping[int, Mapping[str, Any]]) -> None:
-        """Goes on where `play_states` were taken; a runner without a state begins new episodes."""
-        self.foreach(lambda runner: runner.restore_play(states.get(runner.worker_index)))
+    def play_states(self) -> dict[str, Any]:
+        """Where the play of every runner stands, in their order, and how many runners there are."""
+        states = sorted(self.foreach(lambda runner: runner.play_state()), key=lambda state: int(state["runner"]))
+        for state in states[1:]:  # all play with the same weights
+            state.pop("weights", None)
+        return {"num_runners": len(self._indices), "states": states}
+
+    def restore_play(self, saved: Mapping[str, Any]) -> str | None:
+        """Goes on where `play_states` were taken, by as many runners and environments or others; see `dealing`.
+
+        Returns:
+            What is to be said: which environments begin new episodes and why, or are dealt over other runners.
+        """
+        states, envs = saved["states"], self._config.num_envs_per_env_runner
+        dealt = deal(states, saved["num_runners"], self._indices, envs)
+        shared = {"weights": states[0]["weights"]} if states and "weights" in states[0] else {}
+        own = {r: {**state, **shared} if "weights_seq_no" in state else state for r, state in dealt.states.items()}
+        reasons = self._foreach_with(own, lambda runner, state: runner.restore_play(state))
+        why = next((reason for reason in reasons if reason is not None), None)
+        return dealt.note if why is None else f"New episodes begin in {env_name(self._config.env)}: {why}."
+
+    def generators(self) -> list[dict[str, Any]]:
+        """The random generators of every runner, in their order."""
+        return sorted(self.foreach(lambda runner: runner.generators()), key=lambda state: int(state["runner"]))
+
+    def restore_generators(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Takes `generators` back; runners of which there are more than were saved keep theirs."""
+        states = dict(zip(self._indices, saved, strict=False))
+        self._foreach_with(states, lambda runner, state: runner.restore_generators(state))
+
+    @property
+    def _indices(self) -> list[int]:
+        """Of all runners, also such as do not answer now."""
+        return sorted(self._group._worker_manager.actor_ids()) if self.remote else [0]
+
+    def _foreach_with(
+        self, values: Mapping[int, Mapping[str, Any]], function: Callable[[RolloutEnvRunner, Mapping[str, Any]], T]
+    ) -> list[T]:
+        """Calls a function with every runner that answers and its own of the values; one without is left alone."""
+        if not self.remote:
+            return [function(self._group.local_env_runner, value) for value in values.values()]
+        runners = sorted(set(values).intersection(self._group._worker_manager.healthy_actor_ids()))
+        calls = [_bound(function, values[runner]) for runner in runners]
+        results = self._group.foreach_env_runner(calls, local_env_runner=False, remote_worker_ids=runners)
+        return [_raised(result) for result in results]
+
+
+def _bound(
+    function: Callable[[RolloutEnvRunner, Mapping[str, Any]], T], value: Mapping[str, Any]
+) -> Callable[[RolloutEnvRunner], T | RunnerFailure]:
+    """The call of a function with a runner and that value: what travels to the runner holds no other's."""
+    return lambda runner: failure_or(lambda: function(runner, value))
 
 
 def start_failure(config: AlgorithmConfig) -> ConfigError:

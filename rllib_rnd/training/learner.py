@@ -27,8 +27,9 @@ from rllib_rnd.errors import at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, world_size
-from rllib_rnd.modules.environment_rows import gather_rows, saved_shapes, scatter_rows
+from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, from_all, rank, world_size
+from rllib_rnd.modules.environment_rows import forget_rows, gather_rows, saved_shapes, scatter_rows
+from rllib_rnd.modules.generators import State, process_state, restore_process, seed_globals
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
 from rllib_rnd.plugin_contract import checked_metrics
@@ -80,12 +81,26 @@ class IntrinsicPPOLearner(TorchLearner):
         )
         optimizer, settings = self.get_optimizer(DEFAULT_MODULE_ID), self._settings()
         self.ppo_update = PPOUpdate(module, networks, optimizer, self.nonfinite, self._generator, settings)
+        self._gather_generators()
 
     def _seed_generator(self) -> None:
         if self.config.seed is None:
             self._generator.seed()
         else:
             self._generator.manual_seed(self.config.seed + 7919 * rank())
+
+    def _gather_generators(self) -> None:
+        """On every learner, because a checkpoint is written by the first one only; a single one needs none of it."""
+        if world_size() > 1:
+            self._generators = from_all(self.generator_states())
+
+    def generator_states(self) -> State:
+        """This learner's own generator and the global ones of its process."""
+        return process_state(self._generator, self._device)
+
+    def _all_generators(self) -> list[State]:
+        """The generators of every learner, in their order, as of the end of the newest update."""
+        return [self.generator_states()] if world_size() == 1 else self._generators
 
     def _settings(self) -> PPOSettings:
         config, micro_batch_size = self.config, self.config.micro_batch_size
@@ -153,6 +168,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._log(self.pretraining.train_on(self.own_share(rollouts), self._generator))
         self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
         self._reported = {}  # what belongs to pre-training is not told of afterwards
+        self._gather_generators()
         return self.metrics.reduce(), self.pretraining.finished
 
     def update_from_rollouts(self, rollouts: Rollouts, timesteps: dict[str, int]) -> dict[str, Any]:
@@ -180,6 +196,7 @@ class IntrinsicPPOLearner(TorchLearner):
         if self._is_usable(rollout):
             self._train_on(rollout)
         self._resample_noise()
+        self._gather_generators()
         # On every learner, because a checkpoint is written by the first one only.
         self._environment_rows = gather_rows(self.trained_module, *self._share)
         self._log({"nonfinite_updates": self.nonfinite.total})
@@ -290,13 +307,14 @@ class IntrinsicPPOLearner(TorchLearner):
         not_components: str | Collection[str] | None = None,
         **kwargs: object,
     ) -> dict[str, Any]:
-        """RLlib's learner state plus what a bitwise resume needs: generator and non-finite counters."""
+        """RLlib's learner state plus what a bitwise resume needs: all learners' generators and rows, and counters."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         # Not where weights alone are asked for, as in every iteration.
         if not self._check_component("intrinsic_ppo", components, not_components):
             return state
         state["intrinsic_ppo"] = {
-            "generator": self._generator.get_state().numpy(),
+            "generators": self._all_generators(),
+            "reported": dict(self._reported),
             "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},
             "nonfinite_updates": self.nonfinite.total,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
@@ -312,14 +330,25 @@ class IntrinsicPPOLearner(TorchLearner):
         super().set_state(state)
         own = state.get("intrinsic_ppo")
         if own is not None:
-            if rank() == 0:  # the others go on with their own: two learners must not draw the same masks
-                self._generator.set_state(torch.from_numpy(own["generator"].copy()))
-            self._environment_rows = {n: torch.from_numpy(rows.copy()) for n, rows in own["environment_rows"].items()}
-            scatter_rows(self.trained_module, self._environment_rows, world_size(), rank())
+            # One more than there were draws what no other does: two learners must not have the same masks.
+            restore_process(own["generators"], rank(), self._generator, self._device)
+            self._gather_generators()
+            self._reported = dict(own["reported"])
+            self._take_rows({name: torch.from_numpy(rows.copy()) for name, rows in own["environment_rows"].items()})
             self.nonfinite.total = own["nonfinite_updates"]
             self.nonfinite.in_a_row = own["nonfinite_in_a_row"]
             if self.pretraining is not None and own.get("pretraining") is not None:
                 self.pretraining.set_state(own["pretraining"])
+
+    def _take_rows(self, rows: dict[str, Tensor]) -> None:
+        """This learner's share of saved rows; of another number of environments nobody can tell which is which."""
+        num_envs = self.config.num_envs_per_env_runner * max(1, self.config.num_env_runners)
+        if any(len(saved) not in (0, num_envs) for saved in rows.values()):  # 0: no rollout has shown it yet
+            self._environment_rows = {}
+            forget_rows(self.trained_module)
+            return
+        self._environment_rows = rows
+        scatter_rows(self.trained_module, rows, world_size(), rank())
 
     def apply_settings(self, agent_steps: int, reseed: bool = False) -> None:
         """After `set_state`: gives the optimizer, whose state holds those of the saved run, this run's settings.
@@ -328,7 +357,7 @@ class IntrinsicPPOLearner(TorchLearner):
 
         Args:
             agent_steps: of the run so far, for schedules.
-            reseed: begin the generator anew, as with another seed.
+            reseed: begin the generators anew, as with another seed.
         """
         optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
         schedule = self._optimizer_lr_schedules[optimizer]
@@ -337,6 +366,9 @@ class IntrinsicPPOLearner(TorchLearner):
             group["eps"] = self.config.optimizer_epsilon
         if reseed:
             self._seed_generator()
+            if self.config.seed is not None:
+                seed_globals(self.config.seed)
+            self._gather_generators()
 
     def forget_weights(self) -> None:
         """Takes the next weights it is given, though they may be older than its own."""

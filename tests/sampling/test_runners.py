@@ -35,5 +35,5 @@ def test_play_stands_where_it_was_after_a_restore_and_random_play_is_apart(remot
         np.testing.assert_array_equal(got, wanted)
     runners.restore_play({})  # nothing to restore: it plays on
     assert any((got != wanted).any() for got, wanted in zip(frames(), expected, strict=True))
-    assert runners.replaced == 0
+    assert runners.crew.hanging == runners.crew.restarts == 0
     algorithm.stop()

@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +55,7 @@ class _Limit:
             if not self._over and self._main is not None:
                 signal.pthread_kill(self._main, _SIGNAL)
 
-    def _raise(self, number: int, frame: FrameType | None) -> None:
+    def _raise(self, *_: object) -> None:
         if not self._over:
             raise HangError(self._message)
 

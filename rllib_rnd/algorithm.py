@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -338,7 +339,7 @@ class IntrinsicPPO(PPO):
         return None, steps, steps, []
 
     @override(PPO)
-    def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple[None, int, int, list[Any]]:
+    def _evaluate_with_auto_duration(self, parallel_train_future: Future[object]) -> tuple[None, int, int, list[Any]]:
         result = super()._evaluate_with_auto_duration(parallel_train_future)
         self.evaluation_crew.stop_stuck()
         return result  # type: ignore[no-any-return]

@@ -61,7 +61,7 @@ EVALUATION = _names(
 STATE = _names(
     """
     algo_class in_evaluation policies simple_optimizer _is_frozen _is_online _per_module_overrides
-    _prior_exploration_config
+    _prior_exploration_config _dont_auto_sync_env_runner_states
     """
 )
 
@@ -89,7 +89,7 @@ _REFUSED: Mapping[str, str] = {
         add_default_connectors_to_env_to_module_pipeline add_default_connectors_to_module_to_env_pipeline
         add_default_connectors_to_learner_pipeline""",
     _CONNECTOR_STATE: """merge_env_runner_states broadcast_env_runner_states use_env_runner_state_server
-        env_runner_state_server_max_concurrency _dont_auto_sync_env_runner_states update_worker_filter_stats
+        env_runner_state_server_max_concurrency update_worker_filter_stats
         use_worker_filter_stats sync_filters_on_rollout_workers_timeout_s synchronize_filters""",
     "observations are not filtered; normalise them in a gymnasium wrapper (NormalizeObservation), or in a backbone": (
         "observation_filter"

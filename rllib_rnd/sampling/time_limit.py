@@ -6,15 +6,12 @@ Nobody watches a process that plays for itself (``num_env_runners: 0``), and no 
 from __future__ import annotations
 
 import faulthandler
-import logging
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
-
-logger = logging.getLogger(__name__)
+from typing import TextIO
 
 #: Seconds in which what hangs has to give in to the error, before the process ends.
 GRACE_S = 10.0
@@ -49,14 +46,13 @@ class _Limit:
             signal.signal(_SIGNAL, self._before if self._before is not None else signal.SIG_DFL)
 
     def _passed(self) -> None:
-        logger.error(
-            "%s If it does not give in within %g s, this process ends with exit code 1.", self._message, GRACE_S
-        )
+        # Not by a logger, whose lock may be what the block waits for.
+        _write(f"{self._message} If it does not give in within {GRACE_S:g} s, this process ends with exit code 1.")
         with self._lock:
             if not self._over and self._main is not None:
                 signal.pthread_kill(self._main, _SIGNAL)
 
-    def _raise(self, number: int, frame: FrameType | None) -> None:
+    def _raise(self, *_: object) -> None:
         if not self._over:
             raise HangError(self._message)
 
@@ -103,6 +99,14 @@ def told_where(seconds: float | None) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+def _write(line: str) -> None:
+    print(line, file=_errors(), flush=True)
+
+
 def _dump_later(seconds: float, ends: bool) -> None:
-    # Where sys.stderr is no file, as under pytest, the process still has one.
-    faulthandler.dump_traceback_later(seconds, exit=ends, file=sys.__stderr__ or sys.stderr)
+    faulthandler.dump_traceback_later(seconds, exit=ends, file=_errors())
+
+
+def _errors() -> TextIO:
+    """Where sys.stderr is no file, as under pytest, the process still has one."""
+    return sys.__stderr__ or sys.stderr

@@ -34,7 +34,7 @@ from tests.faults.faulty import Orders
 T, N = 16, 2
 #: Seconds that a rollout of milliseconds may take where one hangs.
 LIMIT_S = 4.0
-_PATIENCE_S = 240.0  # for a process to start, on a machine that does other things
+_PATIENCE_S = 400.0  # for a process to start, on a machine that does other things
 
 
 class Outcome(NamedTuple):

@@ -66,14 +66,16 @@ class ContentWriter:
         self._folder = folder
         self._objects: dict[str, object] = {}
 
-    def write(self, state: Mapping[str, Any], config: AlgorithmConfig, module: type, built_with: object) -> None:
+    def write(
+        self, state: Mapping[str, Any], config: AlgorithmConfig, module: type, built_with: Mapping[str, Any]
+    ) -> None:
         """Writes everything.
 
         Args:
             state: as of ``Algorithm.get_state()``, or parts of it.
             config: the algorithm's.
             module: class of the RLModule.
-            built_with: what it was constructed with, by name; a mapping.
+            built_with: what it was constructed with, by name.
 
         Raises:
             OSError: the disk does not take it.
@@ -83,7 +85,7 @@ class ContentWriter:
         if learner is not None:
             self._write(LEARNER, learner)
         if tensors is not None:
-            arguments = {name: _space_as_json(value) for name, value in dict(built_with).items()}  # type: ignore[call-overload]
+            arguments = {name: _space_as_json(value) for name, value in built_with.items()}
             self._write(MODULE, tensors, {"class": _class_as_json(module), "built_with": arguments})
         self._write_json(CONFIG, config_as_json(config))
         if self._objects:

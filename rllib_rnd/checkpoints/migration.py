@@ -8,6 +8,7 @@ from typing import Any
 
 from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, MIGRATED, OWN_STATE, STATE_FILE, read_tolerant
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.modules.generators import global_states
 
 
 def migrated_state(folder: Path) -> dict[str, Any]:
@@ -46,11 +47,40 @@ def migrated_algorithm(folder: Path) -> dict[str, Any]:
 
 
 def _migrated_own(own: Mapping[str, Any]) -> dict[str, Any]:
-    return {**own, "format": CHECKPOINT_FORMAT} if own.get("format") in MIGRATED else dict(own)
+    """This package's part: episodes as plain data; new episodes begin, each runner draws on as it did."""
+    if own.get("format") not in MIGRATED:
+        return dict(own)
+    episodes = [vars(episode) for episode in own["recent_episodes"]]
+    plays = own["play"]
+    return {
+        **own,
+        "format": CHECKPOINT_FORMAT,
+        "recent_episodes": [
+            {**episode, "places": {kind: sorted(ids) for kind, ids in episode["places"].items()}}
+            for episode in episodes
+        ],
+        "play": {"num_runners": len(plays), "states": [_migrated_play(i, plays[i]) for i in sorted(plays)]},
+        "evaluation_generators": [],
+    }
 
 
-def _migrated_learner(learner: dict[str, Any]) -> dict[str, Any]:
-    return learner
+def _migrated_play(runner: int, play: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "runner": runner,
+        "generators": {"own": play["generator"], **global_states()},
+        "num_envs": play["num_envs"],
+        "resets": play["resets"],
+        "env": None,
+        "why_not_saved": "the checkpoint is of format 3, of an older version",
+        "random_play": None,
+    }
+
+
+def _migrated_learner(learner: Mapping[str, Any]) -> dict[str, Any]:
+    """The generator of the first learner becomes a list of them."""
+    own = dict(learner[OWN_STATE])
+    own |= {"generators": [{"own": own.pop("generator"), **global_states()}], "reported": {}}
+    return {**learner, OWN_STATE: own}
 
 
 def _read(path: Path) -> dict[str, Any]:

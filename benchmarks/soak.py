@@ -19,6 +19,7 @@ import csv
 import dataclasses
 import itertools
 import json
+import math
 import os
 import signal
 import time
@@ -29,7 +30,7 @@ from pathlib import Path
 from benchmarks.soaking.killer import END_S, ENDS_DRIVER, ENDS_TRIAL, Placed, flip_byte, place
 from benchmarks.soaking.processes import alive, folder_mib, object_store, psutil, shared_memory_mib
 from benchmarks.soaking.report import write_report
-from benchmarks.soaking.rows import Results, problems_of_iterations, problems_of_rows
+from benchmarks.soaking.rows import Results, Row, problems_of_iterations, problems_of_rows
 from benchmarks.soaking.schedule import schedule
 from benchmarks.soaking.training import Training
 from rllib_rnd.analysis.results.rows import joined, read_rows
@@ -91,6 +92,7 @@ class Soak:
         self.ending = False
         self._next_sample = self._next_folder = 0.0
         self._folder_mib = 0.0
+        self._held: tuple[float, Callable[[], object]] = (math.inf, lambda: None)  # when a lasting fault ends, and how
 
     def _keep_state(self) -> None:
         self.state.seconds, self.state.lives = self.now, self.life + 1
@@ -114,6 +116,10 @@ class Soak:
             TimeOverError: the time is over.
         """
         self.results.update()
+        until, undo = self._held
+        if self.now >= until:
+            self._held = (math.inf, lambda: None)
+            undo()
         if self.now >= self._next_sample:
             self._next_sample = self.now + _SAMPLE_S
             self._sample()
@@ -237,32 +243,43 @@ class Soak:
 
     def _suffer(self, placed: Placed) -> None:
         """Sees a fault through until training is back, and writes down what it cost."""
-        kind, began, last = placed.fault.kind, self.now, self.results.last
-        count, code, lost = len(self.results.rows), "", 0
+        kind, began = placed.fault.kind, self.now
+        self.results.update()
+        last, count, code = self.results.last, len(self.results.rows), ""
         usual = max((row.sampled for row in self.results.rows[-20:]), default=0.0)
         ended_s: float | None = None
         print(f"{began:7.0f} s  {kind} ({placed.target}) at iteration {last}", flush=True)
+        self._held = (began + placed.hold_s, placed.undo)
         if kind in ENDS_TRIAL and placed.saved:
             self._floor(placed.saved[-1].iteration)
         if kind in ENDS_DRIVER:
             code, ended_s = self._end_of_driver(kind, began)
             last, count = self.results.last, len(self.results.rows)
             placed.target += " " + self._restart(kind == "corrupt_checkpoint")
-        elif placed.hold_s:
-            self.sleep(placed.hold_s)
-            placed.undo()
-        next_s = self._wait_for(lambda: len(self.results.rows) > count, began, _PATIENCE_S)
+
+        def new() -> list[Row]:
+            """Rows after the fault; of a trial that must begin anew those since then."""
+            rows = self.results.rows[count:]
+            begins = next((i for i, row in enumerate(rows) if row.since == 1), len(rows))
+            return rows[begins:] if kind in ENDS_TRIAL else rows
+
+        next_s = self._wait_for(lambda: bool(new()), began, _PATIENCE_S)
         if next_s is None:
             self.problem(f"no iteration within {_PATIENCE_S:.0f} s of {kind}")
             self.training.kill()
             self._restart()
-        new = self.results.rows[count:]
-        lost = max(0, max((last - (row.iteration - 1) for row in new if row.since == 1), default=0))
+        elif kind in ENDS_TRIAL:  # with what came after the fault and before the new beginning
+            last = max(row.iteration for row in self.results.rows[: len(self.results.rows) - len(new())])
+        # The first new row may be of what had been sampled before.
         back_s = self._wait_for(lambda: self.results.last > last, began, _PATIENCE_S)
         full_s = self._wait_for(
-            lambda: self.results.rows[-1].sampled >= 0.9 * usual and self.results.last > last, began, _FULL_PATIENCE_S
+            lambda: self.results.last > last + 1 and self.results.rows[-1].sampled >= 0.9 * usual,
+            began,
+            _FULL_PATIENCE_S,
         )
-        self._write_fault(placed, began, last, code, ended_s, next_s, back_s, full_s, lost)
+        self.sleep(began + placed.hold_s - self.now)
+        lost = max((last - (row.iteration - 1) for row in self.results.rows[count:] if row.since == 1), default=0)
+        self._write_fault(placed, began, last, code, ended_s, next_s, back_s, full_s, max(0, lost))
         self.check()
 
     def _end_of_driver(self, kind: str, began: float) -> tuple[str, float]:
@@ -343,6 +360,7 @@ class Soak:
     def _finish(self) -> None:
         """Ends the training as a user would, checks all, and writes the report."""
         self.ending = True
+        self._held[1]()
         if self.training.code is None and self.training.processes is not None:
             self.training.send(signal.SIGTERM)
             code = self.training.wait(120.0, self.look)

@@ -124,7 +124,7 @@ def problems_of_rows(rows: Sequence[Row], floors: Mapping[int, int] | None = Non
     previous: Row | None = None
     for row in rows:
         what = f"iteration {row.iteration} (life {life})"
-        if row.broken:
+        if row.broken and row.sampled:  # of nothing RLlib makes means that are no numbers
             found.append(f"{what}: not finite: {', '.join(row.broken)}")
         if previous is None:
             if row.iteration != 1:
@@ -149,6 +149,9 @@ def problems_of_rows(rows: Sequence[Row], floors: Mapping[int, int] | None = Non
                 found.append(f"{what}: statistics of {row.moments:g} samples after {before.moments:g}")
         known[row.iteration] = row
         previous = row
+    idle = sorted({row.iteration for row in rows if not row.sampled})
+    if idle:
+        found.append(f"nothing was sampled in iterations {_ranges(idle)}")
     return found
 
 

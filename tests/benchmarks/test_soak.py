@@ -82,9 +82,10 @@ def test_a_row_that_does_not_follow_from_the_one_before_is_found(change: dict[st
     assert problems_of_rows(rows) == [f"iteration 4 (life 0): {problem}"]
 
 
-def test_statistics_may_stand_still_only_where_nothing_was_sampled() -> None:
+def test_iterations_in_which_nothing_was_sampled_are_found() -> None:
     rows = [*life(1, 3), Row(4, 300.0, 0.0, 4, moments=30.0), Row(5, 400.0, 100.0, 5, moments=30.0)]
-    assert problems_of_rows(rows) == ["iteration 5 (life 0): statistics of 30 samples after 30"]
+    still = "iteration 5 (life 0): statistics of 30 samples after 30"
+    assert problems_of_rows(rows) == [still, "nothing was sampled in iterations 4"]
 
 
 def test_missing_and_doubled_iterations_of_a_store_are_named_in_ranges() -> None:

@@ -22,6 +22,7 @@ import json
 import math
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,14 +31,14 @@ from pathlib import Path
 from benchmarks.soaking.killer import END_S, ENDS_DRIVER, ENDS_TRIAL, Placed, flip_byte, place
 from benchmarks.soaking.processes import alive, folder_mib, object_store, psutil, shared_memory_mib
 from benchmarks.soaking.report import write_report
-from benchmarks.soaking.rows import Results, Row, problems_of_iterations, problems_of_rows
+from benchmarks.soaking.rows import Recovery, Results, problems_of_iterations, problems_of_rows, recovery
 from benchmarks.soaking.schedule import schedule
 from benchmarks.soaking.training import Training
 from rllib_rnd.analysis.results.rows import joined, read_rows
 
 _SAMPLE_S, _POLL_S, _FOLDER_S = 5.0, 0.25, 60.0
 _PATIENCE_S = 900.0  # for the next iteration
-_FULL_PATIENCE_S = 180.0  # for all runners to be back
+_FULL_PATIENCE_S = 300.0  # for all runners to be back
 _STORE_PATIENCE_S = 90.0  # for MLflow's store to have all rows, at the end
 
 
@@ -116,10 +117,8 @@ class Soak:
             TimeOverError: the time is over.
         """
         self.results.update()
-        until, undo = self._held
-        if self.now >= until:
-            self._held = (math.inf, lambda: None)
-            undo()
+        if self.now >= self._held[0]:
+            self._release()
         if self.now >= self._next_sample:
             self._next_sample = self.now + _SAMPLE_S
             self._sample()
@@ -243,44 +242,49 @@ class Soak:
 
     def _suffer(self, placed: Placed) -> None:
         """Sees a fault through until training is back, and writes down what it cost."""
-        kind, began = placed.fault.kind, self.now
-        self.results.update()
-        last, count, code = self.results.last, len(self.results.rows), ""
-        usual = max((row.sampled for row in self.results.rows[-20:]), default=0.0)
+        kind, began, clock, code = placed.fault.kind, self.now, time.time(), ""
         ended_s: float | None = None
-        print(f"{began:7.0f} s  {kind} ({placed.target}) at iteration {last}", flush=True)
+        print(f"{began:7.0f} s  {kind} ({placed.target}) at iteration {self.results.last}", flush=True)
         self._held = (began + placed.hold_s, placed.undo)
         if kind in ENDS_TRIAL and placed.saved:
             self._floor(placed.saved[-1].iteration)
         if kind in ENDS_DRIVER:
             code, ended_s = self._end_of_driver(kind, began)
-            last, count = self.results.last, len(self.results.rows)
             placed.target += " " + self._restart(kind == "corrupt_checkpoint")
 
-        def new() -> list[Row]:
-            """Rows after the fault; of a trial that must begin anew those since then."""
-            rows = self.results.rows[count:]
-            begins = next((i for i, row in enumerate(rows) if row.since == 1), len(rows))
-            return rows[begins:] if kind in ENDS_TRIAL else rows
+        def back() -> Recovery:
+            return recovery(self.results.rows, clock, kind in ENDS_TRIAL or kind in ENDS_DRIVER)
 
-        next_s = self._wait_for(lambda: bool(new()), began, _PATIENCE_S)
-        if next_s is None:
+        if not self._wait_for(lambda: back().next_s is not None, _PATIENCE_S):
             self.problem(f"no iteration within {_PATIENCE_S:.0f} s of {kind}")
             self.training.kill()
             self._restart()
-        elif kind in ENDS_TRIAL:  # with what came after the fault and before the new beginning
-            last = max(row.iteration for row in self.results.rows[: len(self.results.rows) - len(new())])
-        # The first new row may be of what had been sampled before.
-        back_s = self._wait_for(lambda: self.results.last > last, began, _PATIENCE_S)
-        full_s = self._wait_for(
-            lambda: self.results.last > last + 1 and self.results.rows[-1].sampled >= 0.9 * usual,
-            began,
-            _FULL_PATIENCE_S,
-        )
+        self._wait_for(lambda: None not in (back().back_s, back().full_s), _FULL_PATIENCE_S)
         self.sleep(began + placed.hold_s - self.now)
-        lost = max((last - (row.iteration - 1) for row in self.results.rows[count:] if row.since == 1), default=0)
-        self._write_fault(placed, began, last, code, ended_s, next_s, back_s, full_s, max(0, lost))
+        self._release()
+        found = back()
+        row = {
+            "t": began,
+            "number": placed.fault.number,
+            "kind": kind,
+            "target": placed.target,
+            "held_s": placed.hold_s,
+            "iteration": found.last,
+            "exit_code": code,
+            "ended_s": ended_s,
+            "next_iteration_s": found.next_s,
+            "back_s": found.back_s,
+            "all_runners_s": found.full_s,
+            "iterations_lost": found.lost,
+        }
+        _append(self.out / "faults.csv", [_rounded(row)])
         self.check()
+
+    def _release(self) -> None:
+        """Ends a fault that lasts."""
+        undo = self._held[1]
+        self._held = (math.inf, lambda: None)
+        undo()
 
     def _end_of_driver(self, kind: str, began: float) -> tuple[str, float]:
         code = self.training.wait(END_S.get(kind, 30.0), self.look)
@@ -297,44 +301,16 @@ class Soak:
         self.results.update()
         return str(code), seconds
 
-    def _wait_for(self, done: Callable[[], bool], began: float, patience_s: float) -> float | None:
+    def _wait_for(self, done: Callable[[], bool], patience_s: float) -> bool:
+        """Lets the training train until something is so; returns whether it is."""
         until = self.now + patience_s
         while self.now < until:
             self.look()
-            if self.results.rows and done():
-                return self.now - began
-            if self.training.code is not None:
-                self._unasked_end()
+            if done():
+                return True
+            self._unasked_end()
             time.sleep(_POLL_S)
-        return None
-
-    def _write_fault(
-        self,
-        placed: Placed,
-        began: float,
-        last: int,
-        code: str,
-        ended_s: float | None,
-        next_s: float | None,
-        back_s: float | None,
-        full_s: float | None,
-        lost: int,
-    ) -> None:
-        row = {
-            "t": began,
-            "number": placed.fault.number,
-            "kind": placed.fault.kind,
-            "target": placed.target,
-            "held_s": placed.hold_s,
-            "iteration": last,
-            "exit_code": code,
-            "ended_s": ended_s,
-            "next_iteration_s": next_s,
-            "back_s": back_s,
-            "all_runners_s": full_s,
-            "iterations_lost": lost,
-        }
-        _append(self.out / "faults.csv", [_rounded(row)])
+        return False
 
     def check(self, end: bool = False) -> None:
         """What must be true of the rows, in Tune's files and in MLflow."""
@@ -348,10 +324,13 @@ class Soak:
             for text in problems_of_iterations("result.json", joined(values)["iteration"].tolist()):
                 self.problem(text)
         until = max((row.iteration for row in self.results.rows), default=0) if end else None
-        for text in problems_of_iterations("MLflow", self.training.logged_iterations(), until):
-            self.problem(text)
-        if self.training.logged_runs() > 1:
-            self.problem(f"MLflow holds {self.training.logged_runs()} runs of one training")
+        try:
+            for text in problems_of_iterations("MLflow", self.training.logged_iterations(), until):
+                self.problem(text)
+            if self.training.logged_runs() > 1:
+                self.problem(f"MLflow holds {self.training.logged_runs()} runs of one training")
+        except sqlite3.OperationalError as error:
+            self.problem(f"MLflow's store cannot be read: {error}")
         self._keep_state()
 
     def _result_files(self) -> list[Path]:
@@ -360,7 +339,7 @@ class Soak:
     def _finish(self) -> None:
         """Ends the training as a user would, checks all, and writes the report."""
         self.ending = True
-        self._held[1]()
+        self._release()
         if self.training.code is None and self.training.processes is not None:
             self.training.send(signal.SIGTERM)
             code = self.training.wait(120.0, self.look)

@@ -28,7 +28,8 @@ class Row:
         since: iterations since the process of the trial began or was restored; 1 begins a life.
         moments: samples in all running statistics.
         broken: names of metrics that are NaN or infinite.
-        healthy: runners in service.
+        ended: when, in seconds of the clock (whole ones).
+        took: seconds that the iteration took.
         folder: of the trial.
     """
 
@@ -38,7 +39,8 @@ class Row:
     since: int
     moments: float = math.nan
     broken: tuple[str, ...] = ()
-    healthy: float = math.nan
+    ended: float = 0.0
+    took: float = 0.0
     folder: str = ""
 
 
@@ -51,7 +53,8 @@ def row_of(result: Mapping[str, Any], folder: str = "") -> Row:
         since=int(result["iterations_since_restore"]),
         moments=_number(result, "soak/moments"),
         broken=tuple(_broken(result.get(_LEARNED[0], {}).get(_LEARNED[1], {}))),
-        healthy=_number(result, "fault_tolerance/num_healthy_workers"),
+        ended=float(result.get("timestamp", 0.0)),
+        took=float(result.get("time_this_iter_s", 0.0)),
         folder=folder,
     )
 
@@ -108,6 +111,53 @@ class Results:
     def last(self) -> int:
         """The newest row's iteration; 0 before the first."""
         return self.rows[-1].iteration if self.rows else 0
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How a training came back from a fault; None is what has not happened yet.
+
+    Attributes:
+        last: the last iteration before the fault, or before the new beginning that it caused.
+        next_s: seconds from the fault to the end of the next iteration.
+        back_s: to the end of the first iteration beyond ``last``.
+        full_s: to the end of the first iteration that began after the fault and sampled as much as is usual.
+        lost: iterations that are trained again.
+    """
+
+    last: int
+    next_s: float | None = None
+    back_s: float | None = None
+    full_s: float | None = None
+    lost: int = 0
+
+
+def recovery(rows: Sequence[Row], fault: float, begins_anew: bool) -> Recovery:
+    """How far the training has come back.
+
+    Args:
+        rows: in the order in which they were written.
+        fault: when it was placed, in seconds of the clock.
+        begins_anew: it ends the trial: iterations count that came after it was restored.
+    """
+    hit = next((i for i, row in enumerate(rows) if row.ended + 1.0 > fault), len(rows))  # whole seconds
+    if begins_anew:
+        hit = next((i for i in range(hit, len(rows)) if rows[i].since == 1), len(rows))
+    before, after = rows[:hit], rows[hit:]
+    last = max((row.iteration for row in before), default=0)
+    usual = 0.9 * max((row.sampled for row in before[-20:]), default=0.0)
+
+    def seconds(found: Iterator[Row]) -> float | None:
+        row = next(found, None)
+        return None if row is None else max(0.0, row.ended - fault)
+
+    return Recovery(
+        last,
+        seconds(iter(after)),
+        seconds(row for row in after if row.iteration > last),
+        seconds(row for row in after if row.ended - row.took + 1.0 > fault and row.sampled >= usual),
+        max(0, last - (after[0].iteration - 1)) if after else 0,
+    )
 
 
 def problems_of_rows(rows: Sequence[Row], floors: Mapping[int, int] | None = None) -> list[str]:

@@ -139,25 +139,30 @@ class Training:
         return found
 
     def logged_iterations(self) -> list[float]:
-        """The iterations that MLflow's store holds of this run, as they lie there."""
-        if not self.store.is_file():
-            return []
-        connection = sqlite3.connect(f"{self.store.as_uri()}?mode=ro", uri=True, timeout=30.0)
-        try:
-            found = connection.execute(
-                "select m.value from metrics m join runs r on r.run_uuid = m.run_uuid "
-                "where m.key = 'iteration' and r.lifecycle_stage = 'active'"
-            )
-            return [value for (value,) in found]
-        finally:
-            connection.close()
+        """The iterations that MLflow's store holds of this run, as they lie there.
+
+        Raises:
+            sqlite3.OperationalError: the store is locked for long.
+        """
+        query = (
+            "select m.value from metrics m join runs r on r.run_uuid = m.run_uuid "
+            "where m.key = 'iteration' and r.lifecycle_stage = 'active'"
+        )
+        return [float(value) for (value,) in self._ask(query)]
 
     def logged_runs(self) -> int:
-        """How many runs MLflow's store holds; resumes go on with the first."""
+        """How many runs MLflow's store holds; resumes go on with the first.
+
+        Raises:
+            sqlite3.OperationalError: as of `logged_iterations`.
+        """
+        return sum(int(count) for (count,) in self._ask("select count(*) from runs where lifecycle_stage = 'active'"))
+
+    def _ask(self, query: str) -> list[tuple[float]]:
         if not self.store.is_file():
-            return 0
-        connection = sqlite3.connect(f"{self.store.as_uri()}?mode=ro", uri=True, timeout=30.0)
+            return []
+        connection = sqlite3.connect(f"{self.store.as_uri()}?mode=ro", uri=True, timeout=60.0)
         try:
-            return int(connection.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()[0])
+            return connection.execute(query).fetchall()
         finally:
             connection.close()

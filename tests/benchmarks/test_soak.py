@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.soaking.killer import ENDS_DRIVER, ENDS_TRIAL, flip_byte
 from benchmarks.soaking.report import fault_rows, read_csv, write_report
-from benchmarks.soaking.rows import Results, Row, problems_of_iterations, problems_of_rows, row_of
+from benchmarks.soaking.rows import Recovery, Results, Row, problems_of_iterations, problems_of_rows, recovery, row_of
 from benchmarks.soaking.schedule import KINDS, Fault, schedule
 from benchmarks.soaking.slopes import slope, slopes_by_role
 from benchmarks.soaking.training import Training
@@ -88,6 +88,27 @@ def test_iterations_in_which_nothing_was_sampled_are_found() -> None:
     assert problems_of_rows(rows) == [still, "nothing was sampled in iterations 4"]
 
 
+def timed(rows: list[Row], start: float, took: float = 2.0) -> list[Row]:
+    """Rows that end every ``took`` seconds."""
+    return [dataclasses.replace(row, ended=start + took * (i + 1), took=took) for i, row in enumerate(rows)]
+
+
+def test_the_iteration_that_a_fault_falls_into_is_not_the_one_that_shows_recovery() -> None:
+    rows = timed(life(1, 5), 100.0)  # ends at 102 to 110
+    half = dataclasses.replace(life(1, 7)[5], sampled=50.0)  # iteration 6, without one of two runners
+    rows += timed([half, *life(1, 8)[6:]], 110.0, took=3.0)
+    assert recovery(rows[:4], 109.5, False) == Recovery(4)
+    assert recovery(rows[:5], 109.5, False) == Recovery(4, next_s=0.5, back_s=0.5)
+    assert recovery(rows, 109.5, False) == Recovery(4, next_s=0.5, back_s=0.5, full_s=6.5)
+
+
+def test_a_trial_that_begins_anew_is_back_where_it_was_later() -> None:
+    rows = timed(life(1, 7), 100.0) + timed(life(6, 9), 150.0)
+    assert recovery(rows[:7], 112.5, True) == Recovery(7)  # iteration 7 came after the fault: it was on its way
+    assert recovery(rows[:8], 112.5, True) == Recovery(7, next_s=39.5, full_s=39.5, lost=2)
+    assert recovery(rows, 112.5, True) == Recovery(7, next_s=39.5, back_s=43.5, full_s=39.5, lost=2)
+
+
 def test_missing_and_doubled_iterations_of_a_store_are_named_in_ranges() -> None:
     assert problems_of_iterations("MLflow", [1.0, 2.0, 3.0]) == []
     assert problems_of_iterations("MLflow", [1, 2, 2, 5, 9, 9], until=11) == [
@@ -105,7 +126,8 @@ def result(iteration: int, loss: float = 0.5) -> dict[str, object]:
             "default_policy": {"total_loss": loss, "num_trainable_parameters": math.nan, "plugins": {"a": 1.0}}
         },
         "soak": {"moments": 128.0},
-        "fault_tolerance": {"num_healthy_workers": 2},
+        "timestamp": 1000 + iteration,
+        "time_this_iter_s": 1.5,
     }
 
 
@@ -119,7 +141,7 @@ def test_results_are_read_while_they_are_written(tmp_path: Path) -> None:
     assert [row.iteration for row in results.update()] == [1]
     file.write_text(whole + half + "\n")
     (row,) = results.update()
-    assert (row.iteration, row.agent_steps, row.sampled, row.moments, row.healthy) == (2, 128.0, 64.0, 128.0, 2.0)
+    assert row == Row(2, 128.0, 64.0, 2, 128.0, ended=1002.0, took=1.5, folder=trial.name)
     assert results.last == 2 and results.update() == []
 
 

@@ -9,7 +9,8 @@ price.
     python -m benchmarks.soak --hours 1 --out /tmp/soak_still --no-faults
 
 ``--out`` of an earlier call goes on there until its hours are full. `soak.csv` holds the samples, `machine.csv` those
-of the machine, `faults.csv` the faults, `soak.md` and `soak.png` what came out. Exit code 1: something was wrong.
+of the machine, `faults.csv` the faults, `soak.md`, `soak.json` and `soak.png` what came out. Exit code 1: something was
+wrong. ``--publish FAULTS STILL`` puts two such folders into ``docs/reliability.md``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 
 from benchmarks.soaking.killer import END_S, ENDS_DRIVER, ENDS_TRIAL, Placed, flip_byte, place
 from benchmarks.soaking.processes import alive, folder_mib, object_store, psutil, shared_memory_mib
+from benchmarks.soaking.publish import publish
 from benchmarks.soaking.report import write_report
 from benchmarks.soaking.rows import Recovery, Results, problems_of_iterations, problems_of_rows, recovery
 from benchmarks.soaking.schedule import schedule
@@ -352,7 +354,7 @@ class Soak:
         while self.now < until and max(self.training.logged_iterations(), default=0) < newest:
             time.sleep(1.0)
         self.check(end=True)
-        write_report(self.out, self.faults)
+        write_report(self.out)
 
 
 def _rounded(row: Mapping[str, object]) -> dict[str, object]:
@@ -378,10 +380,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the schedule of faults")
     parser.add_argument("--out", type=Path, default=Path("/tmp/soak"), help="folder of everything; goes on there")
     parser.add_argument("--report-only", action="store_true", help="make table and figure of what --out holds")
+    two = ("FAULTS", "STILL")
+    parser.add_argument("--publish", type=Path, nargs=2, metavar=two, help="put the soaks of two folders into the docs")
     args = parser.parse_args()
     out = args.out.resolve()
+    if args.publish:
+        publish(*args.publish)
+        return 0
     if args.report_only:
-        write_report(out, not args.no_faults)
+        write_report(out)
         return 0
     out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

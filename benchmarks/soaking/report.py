@@ -7,7 +7,7 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.harness import machine, table
 from benchmarks.soaking.processes import COLUMNS
@@ -102,38 +102,57 @@ def _spread(faults: Sequence[Mapping[str, str]], column: str) -> str:
     return middle if len(values) == 1 else f"{middle} ({min(values):.0f} to {max(values):.0f})"
 
 
-def write_report(out: Path, faults: bool) -> None:
-    """Writes ``soak.md`` and ``soak.png`` of a soak's folder, and prints the text."""
-    samples, of_machine = read_csv(out / "soak.csv"), read_csv(out / "machine.csv")
-    placed = read_csv(out / "faults.csv")
+def facts_of(out: Path) -> dict[str, Any]:
+    """What came out of a soak, as numbers and rows of tables that JSON can hold."""
+    of_machine, placed = read_csv(out / "machine.csv"), read_csv(out / "faults.csv")
     state = json.loads((out / "state.json").read_text())
-    if not of_machine:
-        return
     hours = float(of_machine[-1]["t"]) / 3600.0
-    trained = max(int(row["iteration"]) for row in of_machine)
-    steps = max(float(row["agent_steps"]) for row in of_machine)
-    text = [f"# A soak {'under faults' if faults else 'without faults'}\n"]
-    text += [
-        f"{hours:.2f} hours, {trained:,} iterations, {steps:,.0f} agent steps "
-        f"({steps / hours / 3600:,.0f}/s with all interruptions), {len(placed)} faults, {state['lives']} drivers; "
-        f"load of the machine {statistics.median(float(r['load']) for r in of_machine):.1f} (median).\n"
-    ]
-    problems = state["problems"]
-    text += ["Nothing was wrong.\n"] if not problems else [f"Wrong, {len(problems)} times:\n"]
-    text += [f"- {seconds} s: {problem}" for seconds, problem in problems[:60]] + ["" * bool(problems)]
-    if placed:
-        text += [table(fault_rows(placed)), ""]
-    text += [
-        f"Slopes of the longest-lived process of each role, medians of minutes after the first {WARM_UP_S / 60:.0f} "
-        "minutes (of a shorter life: its first quarter), Theil-Sen with 95 % intervals:\n"
-    ]
-    for rows in (slope_rows(samples), machine_rows(of_machine)):
-        text += [table(rows), ""] if rows else []
+    return {
+        "hours": round(hours, 2),
+        "iterations": max(int(row["iteration"]) for row in of_machine),
+        "agent_steps": max(float(row["agent_steps"]) for row in of_machine),
+        "faults": len(placed),
+        "drivers": state["lives"],
+        "load": statistics.median(float(row["load"]) for row in of_machine),
+        "problems": state["problems"],
+        "by_kind": fault_rows(placed),
+        "slopes": slope_rows(read_csv(out / "soak.csv")),
+        "machine_slopes": machine_rows(of_machine),
+    }
+
+
+def summary(facts: Mapping[str, Any]) -> str:
+    """The outcome in a few sentences."""
+    problems = facts["problems"]
+    wrong = "nothing went wrong" if not problems else f"{len(problems)} thing{'s' * (len(problems) > 1)} went wrong"
+    return (
+        f"{facts['hours']:.2f} hours, {facts['iterations']:,} iterations, {facts['agent_steps']:,.0f} agent steps "
+        f"({facts['agent_steps'] / facts['hours'] / 3600:,.0f} per second with all interruptions), {facts['faults']} "
+        f"faults, {facts['drivers']} drivers, median load of the machine {facts['load']:.1f}: {wrong}."
+    )
+
+
+SLOPES_ARE = (
+    f"How fast the longest-lived process of each role grows, per hour after its first {WARM_UP_S / 60:.0f} minutes (of "
+    "a shorter life after its first quarter): Theil-Sen slopes of medians of minutes with 95 % intervals."
+)
+
+
+def write_report(out: Path) -> None:
+    """Writes ``soak.md``, ``soak.json`` and ``soak.png`` of a soak's folder, and prints the text."""
+    if not read_csv(out / "machine.csv"):
+        return
+    found = facts_of(out)
+    text = [f"# A soak {'under faults' if found['faults'] else 'without faults'}", summary(found)]
+    text += ["\n".join(f"- {seconds} s: {problem}" for seconds, problem in found["problems"])] * bool(found["problems"])
+    text += [table(found["by_kind"])] * bool(found["by_kind"])
+    text += [SLOPES_ARE, *(table(found[name]) for name in ("slopes", "machine_slopes") if found[name])]
     facts = machine()
-    text += [f"{facts['cores']} cores, Python {facts['python']}; commit {facts['commit']}.\n\n    {facts['command']}"]
-    (out / "soak.md").write_text("\n".join(text) + "\n")
-    print("\n".join(text), flush=True)
-    draw(out, samples, of_machine, placed)
+    text += [f"{facts['cores']} cores, Python {facts['python']}; commit {facts['commit']}.", f"    {facts['command']}"]
+    (out / "soak.md").write_text("\n\n".join(text) + "\n")
+    (out / "soak.json").write_text(json.dumps({"machine": facts, **found}, indent=1) + "\n")
+    print("\n\n".join(text), flush=True)
+    draw(out, read_csv(out / "soak.csv"), read_csv(out / "machine.csv"), read_csv(out / "faults.csv"))
 
 
 def draw(

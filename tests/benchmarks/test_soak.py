@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.soaking import publish
 from benchmarks.soaking.killer import ENDS_DRIVER, ENDS_TRIAL, flip_byte
 from benchmarks.soaking.report import fault_rows, read_csv, write_report
 from benchmarks.soaking.rows import Recovery, Results, Row, problems_of_iterations, problems_of_rows, recovery, row_of
@@ -223,7 +224,7 @@ def test_the_report_tells_faults_slopes_and_what_was_wrong(tmp_path: Path, capsy
     faults = f"{names},iterations_lost\n60,0,kill_driver,1,0,9,-9,0,20,31,31,4\n90,1,kill_driver,1,0,9,-9,0,40,,,6\n"
     (tmp_path / "faults.csv").write_text(faults)
     (tmp_path / "state.json").write_text(json.dumps({"lives": 3, "problems": [[61, "a row is missing"]]}))
-    write_report(tmp_path, faults=True)
+    write_report(tmp_path)
     text = (tmp_path / "soak.md").read_text()
     assert text.strip() in capsys.readouterr().out
     assert "- 61 s: a row is missing" in text
@@ -231,6 +232,18 @@ def test_the_report_tells_faults_slopes_and_what_was_wrong(tmp_path: Path, capsy
     assert "| trial | 1 | 0.37 | " in text
     assert "| Ray's object store, MiB | 0.0 [0.0, 0.0] | 5.00 |" in text
     assert (tmp_path / "soak.png").stat().st_size > 10_000
+    assert "0.50 hours, 359 iterations" in text and "2 faults, 3 drivers" in text and "1 thing went wrong." in text
+    found = json.loads((tmp_path / "soak.json").read_text())
+    still = {**found, "agent_steps": 2 * found["agent_steps"], "problems": [], "by_kind": []}
+    page = publish.rewritten(f"a\n{publish.BEGIN}\nold\n{publish.END}\nb\n", {"faults": found, "still": still})
+    assert page.startswith(f"a\n{publish.BEGIN}\nUnder faults: 0.50 hours") and page.endswith(f"\n{publish.END}\nb\n")
+    assert "cost 50 % of the agent steps" in page and "- wrong at 61 s: a row is missing" in page
+    assert publish.rewritten(page, {"faults": found, "still": still}) == page
+
+
+def test_the_docs_show_the_soaks_that_were_published() -> None:
+    page = publish.PAGE.read_text()
+    assert publish.rewritten(page, publish.kept()) == page
 
 
 def test_kinds_that_did_not_come_have_no_row(tmp_path: Path) -> None:

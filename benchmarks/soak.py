@@ -225,7 +225,7 @@ class Soak:
         """
         orphans = self.training.clear()
         if orphans:
-            self.problem(f"driver {self.life} left {orphans} processes behind")
+            self.problem(f"driver {self.life} left processes behind: {', '.join(orphans)}")
         self.results.update()
         self.check()
         saved, count, flipped = self.training.saved(), len(self.results.rows), ""

@@ -25,11 +25,18 @@ _STORE = {"store_mib": ("pinned objects size", 2**20), "store_objects": ("num lo
 COLUMNS = ("rss_mib", "uss_mib", "pss_mib", "shared_mib", "handles", "threads")
 
 
+def title_of(process: psutil.Process) -> str:
+    """What a process calls itself, or its program's name; "gone" if it has ended."""
+    try:
+        title = " ".join(process.cmdline()[:1])
+        return title if title.startswith("ray::") else str(process.name())
+    except psutil.Error:
+        return "gone"
+
+
 def role_of(process: psutil.Process) -> str:
     """What a process below a driver is."""
-    title = " ".join(process.cmdline()[:1]) or process.name()
-    if not title.startswith("ray::"):
-        title = process.name()
+    title = title_of(process)
     return next((role for start, role in _TITLES.items() if title.startswith(start)), "other")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import ROOT
-from benchmarks.soaking.processes import Processes, kill_all
+from benchmarks.soaking.processes import Processes, kill_all, title_of
 from rllib_rnd.checkpoints import checkpoints_in, iteration_of
 
 NAME = "soak"
@@ -111,12 +111,13 @@ class Training:
             time.sleep(0.25)
         return self.code
 
-    def clear(self, patience_s: float = 20.0) -> int:
-        """After the driver's end: waits for the processes below it; returns how many had to be killed."""
+    def clear(self, patience_s: float = 20.0) -> list[str]:
+        """After the driver's end: waits for the processes below it; returns what had to be killed."""
         assert self.processes is not None
         left = self.processes.wait_for_end(patience_s)
+        names = [title_of(process) for process in left]
         kill_all(left)
-        return len(left)
+        return names
 
     def kill(self) -> None:
         """Ends the driver at once, and all below it."""

@@ -111,7 +111,7 @@ class Training:
             time.sleep(0.25)
         return self.code
 
-    def clear(self, patience_s: float = 20.0) -> list[str]:
+    def clear(self, patience_s: float = 30.0) -> list[str]:
         """After the driver's end: waits for the processes below it; returns what had to be killed."""
         assert self.processes is not None
         left = self.processes.wait_for_end(patience_s)

@@ -45,6 +45,7 @@ from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
+from rllib_rnd.tracking.rows import ResultRows
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
 from rllib_rnd.tracking.tensorboard import TensorBoardLogger
@@ -230,6 +231,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         SaveOnInterrupt(interrupt, sweep),
         timed,
         display,
+        ResultRows(say if options.quiet else display.tell),
         TensorBoardLogger(),
         *stores.callbacks,
     ]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rllib_rnd import signals
+
+if signals.is_command():  # before the imports that take seconds
+    signals.end_while_importing()
+
 from ray.tune import register_trainable
 
 from rllib_rnd.algorithm import IntrinsicPPO, IntrinsicPPOConfig

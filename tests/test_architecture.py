@@ -19,6 +19,7 @@ PACKAGE = ROOT / "rllib_rnd"
 
 #: Rooms from the ground up. A room may import from those below it and from itself.
 ROOMS = (
+    "signals",
     "former_names",
     "errors",
     "own_code",
@@ -51,6 +52,7 @@ ROOMS = (
 )
 #: Rooms that may know less than what is below them: what they import from this package besides themselves.
 ONLY = {
+    "signals": set(),
     "functional": set(),
     "rollout": set(),
     "threads": set(),
@@ -60,7 +62,7 @@ ONLY = {
     "envs": {"errors", "options", "own_code"},
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
-    "tracking": {"errors", "options", "settings"},
+    "tracking": {"errors", "options", "settings", "signals"},
 }
 #: Rooms that nobody but those named may import.
 IMPORTED_BY = {

@@ -12,6 +12,7 @@ import typer
 from rllib_rnd.cli.runtime import reports_errors
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Overrides
+from rllib_rnd.signals import end_command
 
 app = typer.Typer(
     help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)",
@@ -188,6 +189,7 @@ def check(
 
 def main() -> None:
     """Entry point of the console script."""
+    end_command()
     # A console script's own folder is on the path, not the one it is called in, where users keep their plug-ins.
     # (Ray hands its workers the path of this process.)
     sys.path.append(os.getcwd())

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import os
+import signal
 import socket
 import sys
 import threading
@@ -18,6 +19,7 @@ from rich.console import Console
 from rllib_rnd.cli.surroundings import advice, prepare_token, ray_folder
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.ray_logs import only_errors
+from rllib_rnd.signals import Terminated, exit_code, sigterm_for_this_process_alone
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -71,6 +73,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except ConfigError as error:
             raise fail(str(error)) from None
+        except Terminated:
+            raise fail("stopped by SIGTERM", exit_code(signal.SIGTERM)) from None
         except KeyboardInterrupt:
             raise fail("stopped by Ctrl-C", INTERRUPTED) from None
         except (OSError, UnicodeEncodeError) as error:
@@ -105,6 +109,8 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     """
     import ray
 
+    from rllib_rnd.cli.ray_processes import shut_down
+
     be_quiet(verbose)
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     if address is None:
@@ -123,7 +129,8 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
             if "num_cpus" not in options:
                 _knock(str(address))
                 _take_token()
-            ray.init(**options)
+            with sigterm_for_this_process_alone():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if "num_cpus" in options:
@@ -134,7 +141,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     try:
         yield
     finally:
-        ray.shutdown()
+        shut_down()
 
 
 def _knock(address: str) -> None:

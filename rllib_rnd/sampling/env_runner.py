@@ -44,6 +44,7 @@ from rllib_rnd.sampling.seeds import ResetSeeds, derived_seed, runner_seed
 from rllib_rnd.sampling.standing import Standing
 from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
 from rllib_rnd.sampling.time_limit import HangError, time_limit, told_where
+from rllib_rnd.signals import outlive_sigterm
 from rllib_rnd.threads import plan_threads
 
 logger = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
+        outlive_sigterm()
         self._num_threads = plan_threads(config).runner
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self.seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))

@@ -323,9 +323,8 @@ class IntrinsicPPO(PPO):
     def _pretrain(self) -> None:
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
         steps = self.config.get_rollout_fragment_length()
-        if not self._held_out:  # also after a resume
-            foreach_learner(self.learner_group, "hold_out", self.runners.random_play(steps))
-            self._held_out = True
+        while not self._held_out:  # also after a resume
+            self._held_out = foreach_learner(self.learner_group, "hold_out", self.runners.random_play(steps))[0]
         started = time.perf_counter()
         rollouts = self.runners.random_play(steps)
         played = time.perf_counter()

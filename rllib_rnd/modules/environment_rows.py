@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,12 @@ class EnvironmentRows(nn.Module):
 
     With several learners each holds the rows of its own environments. If N changes later (environments were added or
     lost), nobody can tell which environment is which, and all rows start anew.
+
+    Attributes:
+        belongs_to_episode: a row is about an environment's current episode; False: about all of its past.
     """
+
+    belongs_to_episode: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
+from rllib_rnd.training.learners import foreach_learner, told_of_dead_learners, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
 
 
@@ -328,7 +328,8 @@ class IntrinsicPPO(PPO):
         results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self.runners.sync_weights(self.learner_group)
+        with told_of_dead_learners(self.learner_group):
+            self.runners.sync_weights(self.learner_group)
         self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned)
 
     def _pretrain(self) -> None:

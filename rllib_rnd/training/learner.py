@@ -28,7 +28,7 @@ from rllib_rnd.errors import at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import broadcast_from_first, rank, world_size
+from rllib_rnd.modules.distributed import bound_waits, broadcast_from_first, rank, world_size
 from rllib_rnd.modules.environment_rows import gather_rows, saved_shapes, scatter_rows
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
@@ -61,6 +61,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Builds module and optimizer, and the generators of minibatch order and masks."""
         # Under Ray a process is limited to one thread unless told otherwise.
         torch.set_num_threads(plan_threads(self.config).learner)
+        bound_waits()
         super().build()
         module, config = self.trained_module, self.config
         if self._device.type == "cpu":

@@ -42,8 +42,8 @@ from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
+from rllib_rnd.tracking.result_files import result_loggers
 from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
-from rllib_rnd.tracking.tensorboard import TensorBoardLogger
 from rllib_rnd.tracking.wandb_logger import wandb_options
 
 
@@ -225,7 +225,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     callbacks: list[tune.Callback] = [
         SaveOnInterrupt(interrupt, sweep),
         display,
-        TensorBoardLogger(),
+        *result_loggers(say),
         *stores.callbacks,
     ]
     score = experiment.checkpoint.checkpoint_score_attribute

@@ -30,9 +30,7 @@ class Trial:
     def __init__(self, folder: Path) -> None:
         self.local_path, self.config, self.evaluated_params = str(folder / "staging"), {"lr": 0.5}, {"lr": 0.5}
         self.folder = folder / "trial"
-        self.storage = SimpleNamespace(
-            storage_filesystem=pyarrow.fs.LocalFileSystem(), trial_fs_path=str(self.folder)
-        )
+        self.storage = SimpleNamespace(storage_filesystem=pyarrow.fs.LocalFileSystem(), trial_fs_path=str(self.folder))
 
     def init_local_path(self) -> None:
         Path(self.local_path).mkdir(exist_ok=True)

@@ -25,6 +25,7 @@ from ray.rllib.utils.metrics import (
 )
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
+from ray.tune.result import TIME_THIS_ITER_S
 from ray.util import log_once
 
 from rllib_rnd.checkpoints.content import ContentWriter, write_for_rllib
@@ -53,7 +54,7 @@ from rllib_rnd.sampling.evaluation_crew import evaluate_remotely
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
+from rllib_rnd.training.learners import foreach_learner, told_of_dead_learners, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
 
 logger = logging.getLogger(__name__)
@@ -314,6 +315,14 @@ class IntrinsicPPO(PPO):
             restore_global_states(process)
             self._restore_evaluation()
 
+    @override(PPO)
+    def step(self) -> dict[str, Any]:
+        """RLlib's: one iteration. How long it took is told by a clock that nobody sets, and so is the total."""
+        started = time.monotonic()
+        result: dict[str, Any] = super().step()
+        result[TIME_THIS_ITER_S] = time.monotonic() - started
+        return result
+
     @functools.cached_property
     def runners(self) -> Runners:
         """The training runners."""
@@ -371,16 +380,16 @@ class IntrinsicPPO(PPO):
         results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps, environments)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self.runners.sync_weights()
+        with told_of_dead_learners(self.learner_group):
+            self.runners.sync_weights()
         share = len(samples) / max(1, self.config.num_env_runners)
         self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned, share)
 
     def _pretrain(self) -> None:
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
         steps = self.config.get_rollout_fragment_length()
-        if not self._held_out:  # also after a resume
-            foreach_learner(self.learner_group, "hold_out", self.runners.first_random_play(steps))
-            self._held_out = True
+        while not self._held_out:  # also after a resume
+            self._held_out = foreach_learner(self.learner_group, "hold_out", self.runners.first_random_play(steps))[0]
         started = time.perf_counter()
         rollouts = self.runners.random_play(steps)
         played = time.perf_counter()

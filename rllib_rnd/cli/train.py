@@ -45,10 +45,9 @@ from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
-from rllib_rnd.tracking.rows import ResultRows
+from rllib_rnd.tracking.result_files import result_loggers
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
-from rllib_rnd.tracking.tensorboard import TensorBoardLogger
 from rllib_rnd.tracking.wandb_logger import wandb_options
 
 
@@ -231,8 +230,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         SaveOnInterrupt(interrupt, sweep),
         timed,
         display,
-        ResultRows(say if options.quiet else display.tell),
-        TensorBoardLogger(),
+        *result_loggers(say if options.quiet else display.tell),
         *stores.callbacks,
     ]
     score = experiment.checkpoint.checkpoint_score_attribute

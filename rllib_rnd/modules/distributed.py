@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+#: Ray's default are 30 minutes. A learner that is slower by that much for one rollout has a fault.
+LONGEST_WAIT_S = 600.0
 
 T = TypeVar("T")
 
@@ -16,6 +20,12 @@ def world_size() -> int:
     if dist.is_available() and dist.is_initialized():
         return dist.get_world_size()
     return 1
+
+
+def bound_waits() -> None:
+    """Has no learner wait longer than `LONGEST_WAIT_S` for the others: where they differ in more, they never come."""
+    if world_size() > 1:
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=LONGEST_WAIT_S))
 
 
 def rank() -> int:

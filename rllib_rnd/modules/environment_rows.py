@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,12 @@ class EnvironmentRows(nn.Module):
 
     With several learners each holds the rows of its own environments. If N changes later and nobody has told which
     environment is which (`follow_environments`), all rows start anew.
+
+    Attributes:
+        belongs_to_episode: a row is about an environment's current episode; False: about all of its past.
     """
+
+    belongs_to_episode: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

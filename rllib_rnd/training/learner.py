@@ -8,6 +8,7 @@ arXiv 1810.12894, section 2.3).
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
@@ -27,7 +28,7 @@ from rllib_rnd.errors import at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, from_all, rank, world_size
+from rllib_rnd.modules.distributed import bound_waits, broadcast_from_first, from_all, rank, world_size
 from rllib_rnd.modules.environment_rows import follow_environments, forget_rows, gather_rows, saved_shapes, scatter_rows
 from rllib_rnd.modules.generators import State, process_state, restore_process, seed_globals
 from rllib_rnd.modules.layers import noisy_layers
@@ -38,7 +39,12 @@ from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
 from rllib_rnd.training.learners import note_without_warmup
-from rllib_rnd.training.nonfinite import NonFiniteRewardError, NonFiniteUpdates
+from rllib_rnd.training.nonfinite import (
+    NonFiniteRewardError,
+    NonFiniteUpdates,
+    forget_ended_episodes,
+    not_finite,
+)
 from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_statistics
 from rllib_rnd.training.pretraining import Pretraining
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
@@ -56,6 +62,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Builds module and optimizer, and the generators of minibatch order and masks."""
         # Under Ray a process is limited to one thread unless told otherwise.
         torch.set_num_threads(plan_threads(self.config).learner)
+        bound_waits()
         super().build()
         module, config = self.trained_module, self.config
         if self._device.type == "cpu":
@@ -151,23 +158,35 @@ class IntrinsicPPOLearner(TorchLearner):
     def update_statistics(self, rollouts: Rollouts) -> None:
         """Feeds rollouts of random play (or their references) to the statistics of the intrinsic rewards."""
         rollout = self.own_share(rollouts)
-        with torch.no_grad():
-            update_statistics(self.trained_module.rewards(), rollout)
+        if self._is_usable(rollout):
+            with torch.no_grad():
+                update_statistics(self.trained_module.rewards(), rollout)
 
     def note_without_warmup(self) -> str | None:
         """What is to be said if there is no random play for the statistics of the intrinsic rewards."""
         return note_without_warmup(self.trained_module.rewards())
 
-    def hold_out(self, rollouts: Rollouts) -> None:
-        """Keeps a rollout of random play to measure pre-training on."""
+    def hold_out(self, rollouts: Rollouts) -> bool:
+        """Keeps a rollout of random play to measure pre-training on, if it is finite.
+
+        Returns:
+            Whether it was; the next one is to be held out else.
+        """
         assert self.pretraining is not None
-        self.pretraining.hold_out(self.own_share(rollouts))
+        rollout = self.own_share(rollouts)
+        if not self._is_usable(rollout):
+            return False
+        self.pretraining.hold_out(rollout)
+        return True
 
     def pretrain(self, rollouts: Rollouts) -> tuple[dict[str, Any], bool]:
         """Pre-trains on one rollout of random play. Returns metrics, and whether that was the last one."""
         assert self.pretraining is not None
-        self._log(self.pretraining.train_on(self.own_share(rollouts), self._generator))
-        self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
+        rollout = self.own_share(rollouts)
+        if self._is_usable(rollout):
+            self._log(self.pretraining.train_on(rollout, self._generator))
+            self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
+        self._log({"nonfinite_updates": self.nonfinite.total})
         self._reported = {}  # what belongs to pre-training is not told of afterwards
         self._gather_generators()
         return self.metrics.reduce(), self.pretraining.finished
@@ -199,8 +218,8 @@ class IntrinsicPPOLearner(TorchLearner):
         rollout = self.own_share(rollouts)
         self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
         self._follow(environments)
-        if self._is_usable(rollout):
-            self._train_on(rollout)
+        if not (self._is_usable(rollout) and self._train_on(rollout)):
+            forget_ended_episodes(self.trained_module.rewards(), rollout.is_first)
         self._resample_noise()
         self._gather_generators()
         # On every learner, because a checkpoint is written by the first one only.
@@ -221,18 +240,19 @@ class IntrinsicPPOLearner(TorchLearner):
             scatter_rows(self.trained_module, gathered, world_size(), rank())
         self._environments = environments
 
-    def _train_on(self, rollout: Rollout) -> None:
-        """Rewards, all epochs, statistics; nothing (and counted) if an intrinsic reward is not finite."""
+    def _train_on(self, rollout: Rollout) -> bool:
+        """Rewards, all epochs, statistics; nothing (False, and counted) if rewards or advantages are not finite."""
         try:
             batch = self.prepare(rollout)
         except NonFiniteRewardError as error:
             self.nonfinite.skipped(str(error))
-            return
+            return False
         self._log(self.ppo_update.train_on(batch))
         with torch.no_grad():
             # Only now: reward and predictor of one rollout see the same statistics.
             update_statistics(self.trained_module.rewards(), rollout)
         self._log_plugins(intrinsic_reward=self.trained_module.rewards(), auxiliary_loss=self.ppo_update.auxiliaries)
+        return True
 
     @override(TorchLearner)
     def compute_loss_for_module(self, **_: object) -> Tensor:
@@ -257,7 +277,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Everything that minibatches are drawn from; the scales of the intrinsic rewards move forward.
 
         Raises:
-            NonFiniteRewardError: an intrinsic reward is not finite; nothing has moved.
+            NonFiniteRewardError: rewards or advantages are not finite; nothing has moved.
         """
         config = self.config
         settings = AdvantageSettings(
@@ -273,13 +293,12 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def _is_usable(self, rollout: Rollout) -> bool:
         """False (and counted) if the environment delivered a non-finite observation or reward."""
-        parts = {"reward": rollout.reward, "observation": rollout.frames, "value": rollout.value}
-        bad = [k for k, v in parts.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
-        count = all_reduce_sum(torch.tensor(float(len(bad)), device=self._device))
-        if count > 0:
-            self.nonfinite.skipped(", ".join(bad) or "another learner's rollout")
-            return False
-        return True
+        parts = [("reward", rollout.reward), ("observation", rollout.frames), ("value", rollout.value)]
+        parts += [("logp", rollout.logp), ("action", rollout.action), ("memory", rollout.memory)]
+        bad = not_finite(parts, "another learner's rollout")
+        if bad:
+            self.nonfinite.skipped(bad)
+        return not bad
 
     def _resample_noise(self) -> None:
         """New noise of noisy layers for the next rollout, the same on every learner and, with the weights, runner."""
@@ -292,8 +311,10 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def _log(self, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
-            self._reported[name] = float(value)
-            self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), self._reported[name], window=1)
+            number = float(value)
+            if math.isfinite(number):  # else the last value stays; that it was skipped is counted
+                self._reported[name] = number
+                self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), number, window=1)
 
     def _log_plugins(self, **kinds: Sequence[IntrinsicReward | AuxiliaryLoss]) -> None:
         """What plug-ins report, each with its number among its kind; kinds by the name of their setting.

@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core import COMPONENT_OPTIMIZER, DEFAULT_MODULE_ID
@@ -37,18 +36,23 @@ from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
 from rllib_rnd.training.learners import note_without_warmup
+from rllib_rnd.training.network import meet_where_ray_does
 from rllib_rnd.training.nonfinite import NonFiniteRewardError, NonFiniteUpdates
 from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_statistics
 from rllib_rnd.training.pretraining import Pretraining
+from rllib_rnd.training.shares import Rollouts, fetched
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
 from rllib_rnd.training.work import CPU_MICRO_BATCH, forward_flops
-
-#: Rollouts of all runners, in their order, or references to them.
-Rollouts = Sequence[Rollout | ray.ObjectRef]
 
 
 class IntrinsicPPOLearner(TorchLearner):
     """PPO over several return streams, with intrinsic rewards and auxiliary losses as plug-ins."""
+
+    @override(TorchLearner)
+    def __init__(self, *, config: AlgorithmConfig, **kwargs: object) -> None:
+        if config.num_learners > 1:  # before RLlib has them meet
+            meet_where_ray_does()
+        super().__init__(config=config, **kwargs)
 
     @override(TorchLearner)
     def build(self) -> None:
@@ -175,19 +179,25 @@ class IntrinsicPPOLearner(TorchLearner):
         if self.config.freeze_backbone:
             self.trained_module.backbone.requires_grad_(False)
         started = time.perf_counter()
-        rollout = self.own_share(rollouts)
+        there = fetched(rollouts, self._device)
+        enough = sum(rollout.num_envs for rollout in there) >= world_size()  # of nodes that were not lost
+        rollout = self._share_of(there) if enough else None
         self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
-        if self._is_usable(rollout):
-            self._train_on(rollout)
+        if rollout is not None:
+            self._learn_from(rollout)
         self._resample_noise()
-        # On every learner, because a checkpoint is written by the first one only.
-        self._environment_rows = gather_rows(self.trained_module, *self._share)
         self._log({"nonfinite_updates": self.nonfinite.total})
-        self._log_steps(rollout)
         # Without a sample some have no value: they keep the last one, where RLlib would report NaN.
         self._log({name: value for name, value in before.items() if name not in self._reported})
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
+
+    def _learn_from(self, rollout: Rollout) -> None:
+        if self._is_usable(rollout):
+            self._train_on(rollout)
+        # On every learner, because a checkpoint is written by the first one only.
+        self._environment_rows = gather_rows(self.trained_module, *self._share)
+        self._log_steps(rollout)
 
     def _train_on(self, rollout: Rollout) -> None:
         """Rewards, all epochs, statistics; nothing (and counted) if an intrinsic reward is not finite."""
@@ -214,12 +224,14 @@ class IntrinsicPPOLearner(TorchLearner):
     # --- rollouts --------------------------------------------------------------------------------------------------
 
     def own_share(self, rollouts: Rollouts) -> Rollout:
-        """This learner's environments, fetching only the rollouts they are in."""
-        resolved = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in rollouts]
-        num_envs = sum(rollout.num_envs for rollout in resolved)
+        """This learner's environments."""
+        return self._share_of(fetched(rollouts, self._device))
+
+    def _share_of(self, rollouts: Sequence[Rollout]) -> Rollout:
+        num_envs = sum(rollout.num_envs for rollout in rollouts)
         start, stop = shard_bounds(num_envs, world_size(), rank())
         self._share = (num_envs, start, stop)
-        return select_and_join(resolved, start, stop, self._device)
+        return select_and_join(rollouts, start, stop, self._device)
 
     def prepare(self, rollout: Rollout) -> TrainingBatch:
         """Everything that minibatches are drawn from; the scales of the intrinsic rewards move forward.

@@ -21,6 +21,7 @@ PACKAGE = ROOT / "rllib_rnd"
 ROOMS = (
     "former_names",
     "errors",
+    "redaction",
     "own_code",
     "checkpoint_format",
     "options",
@@ -60,10 +61,11 @@ ONLY = {
     "ray_logs": set(),
     "checkpoint_format": {"errors"},
     "envs": {"errors", "options", "own_code"},
+    "redaction": set(),
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
     "restoring": {"errors", "options", "settings"},
-    "tracking": {"errors", "options", "settings"},
+    "tracking": {"errors", "options", "redaction", "settings"},
 }
 #: Rooms that nobody but those named may import.
 IMPORTED_BY = {

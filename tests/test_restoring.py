@@ -11,11 +11,11 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from rllib_rnd.checkpoints.restoring import Saved, check_restorable, plays_on, settings_of
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.rnd import RNDOptions
 from rllib_rnd.options import default_of
-from rllib_rnd.restoring import Saved, check_restorable, plays_on, settings_of
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.settings import SETTINGS
 from rllib_rnd.training.learner import IntrinsicPPOLearner

@@ -17,7 +17,6 @@ from tests.conftest import small_config
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-@ray.remote(num_cpus=0)
 class Owner:
     """What a runner is to its rollouts."""
 
@@ -39,7 +38,7 @@ def test_rollouts_come_in_their_order(rollouts: list[Any]) -> None:
 
 
 def test_what_went_down_with_its_runner_is_left_out(rollouts: list[Any]) -> None:
-    owner = Owner.remote()
+    owner = ray.remote(num_cpus=0)(Owner).remote()
     (lost,) = ray.get(owner.put.remote(rollouts[0]))
     ray.kill(owner)
     with pytest.raises(ObjectLostError):  # as soon as Ray knows

@@ -22,6 +22,7 @@ ROOMS = (
     "signals",
     "former_names",
     "errors",
+    "redaction",
     "own_code",
     "options",
     "settings",
@@ -60,9 +61,10 @@ ONLY = {
     "ray_logs": set(),
     "checkpoints": {"errors", "options", "own_code", "settings", "envs", "module", "modules", "tracking"},
     "envs": {"errors", "options", "own_code"},
+    "redaction": set(),
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
-    "tracking": {"errors", "options", "settings", "signals"},
+    "tracking": {"errors", "options", "redaction", "settings", "signals"},
 }
 #: Rooms that nobody but those named may import.
 IMPORTED_BY = {

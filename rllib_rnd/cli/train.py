@@ -41,6 +41,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.restarts import TellRestarts
+from rllib_rnd.ray_logs import keep_keys_out
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
@@ -301,6 +302,7 @@ def _tuner(
     job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback], conditions: Conditions
 ) -> tune.Tuner:
     experiment = job.experiment
+    keep_keys_out()
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
         return restore(experiment, folder, changes_since(experiment, job.begun), callbacks, conditions)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
+from rllib_rnd.redaction import without_password
 from rllib_rnd.tracking.identity import RunIdentity
 from rllib_rnd.tracking.metrics import read
 from rllib_rnd.tracking.mlflow_gaps import folders_with_rows, metrics_of, rows_between, write_rows
@@ -33,7 +34,7 @@ from rllib_rnd.tracking.mlflow_runs import (
     set_tags,
     tags_of,
 )
-from rllib_rnd.tracking.mlflow_store import alone, database_path, impatience, valid_keys, valid_text, without_password
+from rllib_rnd.tracking.mlflow_store import alone, database_path, impatience, valid_keys, valid_text
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
 from rllib_rnd.tracking.parameters import number_of, parameters
 from rllib_rnd.tracking.system import SystemMetrics

@@ -39,6 +39,7 @@ from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
 from rllib_rnd.training.learners import note_without_warmup
+from rllib_rnd.training.network import meet_where_ray_does
 from rllib_rnd.training.nonfinite import (
     NonFiniteRewardError,
     NonFiniteUpdates,
@@ -56,6 +57,12 @@ Rollouts = Sequence[Rollout | ray.ObjectRef]
 
 class IntrinsicPPOLearner(TorchLearner):
     """PPO over several return streams, with intrinsic rewards and auxiliary losses as plug-ins."""
+
+    @override(TorchLearner)
+    def __init__(self, *, config: AlgorithmConfig, **kwargs: object) -> None:
+        if config.num_learners > 1:  # before RLlib has them meet
+            meet_where_ray_does()
+        super().__init__(config=config, **kwargs)
 
     @override(TorchLearner)
     def build(self) -> None:

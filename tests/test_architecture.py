@@ -22,6 +22,7 @@ ROOMS = (
     "former_names",
     "errors",
     "own_code",
+    "machine",
     "checkpoint_format",
     "options",
     "settings",
@@ -44,6 +45,7 @@ ROOMS = (
     "config_checks",
     "algorithm",
     "presets",
+    "memory",
     "tracking",
     "experiment",
     "checkpoints",
@@ -55,6 +57,7 @@ ROOMS = (
 ONLY = {
     "functional": set(),
     "rollout": set(),
+    "machine": set(),
     "threads": set(),
     "resources": {"errors"},
     "ray_logs": set(),

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.algorithms.ppo import PPO, PPOConfig
@@ -20,10 +21,21 @@ from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
+from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 from ray.util import log_once
 
-from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
+from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
+from rllib_rnd.checkpoints.manifest import seal
+from rllib_rnd.checkpoints.restoring import (
+    Saved,
+    check_restorable,
+    plays_on,
+    saved_in_folder,
+    saved_in_state,
+    settings_of,
+)
+from rllib_rnd.checkpoints.saving import TrialSaver, save_at
 from rllib_rnd.config_checks import check_own_class, check_together
 from rllib_rnd.envs import frame_stack, make_env
 from rllib_rnd.envs.makers import EnvSpecifier, Maker, portable
@@ -33,14 +45,13 @@ from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
 from rllib_rnd.own_code import check_functions
 from rllib_rnd.resources import check_actors
-from rllib_rnd.restoring import Saved, check_restorable, plays_on, saved_in_folder, saved_in_state, settings_of
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
+from rllib_rnd.training.learners import foreach_learner, nodes_of, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
 
 
@@ -281,6 +292,8 @@ class IntrinsicPPO(PPO):
             super().setup(config)
         except IndexError as error:  # RLlib has asked for the spaces of runners that did not live to tell them
             raise start_failure(config) from error
+        if self.runners.remote:
+            self.runners.learner_nodes = nodes_of(self.learner_group)
 
     @override(PPO)
     def _before_evaluate(self) -> None:
@@ -354,7 +367,7 @@ class IntrinsicPPO(PPO):
 
     def _agent_steps(self) -> int:
         """Agent steps of all runners since the start of the run."""
-        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME)))
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
     def _log_samples(self, samples: Sequence[RunnerSample]) -> None:
         """Metrics of what was sampled: the runners' own, recent episodes, places visited."""
@@ -450,6 +463,47 @@ class IntrinsicPPO(PPO):
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
                 group.foreach_env_runner(forget_weights)
+
+    @override(PPO)
+    def save_to_path(
+        self,
+        path: str | Path | None = None,
+        *,
+        state: dict[str, Any] | None = None,
+        filesystem: pyarrow.fs.FileSystem | None = None,
+        use_msgpack: bool = False,
+    ) -> str:
+        """RLlib's: saves to a folder or an address, as a whole or not at all; a checkpoint there is replaced.
+
+        Raises:
+            OSError: it cannot be written; what was there before still is.
+        """
+        return save_at(
+            path, functools.partial(self._write_checkpoint, state=state, use_msgpack=use_msgpack), filesystem
+        )
+
+    def _write_checkpoint(self, folder: Path, state: dict[str, Any] | None = None, use_msgpack: bool = False) -> None:
+        super().save_to_path(folder, state=state, use_msgpack=use_msgpack)
+        name = f"{type(self).__module__}:{type(self).__qualname__}"
+        seal(folder, CHECKPOINT_FORMAT, name, self.training_iteration, self._agent_steps())
+
+    @override(PPO)
+    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+        """Tune's: saves into the trial's folder, or into a given one.
+
+        A trial goes on where its storage cannot be written to; `save_problem` says why.
+        """
+        if checkpoint_dir is not None or self._storage is None:
+            return super().save(checkpoint_dir)
+        return self._saver.save(self._write_checkpoint, dict(self._last_result or {}))
+
+    @functools.cached_property
+    def _saver(self) -> TrialSaver:
+        return TrialSaver(self._storage)
+
+    def save_problem(self) -> str:
+        """Why the newest checkpoint of a trial was not saved; "" if it was."""
+        return self._saver.problem
 
     @classmethod
     @override(PPO)

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rllib_rnd import RND
-from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, check_checkpoint
+from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, check_checkpoint
 from rllib_rnd.cli import app
 from rllib_rnd.errors import ConfigError
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from ray.rllib.core import DEFAULT_MODULE_ID
 
+from rllib_rnd.checkpoints.restoring import Saved, check_restorable, plays_on, settings_of
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.rnd import RNDOptions
 from rllib_rnd.options import default_of
-from rllib_rnd.restoring import Saved, check_restorable, plays_on, settings_of
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.settings import SETTINGS
 from rllib_rnd.training.learner import IntrinsicPPOLearner
@@ -57,7 +57,8 @@ BUILT = set(
     """env env_config seed num_env_runners num_envs_per_env_runner rollout_fragment_length num_learners sample_timeout_s
     num_cpus_per_env_runner num_gpus_per_env_runner num_cpus_per_learner num_gpus_per_learner num_cpus_for_main_process
     evaluation_interval evaluation_duration max_evaluation_steps evaluation_num_env_runners evaluation_config
-    warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling""".split()  # noqa: SIM905
+    warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling
+    compress_rollouts""".split()  # noqa: SIM905
 )
 CHANGES = [(name, value) for name, values in LEARNED.items() for value in values]
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs
+import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.tune import Callback, Checkpoint
 from ray.tune.experiment import Trial
 
 from rllib_rnd import checkpoints
-from rllib_rnd.checkpoints import checkpoints_in, result_at
+from rllib_rnd.algorithm import IntrinsicPPO
+from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
+from rllib_rnd.checkpoints.atomic import discard
 from rllib_rnd.cli.runtime import say
 from rllib_rnd.experiment.file import CheckpointOptions
 from rllib_rnd.tracking.metrics import find
@@ -67,33 +71,57 @@ def start_from(checkpoint: Path, with_counters: bool) -> StartFrom:
     return StartFrom(str(checkpoint), {key: result[key] for key in _COUNTERS if key in result})
 
 
-class KeepBest(Callback):
-    """Keeps the checkpoints of each trial with the best scores, and the newest, from which a run goes on.
+class KeepCheckpoints(Callback):
+    """Keeps of each trial the checkpoints with the best scores, or the last ones, and the newest in any case.
 
-    Tune's own ``checkpoint_score_attribute`` does not look into a result, where all metrics of RLlib are.
+    Tune's own way ends in a log that nobody reads where a checkpoint cannot be deleted, and does not look into a
+    result, where all metrics of RLlib are.
 
     Args:
-        options: the metric by its path in the result, what best means, and how many are kept (None: all).
+        options: the metric by its path in the result and what best means, or None: the newest are the best; how many
+            are kept (None: all).
+        tell: says a line to the user.
     """
 
-    def __init__(self, options: CheckpointOptions) -> None:
+    def __init__(self, options: CheckpointOptions, tell: Callable[[str], object] = say) -> None:
         self.options = options
         self.scores: dict[str, dict[str, float]] = {}  # trial -> path of a checkpoint -> score, oldest first
+        self._tell = tell
+        self._resisting: dict[str, set[str]] = {}  # trial -> checkpoints that could not be deleted
+        self._told = False
 
     def on_checkpoint(self, *, trial: Trial, checkpoint: Checkpoint, **_: object) -> None:
         """Scores the new checkpoint by the result that it was written at, and deletes what is too many."""
+        local = isinstance(checkpoint.filesystem, pyarrow.fs.LocalFileSystem)
         if trial.trial_id not in self.scores:
-            self.scores[trial.trial_id] = self._found(Path(checkpoint.path).parent)
+            self.scores[trial.trial_id] = self._found(Path(checkpoint.path).parent) if local else {}
         scores = self.scores[trial.trial_id]
         scores.pop(checkpoint.path, None)
         scores[checkpoint.path] = self._score(trial.last_result)
-        if self.options.num_to_keep is None:
-            return
+        if self.options.num_to_keep is None or (local and not is_complete(Path(checkpoint.path))):
+            return  # what is there is all that the run can go on from
         ranked = sorted(reversed(scores), key=scores.__getitem__, reverse=True)  # of two that are alike the newer
-        for path in ranked[self.options.num_to_keep :]:
+        resisting = self._resisting.pop(trial.trial_id, set())
+        for path in (*resisting, *ranked[self.options.num_to_keep :]):
             if path != checkpoint.path:
-                del scores[path]
-                checkpoint.filesystem.delete_dir(path)
+                scores.pop(path, None)
+                self._delete(trial.trial_id, path, checkpoint.filesystem)
+
+    def _delete(self, trial: str, path: str, system: pyarrow.fs.FileSystem) -> None:
+        """Deletes a checkpoint; where that fails it is told once, and tried again at the next one."""
+        try:
+            if isinstance(system, pyarrow.fs.LocalFileSystem):
+                discard(Path(path))
+            else:
+                system.delete_dir(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._resisting.setdefault(trial, set()).add(path)
+            if not self._told:
+                self._told = True
+                reason = error.strerror or str(error)
+                self._tell(f"warning: the old checkpoint {path} cannot be deleted ({reason}); tried again at the next")
 
     def best(self, trial_folder: str) -> tuple[str, float] | None:
         """Returns the best checkpoint of a trial's folder and its score, or None if none has one."""
@@ -113,9 +141,52 @@ class KeepBest(Callback):
         return 1.0 if self.options.checkpoint_score_order == "max" else -1.0
 
     def _score(self, result: Mapping[str, Any]) -> float:
+        if self.options.checkpoint_score_attribute is None:
+            return 0.0
         value = find(result, str(self.options.checkpoint_score_attribute))
         return float("-inf") if value is None else value * self._sign
 
     def _found(self, folder: Path) -> dict[str, float]:
         """What a trial that goes on has kept before."""
         return {str(path): self._score(result_at(path)) for path in checkpoints_in(folder)} if folder.is_dir() else {}
+
+
+class TellSaves(Callback):
+    """Says when a trial's checkpoint could not be saved, once until one can be again; training goes on meanwhile.
+
+    Args:
+        tell: says a line to the user.
+    """
+
+    def __init__(self, tell: Callable[[str], object] = say) -> None:
+        self._tell = tell
+        self._saved: set[str] = set()  # trials whose save under way has brought a checkpoint
+        self._failing: set[str] = set()
+
+    def on_checkpoint(self, *, trial: Trial, **_: object) -> None:
+        """A checkpoint is there."""
+        self._saved.add(trial.trial_id)
+        if trial.trial_id in self._failing:
+            self._failing.discard(trial.trial_id)
+            self._tell("Checkpoints are saved again.")
+
+    def on_trial_save(self, *, trial: Trial, **_: object) -> None:
+        """A save is over; Tune tells of it also if there is none."""
+        if trial.trial_id in self._saved:
+            self._saved.discard(trial.trial_id)
+            return
+        if trial.trial_id in self._failing or not issubclass(trial.get_trainable_cls(), IntrinsicPPO):
+            return
+        self._failing.add(trial.trial_id)
+        kept = trial.checkpoint
+        rest = f"{kept.path} stays the newest" if kept is not None else "nothing has been saved yet"
+        self._tell(f"warning: the checkpoint was not saved ({_reason(trial)}); training goes on, {rest}.")
+
+
+def _reason(trial: Trial) -> str:
+    """Why a trial's newest save failed, asked of its process, which now waits for what comes next."""
+    actor = trial.temporary_state.ray_actor
+    try:
+        return str(ray.get(actor.save_problem.remote(), timeout=10.0)) or "unknown" if actor is not None else "unknown"
+    except (ray.exceptions.RayError, TimeoutError):
+        return "its process does not say why"

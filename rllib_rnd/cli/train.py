@@ -14,10 +14,10 @@ from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.algorithm import IntrinsicPPOConfig
-from rllib_rnd.checkpoint_format import check_checkpoint
-from rllib_rnd.checkpoints import checkpoints_in, iteration_of, result_at
+from rllib_rnd.checkpoints import iteration_of, newest_valid, result_at
+from rllib_rnd.checkpoints.format import check_checkpoint
 from rllib_rnd.cli import summary
-from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, find_checkpoint, start_from
+from rllib_rnd.cli.checkpoints import KeepCheckpoints, StartFrom, TellSaves, find_checkpoint, start_from
 from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
@@ -179,16 +179,16 @@ def _resumed(experiment: Experiment, name: str, options: TrainOptions, start_id:
     """Returns the job that continues a run; one that had saved nothing yet begins anew in its folder."""
     folder = Path(options.storage_path) / name
     job = Job(experiment, name, start_id, new=False)
-    record, checkpoints = RunRecord.read(folder), checkpoints_in(folder)
+    record, newest = RunRecord.read(folder), newest_valid(folder, say)
     if record is not None and (is_sweep(record.description) or not experiment.single):
-        for checkpoint in checkpoints[-1:]:  # all of a run are of one version
-            check_checkpoint(checkpoint)
+        if newest is not None:  # all of a run are of one version
+            check_checkpoint(newest)
         changes_since(experiment, record.description)  # refused before anything starts
         if (folder / TUNER_FILE).is_file():
             job.begun = record.description
-    elif checkpoints:  # each resume has a trial folder of its own; the newest goes on, not the best
-        check_checkpoint(checkpoints[-1])
-        job.start = start_from(checkpoints[-1], with_counters=True)
+    elif newest is not None:  # each resume has a trial folder of its own; the newest goes on, not the best
+        check_checkpoint(newest)
+        job.start = start_from(newest, with_counters=True)
     if job.begun is None and job.start is None:
         say(f"{name}: nothing was saved of it yet; it begins anew.")
     return job
@@ -233,9 +233,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         *stores.callbacks,
     ]
     score = experiment.checkpoint.checkpoint_score_attribute
-    keep = None if score is None else KeepBest(experiment.checkpoint)
-    if keep is not None:
-        callbacks.append(keep)
+    tell = say if options.quiet else display.tell  # warnings are for quiet users too
+    keep = KeepCheckpoints(experiment.checkpoint, tell)
+    callbacks += [keep, TellSaves(tell)]
     if sweep and job.begun is None:
         callbacks += _told_cost(experiment, options, display)
     tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
@@ -270,7 +270,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         wandb_command=stores.wandb.sync_command() if stores.wandb else "",
         interrupted=interrupt.requested,
         stop=experiment.stop,
-        best=None if keep is None else keep.best,
+        best=None if score is None else keep.best,
         score=score or "",
     )
     summary.print_report(report, results, crash)
@@ -301,7 +301,6 @@ def _tuner(
         folder = Path(options.storage_path) / job.folder
         return restore(experiment, folder, changes_since(experiment, job.begun), callbacks, conditions)
     checkpoint = experiment.checkpoint
-    keeps_best = checkpoint.checkpoint_score_attribute is not None  # then `KeepBest` does it
     return tune.Tuner(
         experiment.algorithm_class,
         param_space=_param_space(job),
@@ -316,7 +315,7 @@ def _tuner(
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=checkpoint.checkpoint_frequency,
                 checkpoint_at_end=checkpoint.checkpoint_at_end,
-                num_to_keep=None if keeps_best else checkpoint.num_to_keep,
+                num_to_keep=None,  # `KeepCheckpoints` does it
             ),
         ),
     )

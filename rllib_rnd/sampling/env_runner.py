@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,6 +42,7 @@ from rllib_rnd.sampling.policy import Policy
 from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
 from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
 from rllib_rnd.threads import plan_threads
+from rllib_rnd.transport import pack, packs
 
 logger = logging.getLogger(__name__)
 
@@ -316,10 +317,18 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         finished, self._finished = self._finished, []
         return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits())
 
-    def sample_ref(self) -> RunnerSample | RunnerFailure:
-        """As `sample_all`, but the arrays stay on this node and only their reference travels."""
+    def sample_ref(self, learner_nodes: Collection[str] = ()) -> RunnerSample | RunnerFailure:
+        """As `sample_all`, but the arrays stay on this node and only their reference travels.
+
+        Args:
+            learner_nodes: where the learners are, for ``compress_rollouts``.
+        """
         result = failure_or(self.sample_all)
-        return result if isinstance(result, RunnerFailure) else result._replace(rollout=ray.put(result.rollout))
+        if isinstance(result, RunnerFailure):
+            return result
+        here = ray.get_runtime_context().get_node_id()
+        packed = packs(self.config.compress_rollouts, here, learner_nodes)
+        return result._replace(rollout=ray.put(pack(result.rollout) if packed else result.rollout))
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.

@@ -40,11 +40,13 @@ class Runners:
 
     Attributes:
         replaced: how many hung and were started anew.
+        learner_nodes: the nodes that rollouts travel to; empty: nobody has said.
     """
 
     def __init__(self, group: EnvRunnerGroup, config: AlgorithmConfig) -> None:
         self._group, self._config = group, config
         self.replaced = 0
+        self.learner_nodes: tuple[str, ...] = ()
 
     @property
     def remote(self) -> bool:
@@ -68,15 +70,16 @@ class Runners:
         """
         if not self.remote:
             return [self._group.local_env_runner.sample_all()]
+        where = {"learner_nodes": self.learner_nodes}
         # A runner with a rollout under way gets no second request: with overlap this starts only those that have none,
         # all of them the first time and later a restarted one.
-        self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+        self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS, kwargs=where)
         limit = self._config.sample_timeout_s
         finished = dict(self._group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=limit))
         self._replace_hanging(finished)
         samples = [_raised(finished[runner]) for runner in sorted(finished)]
         if self._config.overlap_sampling:
-            self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS)
+            self._group.foreach_env_runner_async("sample_ref", tag=_ROLLOUTS, kwargs=where)
         return samples
 
     def _replace_hanging(self, finished: Mapping[int, RunnerSample]) -> None:

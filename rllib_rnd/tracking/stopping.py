@@ -216,6 +216,11 @@ class SaveOnInterrupt(Callback):
         if self.interrupted:
             self._saved(trial.trial_id)
 
+    def on_trial_save(self, *, trial: Trial, **_: object) -> None:
+        """A save that brought no checkpoint is over too: there is nothing more to wait for."""
+        if self.interrupted:
+            self._saved(trial.trial_id)
+
     def on_trial_complete(self, *, trial: Trial, **_: object) -> None:
         """A trial that has ended needs no more saving."""
         self._saved(trial.trial_id)

@@ -34,6 +34,12 @@ def foreach_learner(group: LearnerGroup, method: str, *args: object) -> list[Any
     return values
 
 
+def nodes_of(group: LearnerGroup) -> tuple[str, ...]:
+    """Ray's nodes that the learners are on, each once."""
+    found = group.foreach_learner(lambda _: ray.get_runtime_context().get_node_id())
+    return tuple(dict.fromkeys(result.get() for result in found if result.ok))
+
+
 def note_without_warmup(rewards: Sequence[IntrinsicReward]) -> str | None:
     """What is to be said where ``warmup_steps`` is 0 and these rewards want random play; None: they do not."""
     names = [reward.name for reward in rewards if reward.needs_warmup]

@@ -11,7 +11,7 @@ import pytest
 from ray.tune import Checkpoint
 
 from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
-from rllib_rnd.cli.checkpoints import KeepBest, StartFrom, find_checkpoint, start_from
+from rllib_rnd.cli.checkpoints import KeepCheckpoints, StartFrom, find_checkpoint, start_from
 from rllib_rnd.cli.train import Job, _already_done, _resumed
 from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError
@@ -139,11 +139,11 @@ def test_the_best_checkpoints_are_kept_and_the_newest(
     tmp_path: Path, order: str, keep: int | None, metric: str, returns: tuple[float | None, ...]
 ) -> None:
     options = CheckpointOptions(num_to_keep=keep, checkpoint_score_attribute=metric, checkpoint_score_order=order)
-    keeper, trial_folder = KeepBest(options), tmp_path / TRIAL
+    keeper, trial_folder = KeepCheckpoints(options), tmp_path / TRIAL
     trial_folder.mkdir()
     for number, value in enumerate(returns):
         if number == 2:
-            keeper = KeepBest(options)  # a run that goes on finds what it had
+            keeper = KeepCheckpoints(options)  # a run that goes on finds what it had
         folder = write_checkpoint(trial_folder / f"checkpoint_{number:06d}", iteration=number)
         result = result_of(value, number)
         with (trial_folder / "result.json").open("a", encoding="utf-8") as file:

@@ -11,7 +11,7 @@ import gymnasium as gym
 import torch
 
 from rllib_rnd import IntrinsicPPOConfig
-from rllib_rnd.checkpoint_format import CHECKPOINT_FORMAT, OWN_STATE
+from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.module import IntrinsicPPOModule
 

@@ -17,7 +17,8 @@ CHECKPOINT_FORMAT = 3
 #: Our part of RLlib's algorithm state.
 OWN_STATE = "intrinsic_ppo"
 
-_STATE_FILE = "algorithm_state.pkl"
+#: Of checkpoints of format 3 and of RLlib's own algorithms.
+STATE_FILE = "algorithm_state.pkl"
 
 
 def check_format(state: Mapping[str, Any], checkpoint: str | Path = "") -> None:
@@ -47,20 +48,16 @@ def check_checkpoint(folder: str | Path) -> None:
     Raises:
         ConfigError: the format is another one, or the state cannot be read at all.
     """
-    path = Path(folder) / _STATE_FILE
+    path = Path(folder) / STATE_FILE
     if not path.is_file():
         return
-    try:
-        with path.open("rb") as file:
-            state = _Tolerant(file).load()
-    except Exception as error:  # a damaged pickle may raise any
-        raise ConfigError(f"checkpoint {folder}", f"its state cannot be read ({error})") from error
+    state = read_inert(path)
     if isinstance(state, dict):
         check_format(state, folder)
 
 
 class _Gone:
-    """Stands in for whatever a checkpoint names and this version does not have."""
+    """Stands in for whatever a checkpoint names and this version does not have, or does not want to run."""
 
     def __new__(cls, *_args: object, **_kwargs: object) -> _Gone:
         return super().__new__(cls)
@@ -70,6 +67,15 @@ class _Gone:
 
     def __setstate__(self, state: object) -> None:
         """Takes any state."""
+
+    def __setitem__(self, key: object, value: object) -> None:
+        """Takes any entry."""
+
+    def append(self, value: object) -> None:
+        """Takes any member."""
+
+    def extend(self, values: object) -> None:
+        """Takes any members."""
 
 
 class _Tolerant(pickle.Unpickler):
@@ -81,3 +87,37 @@ class _Tolerant(pickle.Unpickler):
             return super().find_class(module, name)  # type: ignore[no-any-return]
         except (ImportError, AttributeError):
             return _Gone
+
+
+class _Inert(pickle.Unpickler):
+    """Reads the plain data of a pickle (mappings, lists, numbers, words) and runs nothing that it names."""
+
+    def find_class(self, _module: str, _name: str) -> Callable[..., object]:
+        """Returns a stand-in, whatever is named."""
+        return _Gone
+
+
+def read_inert(path: Path) -> object:
+    """What is plain in a pickle; all else is a stand-in. No code of it runs.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Inert(file).load()
+    except Exception as error:  # a damaged pickle may raise any
+        raise ConfigError(f"checkpoint {path.parent}", f"its state cannot be read ({error})") from error
+
+
+def read_tolerant(path: Path) -> object:
+    """What a pickle of an older version holds; stand-ins for what this version does not have. **Code of it runs.**
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return _Tolerant(file).load()
+    except Exception as error:
+        raise ConfigError(f"checkpoint {path.parent}", f"{path.name} cannot be read ({error})") from error

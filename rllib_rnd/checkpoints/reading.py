@@ -1,0 +1,96 @@
+"""What is in a checkpoint: the result that it was written at, the settings, the module."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModule
+
+from rllib_rnd.checkpoints.format import STATE_FILE, read_inert
+from rllib_rnd.checkpoints.manifest import MANIFEST, read_manifest
+from rllib_rnd.errors import ConfigError
+from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.modules.layers import noisy_layers
+
+
+def results_of(trial_folder: Path) -> list[dict[str, Any]]:
+    """Returns the results that a trial logged, oldest first; a line cut short by a kill is left out."""
+    path = trial_folder / "result.json"
+    results = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            results.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return results
+
+
+def iteration_of(checkpoint: Path) -> int | None:
+    """Returns the training iteration that a checkpoint was written after."""
+    if (checkpoint / MANIFEST).is_file():
+        return read_manifest(checkpoint).iteration
+    state = read_inert(checkpoint / STATE_FILE)
+    iteration = state.get("training_iteration") if isinstance(state, dict) else None
+    return iteration if isinstance(iteration, int) else None
+
+
+def result_at(checkpoint: Path) -> dict[str, Any]:
+    """Returns the result logged when a checkpoint was written, or {} if there is none."""
+    iteration = iteration_of(checkpoint)
+    matching = [r for r in results_of(checkpoint.parent) if r.get("training_iteration") == iteration]
+    return matching[-1] if matching else {}
+
+
+def checkpoint_config(folder: Path) -> AlgorithmConfig:
+    """Returns the ``AlgorithmConfig`` that a checkpoint was trained with.
+
+    Raises:
+        ConfigError: the file is not what RLlib writes, or names code that is not installed here.
+    """
+    try:
+        with (folder / "class_and_ctor_args.pkl").open("rb") as file:
+            saved = pickle.load(file)
+        state = saved["ctor_args_and_kwargs"][0][0]
+    except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
+        raise ConfigError(f"checkpoint {folder}", f"its configuration cannot be read ({error})") from error
+    return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
+
+
+def load_module(folder: Path) -> RLModule:
+    """Returns the policy's RLModule, on the CPU, in evaluation mode and without the noise of noisy layers.
+
+    Raises:
+        ConfigError: the checkpoint holds no such module.
+    """
+    path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
+    if not path.is_dir():
+        raise ConfigError(f"checkpoint {folder}", "holds no single-agent module (default_policy)")
+    module = RLModule.from_checkpoint(str(path))
+    for layer in noisy_layers(module):
+        layer.silence()
+    module.eval()
+    return module
+
+
+def load_own_module(folder: Path, wanted: str) -> IntrinsicPPOModule:
+    """As `load_module`, if it is a module of this package.
+
+    Args:
+        folder: of the checkpoint.
+        wanted: what it is loaded for, for the message.
+
+    Raises:
+        ConfigError: it holds none, or one of RLlib's own.
+    """
+    module = load_module(folder)
+    if not isinstance(module, IntrinsicPPOModule):
+        raise ConfigError(
+            f"checkpoint {folder}",
+            f"its module {type(module).__name__} has no policy_and_values(); {wanted} is for this package's algorithms "
+            "(IntrinsicPPO, RND, SND), not for RLlib's own",
+        )
+    return module

@@ -26,7 +26,7 @@ from rllib_rnd.training.work import CPU_MICRO_BATCH
 
 _MIB = 2**20
 # What a process has for itself before it learns or plays (Python, torch, RLlib), and the libraries that all share.
-_PROCESS, _LIBRARIES = 350 * _MIB, 290 * _MIB
+_PROCESS, _LIBRARIES = 330 * _MIB, 290 * _MIB
 # Ray's own processes on a machine; the command's with MLflow.
 _RAY, _COMMAND = 550 * _MIB, 550 * _MIB
 # A CUDA context with its libraries, on the GPU.
@@ -37,8 +37,9 @@ _WAY_BACK = 2
 _STATISTICS, _PIECES = 64 * _MIB, 3
 # Float32 numbers per sample and stream while returns are calculated.
 _RETURNS = 10
-# An environment of this package's, besides what it shows: the largest seen is an Atari console. Doom is a process.
-_ENVIRONMENT, _DOOM = int(1.5 * _MIB), 80 * _MIB
+# An environment besides what it shows, by what its name has in it (Doom's engine is a process), and any other.
+_ENVIRONMENTS = {"Doom": 80 * _MIB, "ALE/": 3 * _MIB // 2, "NoFrameskip": 3 * _MIB // 2}
+_ENVIRONMENT = _MIB // 2
 #: From this share of what there is on, it is said that memory is tight.
 TIGHT = 0.75
 #: Above this share it is refused: the prediction is an upper bound, up to so much above what is measured.
@@ -186,7 +187,8 @@ def _learning(config: IntrinsicPPOConfig, networks: Footprint, frame_elements: i
 def _playing(config: IntrinsicPPOConfig, networks: Footprint, rollout: int) -> int:
     """What a process that plays has besides its libraries: environments, networks, one rollout, a pass over them."""
     envs = config.num_envs_per_env_runner
-    each = _DOOM if "Doom" in env_name(config.env) else _ENVIRONMENT
+    name = env_name(config.env)
+    each = next((size for part, size in _ENVIRONMENTS.items() if part in name), _ENVIRONMENT)
     return rollout + networks.sent + envs * (each + networks.policy)
 
 

@@ -99,8 +99,6 @@ def _packed(array: np.ndarray) -> PackedArray | np.ndarray:
 def _unpacked(array: PackedArray) -> np.ndarray:
     import lz4.block
 
-    parts = [
-        lz4.block.decompress(piece, uncompressed_size=size, return_bytearray=True) for piece, size in array.pieces
-    ]
+    parts = [lz4.block.decompress(piece, uncompressed_size=size, return_bytearray=True) for piece, size in array.pieces]
     whole = parts[0] if len(parts) == 1 else bytearray().join(parts)
     return np.frombuffer(whole, dtype=array.dtype).reshape(array.shape)

@@ -14,7 +14,7 @@ from rich.text import Text
 from rllib_rnd.analysis.diagnosis import checkpoint as of_checkpoint
 from rllib_rnd.analysis.diagnosis import machine as of_machine
 from rllib_rnd.analysis.diagnosis import run as of_run
-from rllib_rnd.analysis.diagnosis.finding import Finding, worst
+from rllib_rnd.analysis.diagnosis.finding import LEVELS, Finding, worst
 from rllib_rnd.analysis.diagnosis.subject import Subject, Trained, find_subject
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.errors import ConfigError
@@ -81,12 +81,17 @@ def together(check: Callable[[Trained], Finding], trials: Sequence[Trained]) -> 
     if well:
         what = f"of {len(well)} of {len(trials)} trials" if len(well) < len(trials) else f"of all {len(trials)} trials"
         lines.append(Finding("ok", well[0].what, f"{what}, as: {well[0].detail}"))
-    others = [(name, finding) for name, finding in found if finding.level != "ok"]
-    others.sort(key=lambda pair: -list(_MARKS).index(pair[1].level))
-    lines += [dataclasses.replace(finding, detail=f"{name}: {finding.detail}") for name, finding in others[:_MOST]]
+    alike: dict[Finding, list[str]] = {}
+    for name, finding in found:
+        if finding.level != "ok":
+            alike.setdefault(finding, []).append(name)
+    others = sorted(alike.items(), key=lambda pair: -LEVELS.index(pair[0].level))
+    for finding, names in others[:_MOST]:
+        who = names[0] if len(names) == 1 else f"{len(names)} of {len(trials)} trials"
+        lines.append(dataclasses.replace(finding, detail=f"{who}: {finding.detail}"))
     if len(others) > _MOST:
-        rest = [finding for _, finding in others[_MOST:]]
-        lines.append(Finding(worst(rest), rest[0].what, f"{len(rest)} more trials likewise"))
+        rest = [finding for finding, _ in others[_MOST:]]
+        lines.append(Finding(worst(rest), rest[0].what, f"{len(rest)} more such findings"))
     return lines
 
 

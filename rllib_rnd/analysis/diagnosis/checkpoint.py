@@ -180,9 +180,8 @@ def finite(saved: Saved) -> Finding:
     bad = [name for name, array in saved.arrays.items() if not np.isfinite(array).all()]
     if bad:
         kinds = ", ".join(dict.fromkeys(map(_kind, bad)))
-        detail = (
-            f"not finite: {kinds} ({bad[0].partition('.')[2]}{f' and {len(bad) - 1} more' if len(bad) > 1 else ''})"
-        )
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        detail = f"not finite: {kinds} ({bad[0].partition('.')[2]}{more})"
         return Finding("problem", "numbers", detail, "Go on from an older checkpoint, with a smaller lr or grad_clip.")
     return Finding("ok", "numbers", "weights, statistics and optimizer are finite" if saved.arrays else "none")
 

@@ -189,7 +189,7 @@ def use(of: Trained) -> Finding:
     """What can be done with it."""
     if of.valid is None:
         return Finding("note", "use", "nothing to evaluate yet")
-    return Finding("ok", "use", "it can be evaluated and exported", f"rllib evaluate {_relative(of.valid)}")
+    return Finding("ok", "use", "it can be evaluated and exported", f"rllib evaluate {_relative(of.home)}")
 
 
 def _name(path: Path) -> str:

@@ -42,10 +42,12 @@ SETTINGS: dict[str, Callable[[], IntrinsicPPOConfig]] = {
     "Montezuma, CNN, RND, 32 environments": lambda: paper_config("ALE/MontezumaRevenge-v5", 32, threads=1),
     "MiniGrid, GRU": example("minigrid_memory_gru"),
     "Montezuma, ViT, RND, 8 environments": example(
-        "montezuma_rnd_vit", num_env_runners=0, num_envs_per_env_runner=8, warmup_steps=8, num_epochs=1
-    ),
-    "Montezuma, CNN, SND-V, 8 environments": example(
-        "montezuma_snd_v", num_env_runners=0, num_envs_per_env_runner=8, warmup_steps=8, num_epochs=1
+        "montezuma_rnd_vit",
+        num_env_runners=0,
+        num_envs_per_env_runner=8,
+        rollout_fragment_length=32,
+        num_minibatches=4,
+        warmup_steps=8,
     ),
     "Montezuma, CNN, RND, 2 runners of 16": lambda: paper_config("ALE/MontezumaRevenge-v5", 32, 2, threads=1),
 }
@@ -60,7 +62,7 @@ def peak() -> int:
 def measure(name: str) -> dict[str, int]:
     """Trains with one setting and compares."""
     config = SETTINGS[name]().debugging(seed=0, log_level="ERROR")
-    config.evaluation(evaluation_interval=None)
+    config.evaluation(evaluation_interval=None).training(num_epochs=1)  # memory is that of the first
     ray.init(include_dashboard=False, log_to_driver=False, num_cpus=4)
     algorithm = config.build_algo()
     try:

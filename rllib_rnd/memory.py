@@ -172,7 +172,7 @@ def _learning(config: IntrinsicPPOConfig, networks: Footprint, frame_elements: i
     micro = min(max(micro, config.sequence_length()), max(minibatch, config.sequence_length()))
     moments = 1 if config.optimizer_type == "rmsprop" else 2
     streams = 1 + len(config.intrinsic_reward_specs())
-    chunk = min(CHUNK, samples) * max(networks.policy, networks.plugins)
+    chunk = min(CHUNK, samples) * networks.plugins
     statistics = min(_STATISTICS, samples * frame_elements * 8) * _PIECES if streams > 1 else 0
     smaller = "num_minibatches" if config.minibatch_size is None else "minibatch_size"
     return [

@@ -17,7 +17,9 @@ from gymnasium.vector import VectorEnv
 from rllib_rnd.envs.by_id import find_spec
 from rllib_rnd.envs.family import EnvironmentFamily, Wanted, check_render_mode
 from rllib_rnd.envs.info import POSITION, ROOM
-from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv, minigrid_backend
+from rllib_rnd.envs.minigrid_arrays import MultiRoomEnv, MultiRoomVectorEnv
+from rllib_rnd.envs.minigrid_backends import find_backend
+from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv
 from rllib_rnd.envs.minigrid_rules import (
     AGENT,
     CHANNELS,
@@ -245,14 +247,24 @@ def _require(env_id: str) -> None:
 
 def _backend(wanted: Wanted[MiniGridOptions]) -> tuple[str, str]:
     with at("env_config"):
-        return minigrid_backend(wanted.env_id, wanted.options)
+        return find_backend(wanted.env_id, wanted.options)
 
 
 def _make_vector(wanted: Wanted[MiniGridOptions]) -> VectorEnv | None:
     backend, _ = _backend(wanted)
     if backend == "minigrid":
         return None
+    if backend == "arrays":
+        return MultiRoomVectorEnv(wanted.num_envs, wanted.env_id, **vars(wanted.options))
     return EnvPoolMiniGridVectorEnv(wanted.env_id, wanted.num_envs, wanted.options, wanted.threads)
+
+
+def _make(wanted: Wanted[MiniGridOptions]) -> gym.Env:
+    if wanted.options.noisy_tv:  # the Python package has none
+        with at("env_config"):
+            find_backend(wanted.env_id, wanted.options)
+        return MultiRoomEnv(wanted.env_id, wanted.render_mode, **vars(wanted.options))
+    return MiniGridOneHotEnv(wanted.env_id, wanted.options, wanted.render_mode)
 
 
 FAMILY = EnvironmentFamily(
@@ -262,7 +274,7 @@ FAMILY = EnvironmentFamily(
     matches=lambda env_id: env_id.startswith("MiniGrid-"),
     require=_require,
     read=parse_minigrid_options,
-    make=lambda wanted: MiniGridOneHotEnv(wanted.env_id, wanted.options, wanted.render_mode),
+    make=_make,
     make_vector=_make_vector,
     backend=_backend,
 )

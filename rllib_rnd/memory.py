@@ -26,7 +26,7 @@ from rllib_rnd.training.work import CPU_MICRO_BATCH
 
 _MIB = 2**20
 # What a process has for itself before it learns or plays (Python, torch, RLlib), and the libraries that all share.
-_PROCESS, _LIBRARIES = 330 * _MIB, 290 * _MIB
+_PROCESS, _LIBRARIES = 350 * _MIB, 290 * _MIB
 # Ray's own processes on a machine; the command's with MLflow.
 _RAY, _COMMAND = 550 * _MIB, 550 * _MIB
 # A CUDA context with its libraries, on the GPU.

@@ -54,7 +54,7 @@ from rllib_rnd.sampling.evaluation_crew import evaluate_remotely
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, told_of_dead_learners, warn_without_warmup
+from rllib_rnd.training.learners import foreach_learner, nodes_of, told_of_dead_learners, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
 
 logger = logging.getLogger(__name__)
@@ -300,6 +300,8 @@ class IntrinsicPPO(PPO):
             super().setup(config)
         except IndexError as error:  # RLlib has asked for the spaces of runners that did not live to tell them
             raise start_failure(config) from error
+        if self.runners.remote:
+            self.runners.learner_nodes = nodes_of(self.learner_group)
 
     @override(PPO)
     def _before_evaluate(self) -> None:

@@ -77,6 +77,11 @@ class Settings:
         "remote runners play the next rollout while the learner trains, with a policy one update older; needs "
         "num_env_runners of 1 or more",
     )
+    compress_rollouts: Literal["auto", "none", "lz4"] = option(
+        "auto",
+        "remote runners pack their rollouts for the way (nothing is lost); auto: where a learner is on another machine",
+        logged=False,
+    )
     optimizer_type: Literal["adam", "rmsprop"] = option("adam", "rmsprop (alpha 0.99) is for the settings of A2C")
     optimizer_epsilon: float = option(1e-8, "epsilon of the optimizer", low=0.0)
     max_evaluation_steps: int = option(

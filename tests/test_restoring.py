@@ -60,7 +60,8 @@ BUILT = set(
     evaluation_interval evaluation_duration max_evaluation_steps evaluation_num_env_runners evaluation_config
     evaluation_sample_timeout_s restart_failed_env_runners restart_failed_sub_environments max_num_env_runner_restarts
     num_consecutive_env_runner_failures_tolerance delay_between_env_runner_restarts_s env_runner_restore_timeout_s
-    warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling""".split()  # noqa: SIM905
+    warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling
+    compress_rollouts""".split()  # noqa: SIM905
 )
 CHANGES = [(name, value) for name, values in LEARNED.items() for value in values]
 

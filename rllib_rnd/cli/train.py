@@ -24,6 +24,7 @@ from rllib_rnd.cli.ending import Ending, stopped_now
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import (
+    check_memory,
     check_resources,
     cluster_address,
     cpus_needed,
@@ -98,6 +99,9 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
     address = cluster_address(options.address)
+    if address is None:
+        for line in (line for job in jobs for line in check_memory(job.experiment)):
+            say(line)
     cpus = max(cpus_needed(job.experiment) for job in jobs)
     files, code = [str(p) for p in paths], 0
     # Ray first: until there is something to save, Ctrl-C just stops.

@@ -8,7 +8,7 @@ metrics work as RLlib users expect.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
@@ -46,6 +46,7 @@ from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, 
 from rllib_rnd.sampling.time_limit import HangError, time_limit, told_where
 from rllib_rnd.signals import outlive_sigterm
 from rllib_rnd.threads import plan_threads
+from rllib_rnd.transport import PackedRollout, pack, packs
 
 logger = logging.getLogger(__name__)
 
@@ -399,8 +400,13 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         notes, self._notes = self._notes, []
         return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits(), notes)
 
-    def sample_for_driver(self) -> tuple[RunnerSample | RunnerFailure | None, Rollout | None]:
+    def sample_for_driver(
+        self, learner_nodes: Collection[str] = ()
+    ) -> tuple[RunnerSample | RunnerFailure | None, Rollout | PackedRollout | None]:
         """As `sample_all`, with the rollout apart, so that it can travel to learners by itself.
+
+        Args:
+            learner_nodes: where the learners are, for ``compress_rollouts``.
 
         Returns:
             The sample without its rollout, and the rollout. None and None of a process that has no weights yet: it
@@ -414,7 +420,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             result = failure_or(self.sample_all)
         if isinstance(result, RunnerFailure):
             return result, None
-        return result._replace(rollout=None), result.rollout
+        packed = packs(self.config.compress_rollouts, ray.get_runtime_context().get_node_id(), learner_nodes)
+        return result._replace(rollout=None), pack(result.rollout) if packed else result.rollout
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.

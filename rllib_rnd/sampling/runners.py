@@ -19,6 +19,7 @@ from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.crew import Crew, told, weights_of
 from rllib_rnd.sampling.dealing import deal
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, RunnerSample, failure_or
+from rllib_rnd.transport import PackedRollout
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +38,14 @@ class Runners:
 
     Attributes:
         crew: the remote ones.
+        learner_nodes: the nodes that rollouts travel to; empty: nobody has said.
     """
 
     def __init__(self, group: EnvRunnerGroup, config: AlgorithmConfig, learners: LearnerGroup) -> None:
         self._group, self._config, self._learners = group, config, learners
         self.crew = Crew(group, config, "sample_timeout_s", lambda: weights_of(learners))
         self._playing: dict[int, list[ray.ObjectRef]] = {}  # what the sample and its rollout will be
+        self.learner_nodes: tuple[str, ...] = ()
         self._told: set[str] = set()
         self._weights_taken: dict[int, ray.ObjectRef] = {}
         # Each learner gets an environment at least.
@@ -99,7 +102,7 @@ class Runners:
     def _play(self, besides: Mapping[int, object] | None = None) -> None:
         """Has all in service play a rollout, but those that do so already."""
         runners = [i for i in self.crew.in_service if i not in self._playing and i not in (besides or {})]
-        self._playing |= self.crew.start(_sample_for_driver, runners, num_returns=2)
+        self._playing |= self.crew.start(_sample_for_driver, runners, num_returns=2, learner_nodes=self.learner_nodes)
 
     def _played(self) -> dict[int, RunnerSample]:
         """What those brought that play, by index."""
@@ -114,7 +117,7 @@ class Runners:
             try:  # the arrays are not copied, and here to stay, whatever becomes of the node they came from
                 rollout = ray.get(reference)
                 life = self.crew.lives.get(runner, 0)
-                names = tuple((runner, life, i) for i in range(rollout.num_envs))
+                names = tuple((runner, life, i) for i in range(self._config.num_envs_per_env_runner))
                 found[runner] = sample._replace(rollout=rollout, environments=names, reference=reference)
             except RayError as error:
                 self.crew.lost(runner, told(error))
@@ -202,8 +205,10 @@ def _bound(
     return lambda runner: failure_or(lambda: function(runner, value))
 
 
-def _sample_for_driver(runner: RolloutEnvRunner) -> tuple[object, Rollout | None]:
-    return runner.sample_for_driver()
+def _sample_for_driver(
+    runner: RolloutEnvRunner, learner_nodes: Sequence[str]
+) -> tuple[object, Rollout | PackedRollout | None]:
+    return runner.sample_for_driver(learner_nodes)
 
 
 def _take_weights(runner: RolloutEnvRunner, state: dict[str, Any]) -> None:

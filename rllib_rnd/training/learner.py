@@ -50,6 +50,7 @@ from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_
 from rllib_rnd.training.pretraining import Pretraining
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
 from rllib_rnd.training.work import CPU_MICRO_BATCH, forward_flops
+from rllib_rnd.transport import unpack
 
 #: Rollouts of all runners, in their order, or references to them.
 Rollouts = Sequence[Rollout | ray.ObjectRef]
@@ -274,7 +275,7 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def own_share(self, rollouts: Rollouts) -> Rollout:
         """This learner's environments, fetching only the rollouts they are in."""
-        resolved = [ray.get(r) if isinstance(r, ray.ObjectRef) else r for r in rollouts]
+        resolved = [unpack(ray.get(r) if isinstance(r, ray.ObjectRef) else r) for r in rollouts]
         num_envs = sum(rollout.num_envs for rollout in resolved)
         start, stop = shard_bounds(num_envs, world_size(), rank())
         self._share = (num_envs, start, stop)

@@ -107,6 +107,12 @@ def _words(died: Mapping[int, Exception], learners: int) -> str:
     return f"{which} ({where}) died: {cause}. What it had learned since the last checkpoint is lost."
 
 
+def nodes_of(group: LearnerGroup) -> tuple[str, ...]:
+    """Ray's nodes that the learners are on, each once."""
+    found = group.foreach_learner(lambda _: ray.get_runtime_context().get_node_id())
+    return tuple(dict.fromkeys(result.get() for result in found if result.ok))
+
+
 def note_without_warmup(rewards: Sequence[IntrinsicReward]) -> str | None:
     """What is to be said where ``warmup_steps`` is 0 and these rewards want random play; None: they do not."""
     names = [reward.name for reward in rewards if reward.needs_warmup]

@@ -5,18 +5,37 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from rllib_rnd.modules.generators import global_states, process_state, restore_generator, restore_global_states
 from rllib_rnd.rollout import Rollout
-
-if TYPE_CHECKING:
-    from rllib_rnd.sampling.env_runner import RolloutEnvRunner
+from rllib_rnd.sampling.play import Play
+from rllib_rnd.sampling.policy import Policy
+from rllib_rnd.sampling.seeds import ResetSeeds
 
 _WEIGHTS = ("weights", "weights_seq_no")
+
+
+class Runner(Protocol):
+    """What is used of a `RolloutEnvRunner` here."""
+
+    worker_index: int
+    config: Any
+    module: Any
+    play: Play
+    policy: Policy
+    seeds: ResetSeeds
+    current_random_play: Play | None
+    _weights_seq_no: int
+
+    def random_play(self, num_steps: int) -> Rollout:
+        """The next rollout of random play."""
+
+    def end_random_play(self) -> None:
+        """Closes the environments of random play."""
 
 
 class Standing:
@@ -26,7 +45,7 @@ class Standing:
         runner: the one.
     """
 
-    def __init__(self, runner: RolloutEnvRunner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._before_rollout: dict[str, Any] | None = None  # where the rollout under way began
         self._replayed: dict[str, Any] | None = None  # after a resume: weights that the first rollout is played with

@@ -132,7 +132,7 @@ class Intake:
         """Says once that an observation is outside its space; training goes on: nothing here relies on the bounds."""
         assert self._bounds is not None
         low, high = self._bounds
-        outside = (obs < low) | (obs > high)
+        outside = ((obs < low) | (obs > high)) & (np.abs(obs) <= _LARGEST)  # what is more is broken
         if outside.any():
             self._bounds = None
             logger.warning(

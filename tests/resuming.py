@@ -15,6 +15,7 @@ _OF_TIME = {
     "timers",
     "throughput",
     "time_this_iter_s",
+    "time_between_sampling",
     "time_total_s",
     "timestamp",
     "date",
@@ -37,9 +38,6 @@ _OF_TIME = {
     "fault_tolerance",
     "metrics_logger",
     "weights_seq_no",
-    "num_env_steps_sampled_lifetime_throughput",
-    "num_env_steps_trained_throughput",
-    "num_module_steps_sampled_lifetime_throughput",
 }
 
 
@@ -47,7 +45,7 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
     """Where two trees differ."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         for key in dict.fromkeys([*one, *other]):
-            if str(key) in _OF_TIME or "_timer" in str(key) or "throughput" in str(key):
+            if str(key) in _OF_TIME or any(part in str(key) for part in ("_timer", "throughput", "duration_sec")):
                 continue
             if key not in one or key not in other:
                 yield f"{path}/{key} is in one only"

@@ -73,7 +73,7 @@ def test_every_family_is_tried() -> None:
     assert list_environments()[-2:] == [OWN_FAMILY, GYMNASIUM_FAMILY]
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """A tree as it comes back from a file of arrays and JSON: tuples as lists, other objects not at all."""
     if isinstance(value, np.ndarray):
         assert value.dtype.kind in "biuf"
@@ -89,7 +89,7 @@ def plain(value: object) -> object:
 @pytest.mark.parametrize(("family", "env_id", "env_config"), CASES, ids=[case[1] for case in CASES])
 def test_a_state_is_plain_data_and_says_all(family: str, env_id: str, env_config: dict[str, Any]) -> None:
     need_extra(family)
-    envs = [make_vector_env(env_id, 2, env_config) for _ in range(2)]
+    envs: list[Any] = [make_vector_env(env_id, 2, env_config) for _ in range(2)]
     first, other = envs
     assert first.can_clone_state
     first.reset(seed=5)

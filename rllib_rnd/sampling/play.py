@@ -80,6 +80,9 @@ class Watcher(Protocol):
     def before_reset(self) -> None:
         """All environments are about to be reset."""
 
+    def restored(self) -> None:
+        """Play goes on from a checkpoint, in the middle of other episodes than those seen so far."""
+
     def after_reset(self, position: Position, infos: Infos) -> None:
         """All environments have been reset."""
 
@@ -308,6 +311,8 @@ class Play:
         """
         self._seeds.used = state["resets"]
         self._position, self.tracker = None, EpisodeTracker(self.num_envs)
+        if self.watcher is not None:
+            self.watcher.restored()
         why = self.why_not_saved or state["why_not_saved"]
         if state["env"] is None or why is not None or state["num_envs"] != self.num_envs:
             return why

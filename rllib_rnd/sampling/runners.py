@@ -148,6 +148,8 @@ class Runners:
         Returns:
             What is to be said: which environments begin new episodes and why, or are dealt over other runners.
         """
+        if self.remote:  # what is under way belongs to another run
+            self._group.fetch_ready_async_reqs(tags=_ROLLOUTS, timeout_seconds=self._config.sample_timeout_s)
         states, envs = saved["states"], self._config.num_envs_per_env_runner
         dealt = deal(states, saved["num_runners"], self._indices, envs)
         shared = {"weights": states[0]["weights"]} if states and "weights" in states[0] else {}

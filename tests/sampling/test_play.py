@@ -170,8 +170,8 @@ def test_a_state_that_is_not_taken_back_says_why_and_begins_new_episodes() -> No
     first, game = play(CloneableCounter()), play(CloneableCounter())
     first.reset()
     state = first.state()
-    game.env.restore_state = lambda _: {}["gone"]
-    assert "KeyError" in str(game.restore(state))
+    game.env.restore_state = lambda saved: saved.gone
+    assert "AttributeError" in str(game.restore(state))
     assert game.env.seeds == [7] and game.rollout(None, 2).is_first[0].all()
     assert game.env.seeds[-1] != 7
 

@@ -45,8 +45,10 @@ from rllib_rnd.options import parse_options, plugin_specs
 from rllib_rnd.own_code import check_functions, name_of
 from rllib_rnd.resources import check_actors
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
+from rllib_rnd.sampling.crew import Crew, weights_of
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
 from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
+from rllib_rnd.sampling.evaluation_crew import evaluate_remotely
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
@@ -67,6 +69,8 @@ class IntrinsicPPOConfig(PPOConfig):
         self.use_kl_loss = False
         for name, value in defaults().items():
             setattr(self, name, value)
+        # In every iteration RLlib would ask all runners for the states of connectors, which there are none of.
+        self._dont_auto_sync_env_runner_states = True
         # RLlib's default for runners, onnxrt, needs a package of its own.
         self.torch_compile_learner_dynamo_backend = "inductor"
         self.torch_compile_worker_dynamo_backend = "inductor"
@@ -312,7 +316,41 @@ class IntrinsicPPO(PPO):
     @functools.cached_property
     def runners(self) -> Runners:
         """The training runners."""
-        return Runners(self.env_runner_group, self.config)
+        return Runners(self.env_runner_group, self.config, self.learner_group)
+
+    @functools.cached_property
+    def evaluation_crew(self) -> Crew:
+        """The remote runners of evaluation."""
+        group, learners = self.eval_env_runner_group, self.learner_group
+        return Crew(group, self.evaluation_config, "evaluation_sample_timeout_s", lambda: weights_of(learners))
+
+    @override(PPO)
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """RLlib's: brings runners back that were lost, without waiting for them."""
+        training = env_runner_group is self.env_runner_group
+        crew = self.runners.crew if training else self.evaluation_crew
+        crew.restore()
+        return crew.take_returned()
+
+    @override(PPO)
+    def _evaluate_with_fixed_duration(self) -> tuple[None, int, int, list[Any]]:
+        steps = evaluate_remotely(self.evaluation_crew, self.config, self.metrics)
+        return None, steps, steps, []
+
+    @override(PPO)
+    def _evaluate_with_auto_duration(self, parallel_train_future: Any) -> tuple[None, int, int, list[Any]]:
+        result = super()._evaluate_with_auto_duration(parallel_train_future)
+        self.evaluation_crew.stop_stuck()
+        return result  # type: ignore[no-any-return]
+
+    @override(PPO)
+    def cleanup(self) -> None:
+        """RLlib's: ends all processes. Runners that do not answer are not waited for."""
+        if getattr(self, "learner_group", None) is not None:  # else setup has failed
+            self.runners.crew.stop()
+            if self.eval_env_runner_group is not None:
+                self.evaluation_crew.stop()
+        super().cleanup()
 
     @override(PPO)
     def training_step(self) -> None:
@@ -324,17 +362,17 @@ class IntrinsicPPO(PPO):
             self._warm_up()
         started = time.perf_counter()
         samples = self.runners.collect()
-        if not samples:
-            return
         self._log_samples(samples)
         sampled = time.perf_counter()
         timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._agent_steps()}
-        rollouts = [sample.rollout for sample in samples]
-        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps)
+        rollouts = [sample.reference or sample.rollout for sample in samples]
+        environments = tuple(name for sample in samples for name in sample.environments)
+        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps, environments)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self.runners.sync_weights(self.learner_group)
-        self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned)
+        self.runners.sync_weights()
+        share = len(samples) / max(1, self.config.num_env_runners)
+        self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned, share)
 
     def _pretrain(self) -> None:
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
@@ -351,7 +389,7 @@ class IntrinsicPPO(PPO):
         self.pretrained = results[0][1]
         if self.pretrained:
             self.runners.end_random_play()
-            self.runners.sync_weights(self.learner_group)
+            self.runners.sync_weights()
         self.metrics.aggregate(self.runners.idle_metrics(), key=ENV_RUNNER_RESULTS)
         self._log_times(played - started, learned - played, time.perf_counter() - learned)
 
@@ -383,15 +421,17 @@ class IntrinsicPPO(PPO):
         values = self.recent_episodes.summary()
         for kind, history in self.places.items():
             values[f"{kind}s_visited"] = len(history.visits)
-        if self.runners.replaced:
-            values["hanging_env_runners"] = self.runners.replaced
+        crew = self.runners.crew
+        values |= {"hanging_env_runners": crew.hanging} if crew.hanging else {}
+        values |= {"env_runner_restarts": crew.restarts} if crew.restarts else {}
         for name, value in values.items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
-    def _log_times(self, sample_s: float, learn_s: float, sync_s: float) -> None:
+    def _log_times(self, sample_s: float, learn_s: float, sync_s: float, share: float = 1.0) -> None:
+        """``share``: of the runners that played."""
         for name, value in {"sample_s": sample_s, "learn_s": learn_s, "sync_s": sync_s}.items():
             self.metrics.log_value(("timers", name), value, window=1)
-        rate = self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
+        rate = share * self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
         self.metrics.log_value(("throughput", "agent_steps_per_s"), rate, window=1)
 
     def local_learner(self) -> IntrinsicPPOLearner:
@@ -465,12 +505,15 @@ class IntrinsicPPO(PPO):
     def _evaluation_generators(self) -> list[dict[str, Any]]:
         """Of the evaluation runners; where there are none (yet), those that they are to begin with."""
         group = self.eval_env_runner_group
-        return self._saved_evaluation if group is None else Runners(group, self.evaluation_config).generators()
+        return self._saved_evaluation if group is None else self._evaluation_runners(group).generators()
 
     def _restore_evaluation(self) -> None:
         """Evaluation runners draw on where those of the checkpoint stopped; again once there are any."""
         if self.eval_env_runner_group is not None:
-            Runners(self.eval_env_runner_group, self.evaluation_config).restore_generators(self._saved_evaluation)
+            self._evaluation_runners(self.eval_env_runner_group).restore_generators(self._saved_evaluation)
+
+    def _evaluation_runners(self, group: EnvRunnerGroup) -> Runners:
+        return Runners(group, self.evaluation_config, self.learner_group)
 
     def _check_restorable(self, saved: Saved) -> None:
         shapes = foreach_learner(self.learner_group, "tensor_shapes")[0]

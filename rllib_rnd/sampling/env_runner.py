@@ -7,9 +7,9 @@ metrics work as RLlib users expect.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_errors import StepFailedRecreateEnvError
 from ray.rllib.env.env_runner import NUM_ENV_STEP_FAILURES_LIFETIME
@@ -39,9 +40,10 @@ from rllib_rnd.sampling.evaluation import play_episodes, shares
 from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
-from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
+from rllib_rnd.sampling.seeds import ResetSeeds, derived_seed, runner_seed
 from rllib_rnd.sampling.standing import Standing
 from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
+from rllib_rnd.sampling.time_limit import HangError, time_limit, told_where
 from rllib_rnd.threads import plan_threads
 
 logger = logging.getLogger(__name__)
@@ -49,28 +51,34 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MAX_RESTARTS = 10  # of environments that fail in one rollout or reset, before training stops
+_MAX_HANGS = 3  # likewise: each costs the whole limit
+_CLOSE_S = 30.0  # that an environment may take which has failed
 
 
 class RunnerSample(NamedTuple):
     """What a runner hands to the algorithm each iteration.
 
     Attributes:
-        rollout: a `Rollout` or a reference to one.
+        rollout: the arrays; None where they travel apart.
         metrics: the runner's reduced metrics.
         episodes: the training episodes finished since the last sample.
         visits: agent steps that this rollout spent at each place.
+        notes: failures of environments that were made anew since the last sample, in words.
+        environments: who played, each with a name of its own that nobody had before a restart.
+        reference: of a remote runner's rollout, for learners in other processes.
     """
 
-    rollout: Rollout | ray.ObjectRef
+    rollout: Rollout | None
     metrics: dict[str, Any]
     episodes: list[EpisodeSummary]
     visits: Visits
+    notes: list[str]
+    environments: tuple[tuple[int, ...], ...] = ()
+    reference: ray.ObjectRef | None = None
 
 
 class RunnerFailure(NamedTuple):
-    """What a runner in another process answers instead of raising.
-
-    RLlib would let it sleep for a minute, end and begin anew, over and over, and nobody would learn why.
+    """What a runner in another process answers instead of raising: nothing is wrong with the process.
 
     Attributes:
         error: one that can travel between processes.
@@ -113,8 +121,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self.seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
         self.current_random_play = None
         self._failed_random_plays = 0
+        self._has_weights = False  # other than those it was made with
         self._finished: list[EpisodeSummary] = []
         self._standing = Standing(self)
+        self._notes: list[str] = []
         super().__init__(config=config, worker_index=worker_index, **kwargs)
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
@@ -122,12 +132,45 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             self.module.to(self._device)
         self.policy = self._make_policy()
 
-    def _make_policy(self) -> Policy:
-        generator, module = torch.Generator(), self.module
+    @override(SingleAgentEnvRunner)
+    def apply(self, func: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """RLlib's: calls a function with this runner. Its error is the caller's at once.
+
+        RLlib's own sleeps for ``delay_between_env_runner_restarts_s``, ends the process and says nothing to anybody.
+        """
+        return func(self, *args, **kwargs)
+
+    @override(SingleAgentEnvRunner)
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """RLlib's: takes weights and counters."""
+        super().set_state(state)
+        self._has_weights = self._has_weights or COMPONENT_RL_MODULE in state
+
+    def begin_anew(self, state: Mapping[str, Any], seeds: tuple[int, ...]) -> bool:
+        """Takes weights and, in a process that has had none, seeds that no process before it had.
+
+        Evaluation keeps its seeds: it asks the same every time.
+
+        Returns:
+            Whether it is a new process.
+        """
+        new = not self._has_weights
+        if new and not self.config.in_evaluation:
+            self.seeds.first = derived_seed(self.config.seed, self.worker_index, 0, *seeds)
+            self.seeds.used = 0
+            self._seed_generator(self.policy.generator)
+        self.set_state(state)
+        return new
+
+    def _seed_generator(self, generator: torch.Generator) -> None:
         if self.seeds.first is not None:
             generator.manual_seed(self.seeds.first)
         else:
             generator.seed()
+
+    def _make_policy(self) -> Policy:
+        generator, module = torch.Generator(), self.module
+        self._seed_generator(generator)
         compile_options = worker_compile_options(self.config, self._device)
         return Policy(
             accelerate(module.policy_and_values, self._device, self.config.autocast, compile_options),
@@ -148,14 +191,15 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         tracker = None
         if self.env is not None:  # the old ones have failed, or the configuration has been changed
             tracker = self.play.tracker
-            with contextlib.suppress(Exception):
+            with suppress(Exception), time_limit(_CLOSE_S, f"env: {env_name(self.config.env)!r} hangs in close()."):
                 self.play.close()
         self._make_play(tracker)
 
     def _make_play(self, tracker: EpisodeTracker | None) -> None:
         self.num_envs = self.config.num_envs_per_env_runner
         context = self._context()
-        self.play = make_play(self.config, self.num_envs, self.seeds, self._num_threads, tracker, context)
+        with self._limited("made"):
+            self.play = make_play(self.config, self.num_envs, self.seeds, self._num_threads, tracker, context)
         self.env = self.play.env
         functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
         if self.config.in_evaluation or defines_episode_callbacks(self._callbacks, functions):
@@ -172,6 +216,19 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         assert isinstance(self.play.watcher, StockEpisodes)
         return self.play.watcher
 
+    @property
+    def _limit_name(self) -> str:
+        return "evaluation_sample_timeout_s" if self.config.in_evaluation else "sample_timeout_s"
+
+    @property
+    def _limit_s(self) -> float | None:
+        """Seconds that a rollout or an evaluation may take."""
+        return getattr(self.config, self._limit_name)  # type: ignore[no-any-return]
+
+    def _limited(self, done: str) -> AbstractContextManager[None]:
+        env, limit = env_name(self.config.env), f"{self._limit_name} = {self._limit_s} s"
+        return time_limit(self._limit_s, f"env: {env!r} hangs: it is not {done} within {limit}.")
+
     def _until_it_works(self, function: Callable[[], T], make_anew: Callable[[], None]) -> T:
         """Calls a function that plays; where restarts are allowed, failures are counted and it is tried again.
 
@@ -179,20 +236,37 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             EnvironmentFailedError: there was a failure and ``restart_failed_sub_environments`` is off.
             RuntimeError: the environment failed too often in a row.
         """
+        hung, last = 0, None
         for _ in range(_MAX_RESTARTS):
             try:
-                return function()
+                if last is not None:
+                    self._make_again(make_anew)
+                # The process of a remote runner is watched from outside.
+                with self._limited("done") if self.worker_index == 0 else nullcontext():
+                    return function()
             except EnvironmentFailedError as failure:
+                last = failure
                 self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
-                if not self.config.restart_failed_sub_environments:
+                hung += isinstance(failure.__cause__, HangError)
+                if hung == _MAX_HANGS or not self.config.restart_failed_sub_environments:
                     raise
                 if not isinstance(failure.__cause__, StepFailedRecreateEnvError):  # which asks for just that
-                    logger.exception("The environment failed in %s() and is made anew.", failure.where)
-                last = failure
-                make_anew()
+                    self._notes.append(str(failure))
+        assert last is not None
         raise RuntimeError(
             f"env: {last.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row, the last time: {last.reason}"
         ) from last
+
+    def _make_again(self, make_anew: Callable[[], None]) -> None:
+        """Makes environments anew that have failed.
+
+        Raises:
+            EnvironmentFailedError: it cannot be done. It could before, so that it is no mistake in the settings.
+        """
+        try:
+            make_anew()
+        except (ConfigError, HangError) as error:
+            raise EnvironmentFailedError(env_name(self.config.env), "__init__", str(error)) from error
 
     # --- playing -----------------------------------------------------------------------------------------------------
 
@@ -320,15 +394,25 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """Samples one rollout, with all that belongs to it."""
         rollout = self.sample()
         finished, self._finished = self._finished, []
-        return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits())
+        notes, self._notes = self._notes, []
+        return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits(), notes)
 
-    def sample_ref(self) -> RunnerSample | RunnerFailure:
-        """As `sample_all`, but the arrays stay on this node and only their reference travels."""
+    def sample_for_driver(self) -> tuple[RunnerSample | RunnerFailure | None, Rollout | None]:
+        """As `sample_all`, with the rollout apart, so that it can travel to learners by itself.
+
+        Returns:
+            The sample without its rollout, and the rollout. None and None of a process that has no weights yet: it
+            has taken the place of one that died.
+        """
+        if not self._has_weights:
+            return None, None
         if self.config.overlap_sampling:
             self._standing.note_rollout()
-        with self._standing.older_weights():
+        with told_where(self._limit_s), self._standing.older_weights():
             result = failure_or(self.sample_all)
-        return result if isinstance(result, RunnerFailure) else result._replace(rollout=ray.put(result.rollout))
+        if isinstance(result, RunnerFailure):
+            return result, None
+        return result._replace(rollout=None), result.rollout
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.
@@ -360,7 +444,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     def end_random_play(self) -> None:
         """Closes the environments of `random_play`."""
         if self.current_random_play is not None:
-            with contextlib.suppress(Exception):  # they may have failed
+            with suppress(Exception):  # they may have failed
                 self.current_random_play.close()
             self.current_random_play = None
 

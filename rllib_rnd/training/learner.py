@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -28,7 +28,7 @@ from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
 from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, from_all, rank, world_size
-from rllib_rnd.modules.environment_rows import forget_rows, gather_rows, saved_shapes, scatter_rows
+from rllib_rnd.modules.environment_rows import follow_environments, forget_rows, gather_rows, saved_shapes, scatter_rows
 from rllib_rnd.modules.generators import State, process_state, restore_process, seed_globals
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
@@ -71,6 +71,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._generator = torch.Generator(device=self._device)
         self._seed_generator()
         self._environment_rows: dict[str, Tensor] = {}
+        self._environments: Sequence[Hashable] = ()
         self._reported: dict[str, float] = {}
         self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates)
         options = config.pretraining_options()
@@ -171,12 +172,16 @@ class IntrinsicPPOLearner(TorchLearner):
         self._gather_generators()
         return self.metrics.reduce(), self.pretraining.finished
 
-    def update_from_rollouts(self, rollouts: Rollouts, timesteps: dict[str, int]) -> dict[str, Any]:
+    def update_from_rollouts(
+        self, rollouts: Rollouts, timesteps: dict[str, int], environments: Sequence[Hashable] = ()
+    ) -> dict[str, Any]:
         """One iteration of learning.
 
         Args:
             rollouts: rollouts or their object references, the same list on every learner.
             timesteps: ``{NUM_ENV_STEPS_SAMPLED_LIFETIME: agent steps}`` for the schedules.
+            environments: in whose order the rollouts are; one that was lost and has others in its place has another
+                name. Empty: not known.
 
         Raises:
             NonFiniteTrainingError: ``max_nonfinite_updates`` updates in a row had non-finite losses or gradients.
@@ -193,6 +198,7 @@ class IntrinsicPPOLearner(TorchLearner):
         started = time.perf_counter()
         rollout = self.own_share(rollouts)
         self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
+        self._follow(environments)
         if self._is_usable(rollout):
             self._train_on(rollout)
         self._resample_noise()
@@ -205,6 +211,15 @@ class IntrinsicPPOLearner(TorchLearner):
         self._log({name: value for name, value in before.items() if name not in self._reported})
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
+
+    def _follow(self, environments: Sequence[Hashable]) -> None:
+        """Environments that are lost take their rows with them; those that are left keep theirs."""
+        if self._environments and environments and self._environments != environments:
+            gathered = follow_environments(
+                self.trained_module, self._environment_rows, self._environments, environments
+            )
+            scatter_rows(self.trained_module, gathered, world_size(), rank())
+        self._environments = environments
 
     def _train_on(self, rollout: Rollout) -> None:
         """Rewards, all epochs, statistics; nothing (and counted) if an intrinsic reward is not finite."""
@@ -335,6 +350,7 @@ class IntrinsicPPOLearner(TorchLearner):
             self._gather_generators()
             self._reported = dict(own["reported"])
             self._take_rows({name: torch.from_numpy(rows.copy()) for name, rows in own["environment_rows"].items()})
+            self._environments = ()
             self.nonfinite.total = own["nonfinite_updates"]
             self.nonfinite.in_a_row = own["nonfinite_in_a_row"]
             if self.pretraining is not None and own.get("pretraining") is not None:

@@ -37,5 +37,5 @@ def test_play_stands_where_it_was_after_a_restore_and_random_play_is_apart(remot
     states["states"] = [{**state, "num_envs": 1, "env": None} for state in states["states"]]
     assert "New episodes begin" in str(runners.restore_play(states))
     assert any((got != wanted).any() for got, wanted in zip(frames(), expected, strict=True))
-    assert runners.replaced == 0
+    assert runners.crew.hanging == runners.crew.restarts == 0
     algorithm.stop()

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,13 +103,26 @@ class ContentWriter:
         self._write_json(name, {**content, "state": state})
         if encoder.arrays:
             path = self._folder / f"{name}.safetensors"
-            save_file(encoder.arrays, path)
+            with _disk_errors():
+                save_file(encoder.arrays, path)
             shutil.copymode(path.with_suffix(".json"), path)  # made for its owner alone
         self._objects |= {f"{name}:{place}": value for place, value in encoder.objects.items()}
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, allow_nan=False, indent=1 if name == CONFIG else None)
         (self._folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What a disk refuses is an ``OSError``, as of any other file; safetensors has an error of its own for it."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def write_for_rllib(folder: Path, algorithm: Algorithm) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 _EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree"}
 _watching: list[Callable[[], None]] = []
@@ -48,7 +49,7 @@ def fault_at(number: int, folder: Path, kind: str) -> Iterator[list[int]]:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def fsync(descriptor: int) -> None:
+    def fsync(descriptor: Any) -> None:
         operation()
         real(descriptor)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pyarrow.fs
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from ray.train._internal.storage import StorageContext
 from ray.tune import Checkpoint
 
-from rllib_rnd import RND
+from rllib_rnd import RND, RNDConfig
 from rllib_rnd.checkpoints import checkpoints_in, find_checkpoint, iteration_of, verify
+from rllib_rnd.checkpoints.content import ContentWriter
 from rllib_rnd.checkpoints.manifest import MANIFEST
 from rllib_rnd.checkpoints.remote import checkpoints_at, open_store
 from rllib_rnd.checkpoints.saving import TrialSaver, save_at
@@ -67,6 +71,19 @@ def test_a_save_that_fails_is_none_and_the_next_has_its_number(tmp_path: Path) -
         number += 1
     assert number - len(there) > 6
     assert not unfinished(first.parent)
+
+
+def test_a_disk_that_is_full_while_tensors_are_written_is_no_other_error(tmp_path: Path) -> None:
+    """They are written by a library with errors of its own. The kernel refuses files of more than a kilobyte here."""
+    state = {"x": 1, "learner_group": {"learner": {"rl_module": {"default_policy": {"w": np.zeros(1000)}}}}}
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            ContentWriter(tmp_path).write(state, RNDConfig(), RND, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_what_earlier_processes_left_in_other_trial_folders_is_removed(tmp_path: Path) -> None:

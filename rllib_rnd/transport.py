@@ -89,7 +89,7 @@ def _packed(array: np.ndarray) -> PackedArray | np.ndarray:
 
     if array.nbytes < _SMALLEST:
         return array
-    whole = memoryview(np.ascontiguousarray(array)).cast("B")
+    whole = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     parts = [whole[start : start + _PIECE] for start in range(0, len(whole), _PIECE)]
     packed_parts = (np.frombuffer(lz4.block.compress(part, store_size=False), np.uint8) for part in parts)
     pieces = tuple((packed, len(part)) for packed, part in zip(packed_parts, parts, strict=True))

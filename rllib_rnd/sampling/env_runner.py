@@ -420,8 +420,10 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             result = failure_or(self.sample_all)
         if isinstance(result, RunnerFailure):
             return result, None
-        packed = packs(self.config.compress_rollouts, ray.get_runtime_context().get_node_id(), learner_nodes)
-        return result._replace(rollout=None), pack(result.rollout) if packed else result.rollout
+        rollout, here = result.rollout, ray.get_runtime_context().get_node_id()
+        if rollout is not None and packs(self.config.compress_rollouts, here, learner_nodes):
+            return result._replace(rollout=None), pack(rollout)
+        return result._replace(rollout=None), rollout
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.

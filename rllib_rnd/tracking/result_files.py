@@ -87,7 +87,7 @@ class ResultLogger(JsonLoggerCallback):
             self._rows[trial] = PatientFile(folder / RESULTS, self._trouble.of(folder / RESULTS))
         self.update_config(trial, trial.config)
 
-    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
+    def log_trial_result(self, _iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Writes one result, and what is left of earlier ones."""
         if trial not in self._rows:
             self.log_trial_start(trial)
@@ -95,7 +95,7 @@ class ResultLogger(JsonLoggerCallback):
             self.update_config(trial, trial.config)
         self._rows[trial].append((json.dumps(result, cls=SafeFallbackEncoder) + "\n").encode())
 
-    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+    def log_trial_end(self, trial: Trial, **_: object) -> None:
         """Writes what is left."""
         if trial in self._rows:
             self._rows.pop(trial).append()
@@ -122,7 +122,7 @@ class ProgressLogger(CSVLoggerCallback):
         self._trouble = trouble
         self._rows: dict[Trial, tuple[PatientFile, list[str]]] = {}
 
-    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
+    def log_trial_result(self, _iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Writes one row, and what is left of earlier ones."""
         flat = flatten_dict({key: value for key, value in result.items() if key != "config"}, delimiter="/")
         text = io.StringIO()
@@ -140,7 +140,7 @@ class ProgressLogger(CSVLoggerCallback):
         csv.DictWriter(text, columns, extrasaction="ignore").writerow(flat)
         file.append(text.getvalue().encode())
 
-    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+    def log_trial_end(self, trial: Trial, **_: object) -> None:
         """Writes what is left."""
         if trial in self._rows:
             self._rows.pop(trial)[0].append()

@@ -97,10 +97,10 @@ def _points(values: Mapping[str, float]) -> list[Summary]:
     return [scalar(name, value) for name, value in values.items()]
 
 
-def _event(**parts: Any) -> Event:
+def _event(step: int = 0, summary: Summary | None = None, file_version: str | None = None) -> Event:
     from tensorboardX.proto.event_pb2 import Event
 
-    return Event(wall_time=time.time(), **parts)
+    return Event(wall_time=time.time(), step=step, summary=summary, file_version=file_version)
 
 
 def _record(event: Event) -> bytes:

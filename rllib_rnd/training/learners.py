@@ -55,7 +55,7 @@ def told_of_dead_learners(group: LearnerGroup) -> Iterator[None]:
         yield
     except (ray.exceptions.RayActorError, AssertionError):  # RLlib asserts that all are in service
         if group.is_remote:
-            _answers(group, lambda learner: None)
+            _answers(group, lambda _: None)
         raise
 
 

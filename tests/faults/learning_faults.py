@@ -1,4 +1,4 @@
-"""Faults on the side of learners and storage, each placed and watched: what is seen, how long, what is lost."""
+"""Faults of learners and storage, each placed and watched: what is seen, how long it takes, what is lost."""
 
 from __future__ import annotations
 

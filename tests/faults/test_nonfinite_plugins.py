@@ -38,7 +38,8 @@ RESETS = [(0, n) for n in range(ENVS)]
 @contextmanager
 def placed(learner: IntrinsicPPOLearner, place: str, number: float = math.nan) -> Iterator[None]:
     """A plug-in of a learner that is not finite there, while the block runs."""
-    (plugin,) = [*learner.trained_module.rewards(), *learner.trained_module.auxiliaries()]
+    plugins: list[Any] = [*learner.trained_module.rewards(), *learner.trained_module.auxiliaries()]
+    plugin = plugins[0]
     with pytest.MonkeyPatch.context() as patch:
         if place == "reward":
             patch.setattr(plugin, "compute", _spoiled_reward(plugin.compute, number))
@@ -79,8 +80,9 @@ def _spoiled_loss(terms: Callable[..., Any], number: float) -> Callable[..., Any
 
 def places(kind: str, name: str) -> list[str]:
     """Where a plug-in can be not finite: in its rewards, in all its weights, in its losses, in its gradient."""
-    rewards = ["reward", *(["weights"] if name != "count" else [])] if kind == "intrinsic_reward" else []
-    return rewards + (["loss", "gradient"] if name not in NOTHING_TO_TRAIN else [])
+    rewards = ["reward", "weights"] if kind == "intrinsic_reward" else []
+    found = rewards + (["loss", "gradient"] if name not in NOTHING_TO_TRAIN else [])
+    return [place for place in found if (name, place) != ("count", "weights")]
 
 
 def is_finite(*states: dict[str, Tensor]) -> bool:

@@ -27,7 +27,12 @@ def locked(database: Path) -> Callable[[], object]:
     """Another process is in a long transaction; returns what ends it."""
     other = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN EXCLUSIVE")
-    return lambda: (other.execute("ROLLBACK"), other.close())
+
+    def end() -> None:
+        other.execute("ROLLBACK")
+        other.close()
+
+    return end
 
 
 def deleted(database: Path) -> Callable[[], object]:

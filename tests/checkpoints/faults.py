@@ -49,9 +49,9 @@ def fault_at(number: int, folder: Path, kind: str) -> Iterator[list[int]]:
                 os.kill(os.getpid(), signal.SIGKILL)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def fsync(descriptor: Any) -> None:
+    def fsync(fd: Any) -> None:
         operation()
-        real(descriptor)
+        real(fd)
 
     _below[:] = [str(folder)]
     _watching.append(operation)

@@ -46,6 +46,8 @@ ROOMS = (
     "config_checks",
     "tracking",
     "checkpoints",
+    "config",
+    "checkpointed",
     "algorithm",
     "presets",
     "memory",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,36 +25,39 @@ from ray.rllib.utils.metrics import (
 )
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
+from ray.tune.result import TIME_THIS_ITER_S
 from ray.util import log_once
 
+from rllib_rnd.checkpoints.content import ContentWriter, write_for_rllib
+from rllib_rnd.checkpoints.finding import what_is_wrong
 from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
 from rllib_rnd.checkpoints.manifest import seal
-from rllib_rnd.checkpoints.restoring import (
-    Saved,
-    check_restorable,
-    plays_on,
-    saved_in_folder,
-    saved_in_state,
-    settings_of,
-)
+from rllib_rnd.checkpoints.reading import checkpoint_config, part_of, read_state
+from rllib_rnd.checkpoints.remote import local_folder
+from rllib_rnd.checkpoints.restoring import Saved, check_restorable, plays_on, saved_in_state, settings_of
 from rllib_rnd.checkpoints.saving import TrialSaver, save_at
 from rllib_rnd.config_checks import check_own_class, check_together
 from rllib_rnd.envs import frame_stack, make_env
 from rllib_rnd.envs.makers import EnvSpecifier, Maker, portable
-from rllib_rnd.errors import at, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
+from rllib_rnd.modules.generators import global_states, restore_global_states
 from rllib_rnd.options import parse_options, plugin_specs
-from rllib_rnd.own_code import check_functions
+from rllib_rnd.own_code import check_functions, name_of
 from rllib_rnd.resources import check_actors
 from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
+from rllib_rnd.sampling.crew import Crew, weights_of
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
-from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
+from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
+from rllib_rnd.sampling.evaluation_crew import evaluate_remotely
 from rllib_rnd.sampling.runners import Runners, start_failure
 from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, warn_without_warmup
+from rllib_rnd.training.learners import foreach_learner, nodes_of, told_of_dead_learners, warn_without_warmup
 from rllib_rnd.training.pretraining import PretrainingOptions
+
+logger = logging.getLogger(__name__)
 
 
 class IntrinsicPPOConfig(PPOConfig):
@@ -66,6 +71,8 @@ class IntrinsicPPOConfig(PPOConfig):
         self.use_kl_loss = False
         for name, value in defaults().items():
             setattr(self, name, value)
+        # In every iteration RLlib would ask all runners for the states of connectors, which there are none of.
+        self._dont_auto_sync_env_runner_states = True
         # RLlib's default for runners, onnxrt, needs a package of its own.
         self.torch_compile_learner_dynamo_backend = "inductor"
         self.torch_compile_worker_dynamo_backend = "inductor"
@@ -285,6 +292,7 @@ class IntrinsicPPO(PPO):
         self.pretrained = config.pretraining is None
         self._held_out = False
         self.warmed_up = False
+        self._saved_evaluation: list[dict[str, Any]] = []
         self.places: dict[str, PlaceHistory] = {}
         self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         check_actors(config)
@@ -292,22 +300,69 @@ class IntrinsicPPO(PPO):
             super().setup(config)
         except IndexError as error:  # RLlib has asked for the spaces of runners that did not live to tell them
             raise start_failure(config) from error
+        if self.runners.remote:
+            self.runners.learner_nodes = nodes_of(self.learner_group)
 
     @override(PPO)
     def _before_evaluate(self) -> None:
         """Makes the environments of an evaluation that ``evaluation_interval`` did not announce."""
         if self.eval_env_runner_group is None:
+            process = global_states()  # which RLlib seeds anew for each runner, and the learner may be in this process
             self.eval_env_runner_group = EnvRunnerGroup(
                 env_creator=functools.partial(make_env, self.evaluation_config.env),
                 config=self.evaluation_config,
                 local_env_runner=True,
                 logdir=self.logdir,
             )
+            restore_global_states(process)
+            self._restore_evaluation()
+
+    @override(PPO)
+    def step(self) -> dict[str, Any]:
+        """RLlib's: one iteration. How long it took is told by a clock that nobody sets, and so is the total."""
+        started = time.monotonic()
+        result: dict[str, Any] = super().step()
+        result[TIME_THIS_ITER_S] = time.monotonic() - started
+        return result
 
     @functools.cached_property
     def runners(self) -> Runners:
         """The training runners."""
-        return Runners(self.env_runner_group, self.config)
+        return Runners(self.env_runner_group, self.config, self.learner_group)
+
+    @functools.cached_property
+    def evaluation_crew(self) -> Crew:
+        """The remote runners of evaluation."""
+        group, learners = self.eval_env_runner_group, self.learner_group
+        return Crew(group, self.evaluation_config, "evaluation_sample_timeout_s", lambda: weights_of(learners))
+
+    @override(PPO)
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """RLlib's: brings runners back that were lost, without waiting for them."""
+        training = env_runner_group is self.env_runner_group
+        crew = self.runners.crew if training else self.evaluation_crew
+        crew.restore()
+        return crew.take_returned()
+
+    @override(PPO)
+    def _evaluate_with_fixed_duration(self) -> tuple[None, int, int, list[Any]]:
+        steps = evaluate_remotely(self.evaluation_crew, self.config, self.metrics)
+        return None, steps, steps, []
+
+    @override(PPO)
+    def _evaluate_with_auto_duration(self, parallel_train_future: Future[object]) -> tuple[None, int, int, list[Any]]:
+        result = super()._evaluate_with_auto_duration(parallel_train_future)
+        self.evaluation_crew.stop_stuck()
+        return result  # type: ignore[no-any-return]
+
+    @override(PPO)
+    def cleanup(self) -> None:
+        """RLlib's: ends all processes. Runners that do not answer are not waited for."""
+        if getattr(self, "learner_group", None) is not None:  # else setup has failed
+            self.runners.crew.stop()
+            if self.eval_env_runner_group is not None:
+                self.evaluation_crew.stop()
+        super().cleanup()
 
     @override(PPO)
     def training_step(self) -> None:
@@ -319,24 +374,24 @@ class IntrinsicPPO(PPO):
             self._warm_up()
         started = time.perf_counter()
         samples = self.runners.collect()
-        if not samples:
-            return
         self._log_samples(samples)
         sampled = time.perf_counter()
         timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._agent_steps()}
-        rollouts = [sample.rollout for sample in samples]
-        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps)
+        rollouts = [sample.reference or sample.rollout for sample in samples]
+        environments = tuple(name for sample in samples for name in sample.environments)
+        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps, environments)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self.runners.sync_weights(self.learner_group)
-        self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned)
+        with told_of_dead_learners(self.learner_group):
+            self.runners.sync_weights()
+        share = len(samples) / max(1, self.config.num_env_runners)
+        self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned, share)
 
     def _pretrain(self) -> None:
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
         steps = self.config.get_rollout_fragment_length()
-        if not self._held_out:  # also after a resume
-            foreach_learner(self.learner_group, "hold_out", self.runners.random_play(steps))
-            self._held_out = True
+        while not self._held_out:  # also after a resume
+            self._held_out = foreach_learner(self.learner_group, "hold_out", self.runners.first_random_play(steps))[0]
         started = time.perf_counter()
         rollouts = self.runners.random_play(steps)
         played = time.perf_counter()
@@ -346,7 +401,7 @@ class IntrinsicPPO(PPO):
         self.pretrained = results[0][1]
         if self.pretrained:
             self.runners.end_random_play()
-            self.runners.sync_weights(self.learner_group)
+            self.runners.sync_weights()
         self.metrics.aggregate(self.runners.idle_metrics(), key=ENV_RUNNER_RESULTS)
         self._log_times(played - started, learned - played, time.perf_counter() - learned)
 
@@ -378,15 +433,17 @@ class IntrinsicPPO(PPO):
         values = self.recent_episodes.summary()
         for kind, history in self.places.items():
             values[f"{kind}s_visited"] = len(history.visits)
-        if self.runners.replaced:
-            values["hanging_env_runners"] = self.runners.replaced
+        crew = self.runners.crew
+        values |= {"hanging_env_runners": crew.hanging} if crew.hanging else {}
+        values |= {"env_runner_restarts": crew.restarts} if crew.restarts else {}
         for name, value in values.items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
-    def _log_times(self, sample_s: float, learn_s: float, sync_s: float) -> None:
+    def _log_times(self, sample_s: float, learn_s: float, sync_s: float, share: float = 1.0) -> None:
+        """``share``: of the runners that played."""
         for name, value in {"sample_s": sample_s, "learn_s": learn_s, "sync_s": sync_s}.items():
             self.metrics.log_value(("timers", name), value, window=1)
-        rate = self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
+        rate = share * self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
         self.metrics.log_value(("throughput", "agent_steps_per_s"), rate, window=1)
 
     def local_learner(self) -> IntrinsicPPOLearner:
@@ -420,8 +477,9 @@ class IntrinsicPPO(PPO):
             "pretrained": self.pretrained,
             "warmed_up": self.warmed_up,
             "places": {kind: vars(history) for kind, history in self.places.items()},
-            "recent_episodes": self.recent_episodes.episodes(),
+            "recent_episodes": [episode.state() for episode in self.recent_episodes.episodes()],
             "play": self.runners.play_states(),
+            "evaluation_generators": self._evaluation_generators(),
             "settings": settings_of(self.config),
         }
         return state
@@ -445,11 +503,29 @@ class IntrinsicPPO(PPO):
         self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
         self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
         self.recent_episodes = RecentEpisodes(self.config.metrics_num_episodes_for_smoothing)
-        self.recent_episodes.add(own["recent_episodes"])
+        self.recent_episodes.add(EpisodeSummary.of_state(state) for state in own["recent_episodes"])
+        self._held_out = False
         goes_on = plays_on(own.get("settings", {}), settings_of(self.config))
+        self._saved_evaluation = own["evaluation_generators"] if goes_on else []
         if goes_on:
-            self.runners.restore_play(own["play"])
+            note = self.runners.restore_play(own["play"])
+            if note is not None:
+                logger.warning(note)
+            self._restore_evaluation()
         foreach_learner(self.learner_group, "apply_settings", self._agent_steps(), not goes_on)
+
+    def _evaluation_generators(self) -> list[dict[str, Any]]:
+        """Of the evaluation runners; where there are none (yet), those that they are to begin with."""
+        group = self.eval_env_runner_group
+        return self._saved_evaluation if group is None else self._evaluation_runners(group).generators()
+
+    def _restore_evaluation(self) -> None:
+        """Evaluation runners draw on where those of the checkpoint stopped; again once there are any."""
+        if self.eval_env_runner_group is not None:
+            self._evaluation_runners(self.eval_env_runner_group).restore_generators(self._saved_evaluation)
+
+    def _evaluation_runners(self, group: EnvRunnerGroup) -> Runners:
+        return Runners(group, self.evaluation_config, self.learner_group)
 
     def _check_restorable(self, saved: Saved) -> None:
         shapes = foreach_learner(self.learner_group, "tensor_shapes")[0]
@@ -474,16 +550,29 @@ class IntrinsicPPO(PPO):
         """RLlib's: saves to a folder or an address, as a whole or not at all; a checkpoint there is replaced.
 
         Raises:
+            ConfigError: ``use_msgpack``; there is one format.
             OSError: it cannot be written; what was there before still is.
         """
-        return save_at(
-            path, functools.partial(self._write_checkpoint, state=state, use_msgpack=use_msgpack), filesystem
-        )
+        if use_msgpack:
+            raise ConfigError("use_msgpack", "there is one format of checkpoints, of safetensors and JSON", "false")
+        return save_at(path, functools.partial(self._write_checkpoint, state=state), filesystem)
 
-    def _write_checkpoint(self, folder: Path, state: dict[str, Any] | None = None, use_msgpack: bool = False) -> None:
-        super().save_to_path(folder, state=state, use_msgpack=use_msgpack)
+    def _write_checkpoint(self, folder: Path, state: Mapping[str, Any] | None = None) -> None:
+        """Writes the files of a checkpoint, of a whole state or of one's parts, its manifest last."""
+        module, built_with = self._module_arguments
+        ContentWriter(folder).write(self.get_state() if state is None else state, self.config, module, built_with)
+        write_for_rllib(folder, self)
         name = f"{type(self).__module__}:{type(self).__qualname__}"
         seal(folder, CHECKPOINT_FORMAT, name, self.training_iteration, self._agent_steps())
+
+    @functools.cached_property
+    def _module_arguments(self) -> tuple[type, dict[str, Any]]:
+        """The class of the learners' module, and what it was built with."""
+        results = self.learner_group.foreach_learner(
+            lambda learner: (type(learner.trained_module), learner.trained_module.get_ctor_args_and_kwargs()[1])
+        )
+        found: tuple[type, dict[str, Any]] = next(iter(results)).get()
+        return found
 
     @override(PPO)
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
@@ -505,30 +594,57 @@ class IntrinsicPPO(PPO):
 
     @classmethod
     @override(PPO)
-    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: object, **kwargs: object) -> IntrinsicPPO:
+    def from_checkpoint(
+        cls, path: str | Path | Checkpoint, filesystem: pyarrow.fs.FileSystem | None = None, **kwargs: object
+    ) -> IntrinsicPPO:
         """RLlib's: a new algorithm that goes on from a checkpoint.
 
+        It is built of plain data; only where settings hold Python objects, or with arguments of RLlib's, is what RLlib
+        needs unpickled.
+
         Raises:
-            ConfigError: the checkpoint is of a version with another format.
+            ConfigError: the checkpoint is damaged, or of a version with another format.
         """
-        # First: it names classes that this version may not have.
-        check_checkpoint(path.path if isinstance(path, Checkpoint) else path)
-        return super().from_checkpoint(path, *args, **kwargs)  # type: ignore[no-any-return]
+        with local_folder(path, filesystem) as folder:
+            check_checkpoint(folder)  # first: it names classes that this version may not have
+            if kwargs:
+                return super().from_checkpoint(str(folder), **kwargs)  # type: ignore[no-any-return]
+            config = checkpoint_config(folder)
+            algorithm = config.algo_class(config=config)
+            if not isinstance(algorithm, cls):
+                raise ConfigError(f"checkpoint {path}", f"is of {name_of(type(algorithm))}", name_of(cls))
+            algorithm.restore_from_path(folder)
+        return algorithm
 
     @override(PPO)
-    def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
+    def restore_from_path(
+        self,
+        path: str | Path,
+        *,
+        component: str | None = None,
+        filesystem: pyarrow.fs.FileSystem | None = None,
+        **_: object,
+    ) -> None:
         """RLlib's: goes on from a checkpoint, with this algorithm's settings.
 
+        Args:
+            path: of a checkpoint, or of what would be the component's folder in it.
+            component: take this part of the state alone, by its path in it: ``learner_group/learner/rl_module``.
+            filesystem: that ``path`` is in; None: this machine's folders, or that of the address.
+
         Raises:
-            ConfigError: the checkpoint is of a version with another format, or of a run whose settings differ in what
-                cannot change; nothing has been restored then.
+            ConfigError: the checkpoint is damaged, of a version with another format, or of a run whose settings differ
+                in what cannot change; nothing has been restored then.
         """
-        check_checkpoint(path)
-        saved = saved_in_folder(path, OWN_STATE) if kwargs.get("component") is None else None
-        if saved is not None:
-            self._check_restorable(saved)
-            self._forget_weights()
-        super().restore_from_path(path, *args, **kwargs)
+        if component is not None:
+            path = str(path).removesuffix(f"/{component}")
+        with local_folder(path, filesystem) as folder:
+            check_checkpoint(folder)
+            wrong = what_is_wrong(folder)
+            if wrong:
+                raise ConfigError(f"checkpoint {path}", wrong[0])
+            state = read_state(folder)
+        self.set_state(state if component is None else part_of(state, component))
 
 
 def forget_weights(runner: RolloutEnvRunner) -> None:

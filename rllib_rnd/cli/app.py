@@ -192,6 +192,23 @@ def check(
         check_file(file, Overrides(set_ or (), (), seed))
 
 
+@app.command("doctor")
+@reports_errors
+def doctor_(
+    place: Annotated[
+        str | None, typer.Argument(metavar="[RUN|CHECKPOINT]", help="Run, trial or checkpoint folder; else: here.")
+    ] = None,
+    storage: Annotated[str, typer.Option(help="Folder of results, whose disk is looked at.")] = "results",
+    start_ray: Annotated[bool, typer.Option("--ray", help="Also start Ray here, to see whether it does.")] = False,
+    address: Annotated[str | None, typer.Option(help="Also ask this Ray cluster, e.g. auto.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what is well and what is not, of this machine, a run or a checkpoint, and what to do."""
+    from rllib_rnd.cli.doctor import doctor
+
+    doctor(place, storage, start_ray, address, as_json)
+
+
 def main() -> None:
     """Entry point of the console script."""
     end_command()

@@ -14,9 +14,10 @@ from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_sessio
 from rllib_rnd.cli.surroundings import nothing_in_the_home
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
+from rllib_rnd.machine import in_words
+from rllib_rnd.memory import Prediction, Room, predict, refusal, warnings
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.own_code import cause_of
-from rllib_rnd.rollout import Rollout, shapes_of
 from rllib_rnd.tracking.metrics import curated, show
 from rllib_rnd.training.learners import note_without_warmup
 
@@ -96,7 +97,8 @@ def _check_experiment(experiment: Experiment) -> None:
             say(f"processes     {describe_processes(wanted, native, forward_flops(wanted, learner_module.get()))}")
         print_parameters(learner_module.get())
         if isinstance(wanted, IntrinsicPPOConfig):  # RLlib's own algorithms collect episodes, not rollouts
-            print_memory(wanted, module)
+            with experiment.placing_errors():
+                check_memory(wanted, module)
             note = note_without_warmup(learner_module.get().rewards())
             if note is not None and wanted.warmup_steps == 0:
                 say(note)
@@ -155,26 +157,38 @@ def print_parameters(module: nn.Module) -> None:
     console().print(table)
 
 
-def rollout_bytes(config: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> int:
-    """Returns the bytes of one iteration's rollouts at the file's own size (all runners)."""
-    from rllib_rnd.envs import frame_stack
-
-    stack = frame_stack(config.env, dict(config.env_config)).size
-    of_one_environment = Rollout.empty(
-        config.get_rollout_fragment_length(),
-        1,
-        **shapes_of(module.observation_space, module.action_space, stack),
-        num_streams=1 + len(config.intrinsic_reward_specs()),
-        memory_size=module.backbone.state_size,
-        sequence_length=module.backbone.max_seq_len,
-    ).num_bytes
-    return of_one_environment * config.num_envs_per_env_runner * max(1, config.num_env_runners)
+def print_memory(need: Prediction) -> None:
+    """Prints what the training takes at the file's own size, part by part."""
+    table = Table(box=None)
+    table.add_column("memory at full size")
+    table.add_column("at most", justify="right")
+    for part in need.parts:
+        table.add_row(part.name, in_words(part.bytes))
+    table.add_row("all", in_words(need.total))
+    for part in need.on_gpu:
+        table.add_row(f"GPU: {part.name}", in_words(part.bytes))
+    console().print(table)
 
 
-def print_memory(config: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> None:
-    """Prints the size of one rollout as the file asks for it."""
-    size = rollout_bytes(config, module)
-    say(f"one rollout at full size: {config.samples_per_iteration():,} agent steps, {size / 2**20:,.1f} MiB")
+def check_memory(wanted: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> None:
+    """Tells what the training takes and what there is.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    need, room = predict(wanted, (module.observation_space, module.action_space)), Room.here()
+    say(
+        f"one rollout at full size: {wanted.samples_per_iteration():,} agent steps, "
+        f"{in_words(need.rollout * max(1, wanted.num_env_runners))}"
+    )
+    print_memory(need)
+    there = {"memory": room.memory, "Ray's object store": room.store, "GPU": room.gpu}
+    say("there is     " + ", ".join(f"{name} {in_words(size)}" for name, size in there.items() if size is not None))
+    for line in warnings(need, room):
+        say(line)
+    error = refusal(need, room)
+    if error is not None:
+        raise error
 
 
 def resident_bytes() -> int:

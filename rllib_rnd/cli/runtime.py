@@ -19,6 +19,7 @@ from rich.console import Console
 from rllib_rnd.cli.surroundings import advice, prepare_token, ray_folder
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.ray_logs import only_errors
+from rllib_rnd.redaction import without_password
 from rllib_rnd.signals import Terminated, exit_code, sigterm_for_this_process_alone
 
 P = ParamSpec("P")
@@ -54,13 +55,15 @@ def console(stderr: bool = False) -> Console:
 
 
 def say(line: str) -> None:
-    """Prints one line for the user, without markup."""
-    console().print(line, markup=False)
+    """Prints one line for the user, without markup; no password in it is shown."""
+    console().print(without_password(line), markup=False)
 
 
 def fail(message: str, code: int = USAGE_ERROR) -> typer.Exit:
     """Prints one line to stderr and returns the exit to raise."""
-    console(stderr=True).print(f"rllib: {message}", markup=False, style="red" if sys.stderr.isatty() else None)
+    console(stderr=True).print(
+        f"rllib: {without_password(message)}", markup=False, style="red" if sys.stderr.isatty() else None
+    )
     return typer.Exit(code)
 
 

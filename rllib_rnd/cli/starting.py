@@ -11,8 +11,10 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
 
+from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
+from rllib_rnd.memory import check_fits
 from rllib_rnd.own_code import refusal_in
 from rllib_rnd.resources import describe_free, describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.settings import attribute_name
@@ -84,6 +86,22 @@ def check_resources(experiment: Experiment) -> None:
         if error is not None:
             with experiment.placing_errors():
                 raise error
+
+
+def check_memory(experiment: Experiment) -> list[str]:
+    """Refuses an experiment whose training cannot fit into this machine's memory, before Ray is started.
+
+    Returns:
+        What will be tight, a line each.
+
+    Raises:
+        ConfigError: which setting takes most, and what there is.
+    """
+    config = experiment.sample_config()
+    if not isinstance(config, IntrinsicPPOConfig):  # RLlib's own algorithms collect otherwise
+        return []
+    with experiment.placing_errors():
+        return check_fits(config)
 
 
 def needs(experiment: Experiment) -> Callable[[], str]:

@@ -24,6 +24,7 @@ from rllib_rnd.cli.ending import Ending, stopped_now
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import (
+    check_memory,
     check_resources,
     cluster_address,
     cpus_needed,
@@ -41,14 +42,14 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.restarts import TellRestarts
+from rllib_rnd.ray_logs import keep_keys_out
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
-from rllib_rnd.tracking.rows import ResultRows
+from rllib_rnd.tracking.result_files import result_loggers
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
-from rllib_rnd.tracking.tensorboard import TensorBoardLogger
 from rllib_rnd.tracking.wandb_logger import wandb_options
 
 
@@ -98,6 +99,9 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
     address = cluster_address(options.address)
+    if address is None:
+        for line in (line for job in jobs for line in check_memory(job.experiment)):
+            say(line)
     cpus = max(cpus_needed(job.experiment) for job in jobs)
     files, code = [str(p) for p in paths], 0
     # Ray first: until there is something to save, Ctrl-C just stops.
@@ -231,8 +235,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         SaveOnInterrupt(interrupt, sweep),
         timed,
         display,
-        ResultRows(say if options.quiet else display.tell),
-        TensorBoardLogger(),
+        *result_loggers(say if options.quiet else display.tell),
         *stores.callbacks,
     ]
     score = experiment.checkpoint.checkpoint_score_attribute
@@ -303,6 +306,7 @@ def _tuner(
     job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback], conditions: Conditions
 ) -> tune.Tuner:
     experiment = job.experiment
+    keep_keys_out()
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
         changes = changes_since(experiment, job.begun)

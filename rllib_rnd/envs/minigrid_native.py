@@ -2,12 +2,11 @@
 
 Observations, rewards, ends and infos are those of `MiniGridOneHotEnv`; layouts follow the same rules but come from
 another random stream, so equal seeds give other layouts. States cannot be saved. Tasks that envpool 1.2 makes by
-other rules are left to the Python package, see `_UNLIKE`.
+other rules are left to others, see `minigrid_backends`.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,14 +27,6 @@ from rllib_rnd.envs.minigrid_rules import (
 from rllib_rnd.envs.vector import Seed
 from rllib_rnd.errors import ConfigError
 
-# What differs in envpool 1.2.5, found by loading its layouts into the Python tasks and by comparing layouts.
-_UNLIKE = {
-    "MiniGrid-MultiRoom-": "envpool puts doors into corners: in up to 84 % of its layouts no way leads to the goal",
-    "MiniGrid-ObstructedMaze-": "envpool's mazes have other sizes, starts and colours",
-    "MiniGrid-Dynamic-Obstacles-": "envpool moves the obstacles by another rule",
-    "MiniGrid-WFC-": "envpool's layouts were not compared with the Python package's",
-}
-
 
 class _Step(NamedTuple):
     """What envpool tells of n environments: ``view [n, 7, 7, 3]``, ``place [n, 2]`` (x, y), and ``[n]`` arrays."""
@@ -55,7 +46,7 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
     ``position_shape`` is (rows, columns) of the grid.
 
     Args:
-        env_id: a task for which `minigrid_backend` names envpool.
+        env_id: a task for which `find_backend` of `minigrid_backends` names envpool.
         num_envs: N.
         options: see `MiniGridOptions`.
         num_threads: threads that step the environments.
@@ -63,6 +54,9 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
     Raises:
         ConfigError: MiniGrid is not installed, or repeated or no actions.
     """
+
+    #: Why states cannot be saved.
+    why_no_state = "its backend in C++ keeps the games to itself; env_config.backend: minigrid does not"
 
     def __init__(self, env_id: str, num_envs: int, options: MiniGridOptions, num_threads: int) -> None:
         self._env: Any = None
@@ -150,42 +144,3 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
     def close_extras(self, **_: object) -> None:
         """Ends the threads."""
         self._env = None
-
-
-def minigrid_backend(env_id: str, options: MiniGridOptions) -> tuple[str, str]:
-    """Which backend steps a task, and why.
-
-    Returns:
-        ``minigrid`` or ``envpool``; the reason in one sentence.
-
-    Raises:
-        ConfigError: envpool was asked for and is not installed, or cannot do what the options ask.
-    """
-    if options.backend == "minigrid":
-        return "minigrid", "asked for by env_config.backend"
-    obstacle = _obstacle(env_id, options)
-    if options.backend == "envpool":
-        if obstacle:
-            raise ConfigError("backend", f"'envpool' is not possible: {obstacle}")
-        return "envpool", "asked for by env_config.backend"
-    if obstacle:
-        return "minigrid", obstacle
-    return "envpool", "the fastest that can do what the options ask"
-
-
-def _obstacle(env_id: str, options: MiniGridOptions) -> str | None:
-    """Why envpool cannot be used, or None."""
-    if options.observation != "partial":
-        return f"envpool shows partial views only, env_config.observation is {options.observation!r}"
-    if options.agent_view_size != 7:  # 1.2.5 writes outside its memory with any other
-        return f"envpool's view has side 7, env_config.agent_view_size is {options.agent_view_size}"
-    if options.fixed_layout_seed is not None:
-        return "envpool makes a new layout in each episode, env_config.fixed_layout_seed asks for one"
-    for prefix, difference in _UNLIKE.items():
-        if env_id.startswith(prefix):
-            return difference
-    if importlib.util.find_spec("envpool") is None:
-        return 'envpool is not installed: pip install "rllib_rnd[envpool]"'
-    import envpool
-
-    return None if env_id in envpool.list_all_envs() else f"envpool has no task {env_id!r}"

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from minigrid.minigrid_env import MiniGridEnv
 
 NUM_ACTIONS = 7
+# MultiRoom tasks of the literature that MiniGrid has no ids for: rooms, and the longest side of one (RIDE, Raileanu and
+# Rocktäschel 2020, arXiv:2002.12292).
+_MULTI_ROOMS = {
+    f"MiniGrid-MultiRoom-N{rooms}-S{size}-v0": (rooms, size)
+    for rooms, size in ((7, 4), (7, 8), (10, 4), (10, 10), (12, 10))
+}
 # MiniGrid's codes; the first object is "unseen", the second "empty".
 OBJECTS, COLORS, DOOR_STATES = 11, 6, 3
-EMPTY, WALL, DOOR, AGENT = 1, 2, 4, 10
+EMPTY, WALL, DOOR, BALL, GOAL, AGENT = 1, 2, 4, 6, 8, 10
 _COLORED = (3, 4, 5, 6, 7)  # floor, door, key, ball, box: the objects whose colour differs
 CHANNELS = OBJECTS + COLORS + DOOR_STATES
 
@@ -54,8 +60,14 @@ class MiniGridOptions:
     backend: str = option(
         "auto",
         "minigrid: the Python package; envpool: C++ threads, for most tasks, with partial views of side 7 and free "
-        "layouts; auto: envpool where it is installed and can do what the options ask, else minigrid",
-        choices=("auto", "minigrid", "envpool"),
+        "layouts; arrays: numpy, for MultiRoom, with partial views of side 7 or less; auto: the fastest that is "
+        "installed and can do what the options ask",
+        choices=("auto", "minigrid", "envpool", "arrays"),
+    )
+    noisy_tv: bool = option(
+        False,
+        "MultiRoom: in the first room stands a ball whose colour changes at random when the agent drops (action 4); it "
+        "can be walked through",
     )
 
 
@@ -117,7 +129,7 @@ def _onehot_table() -> np.ndarray:
 
 
 TABLE = _onehot_table()
-_HEADINGS = np.eye(4, dtype=np.uint8)
+HEADINGS = np.eye(4, dtype=np.uint8)
 
 
 def encode_view(codes: np.ndarray, heading: np.ndarray | int) -> np.ndarray:
@@ -128,7 +140,7 @@ def encode_view(codes: np.ndarray, heading: np.ndarray | int) -> np.ndarray:
         heading: ``[...]``; 0 right, 1 down, 2 left, 3 up.
     """
     bits = TABLE[codes[..., 0], codes[..., 1], codes[..., 2]]
-    return np.concatenate([bits.reshape(*codes.shape[:-3], -1), _HEADINGS[heading]], axis=-1)
+    return np.concatenate([bits.reshape(*codes.shape[:-3], -1), HEADINGS[heading]], axis=-1)
 
 
 def find_room(inner: MiniGridEnv, x: int, y: int) -> int | None:
@@ -154,3 +166,7 @@ def import_minigrid() -> None:
         raise ConfigError(
             "", f'MiniGrid environments need an extra ({error}). Install it: pip install "rllib_rnd[minigrid]"'
         ) from error
+    for name, (rooms, size) in _MULTI_ROOMS.items():
+        if name not in gym.registry:
+            sizes = {"minNumRooms": rooms, "maxNumRooms": rooms, "maxRoomSize": size}
+            gym.register(name, entry_point="minigrid.envs:MultiRoomEnv", kwargs=sizes)

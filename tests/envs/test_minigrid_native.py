@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode
 
 from rllib_rnd.envs import backend_note, make_vector_env
 from rllib_rnd.envs.minigrid import MiniGridOneHotEnv
-from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv, minigrid_backend
+from rllib_rnd.envs.minigrid_backends import find_backend
+from rllib_rnd.envs.minigrid_native import EnvPoolMiniGridVectorEnv
 from rllib_rnd.envs.minigrid_rules import MiniGridOptions
 from rllib_rnd.errors import ConfigError
 
@@ -212,7 +213,7 @@ def test_the_backend_that_auto_takes(own_task: str, monkeypatch: pytest.MonkeyPa
         (DOOR_KEY, {"fixed_layout_seed": 0}, "fixed_layout_seed"),
         (DOOR_KEY, {"agent_view_size": 5}, "side 7"),
         (DOOR_KEY, {"backend": "minigrid"}, "asked for"),
-        ("MiniGrid-MultiRoom-N6-v0", {}, "no way leads to the goal"),
+        ("MiniGrid-MultiRoom-N6-v0", {"agent_view_size": 9}, "side 7"),
         ("MiniGrid-ObstructedMaze-2Dl-v0", {}, "sizes"),
         ("MiniGrid-Dynamic-Obstacles-6x6-v0", {}, "obstacles"),
         (own_task, {}, "envpool has no task"),
@@ -227,7 +228,7 @@ def test_the_backend_that_auto_takes(own_task: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "envpool" else real(name))
     assert 'minigrid (envpool is not installed: pip install "rllib_rnd[envpool]"' in (backend_note(DOOR_KEY) or "")
     with pytest.raises(ConfigError, match=r"not possible: .* pip install"):
-        minigrid_backend(DOOR_KEY, MiniGridOptions(backend="envpool"))
+        find_backend(DOOR_KEY, MiniGridOptions(backend="envpool"))
 
 
 def test_what_is_wrong_is_refused_by_either_backend() -> None:

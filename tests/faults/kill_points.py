@@ -45,7 +45,7 @@ POINTS = {
     "inside the write of a checkpoint": Fault("rllib_rnd.algorithm:seal", 2, victim=DRIVER),
     "between its write and its rename": Fault(f"{_ATOMIC}:_put", 2, victim=DRIVER),
     "after the rename, before Tune knows of it": Fault(f"{_SAVING}:save_at", 2, victim=DRIVER, after=True),
-    "before a row is logged": Fault("rllib_rnd.tracking.rows:ResultRows.log_trial_result", 5, place="driver"),
+    "before a row is logged": Fault("rllib_rnd.tracking.result_files:ResultLogger.log_trial_result", 5, place="driver"),
     "inside a commit of MLflow": Fault("mlflow.tracking.client:MlflowClient.log_batch", 5, place="driver"),
     "inside Tune's snapshot": Fault("ray.tune.execution.tune_controller:TuneController.save_to_dir", 2, place="driver"),
 }

@@ -16,17 +16,14 @@ from typing import Any
 
 import pytest
 import ray
-from pyarrow.fs import LocalFileSystem
 from ray import exceptions
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_rnd.checkpoints import results_of
 from rllib_rnd.cli import watching
 from rllib_rnd.cli.watching import Draining, RayLives
 from rllib_rnd.experiment.restarts import MAX_DEATHS, MortalTrial, TellRestarts, is_death
 from rllib_rnd.signals import Terminated, outlive_sigterm, sigterm_for_this_process_alone
-from rllib_rnd.tracking.rows import ResultRows
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import SIGTERM_NOTICE, Interrupt
 from tests.faults.placing import REPOSITORY
@@ -258,41 +255,3 @@ def test_a_trial_is_started_again_as_long_as_it_gets_on(monkeypatch: pytest.Monk
     assert "from its start; restart 3 of at most 3" in lines[-2]
     assert not dies(raised(ValueError("wrong")))  # it would raise it again
     assert json.loads(trial.get_json_state()[0])["deaths"] == 1  # which the snapshot of a sweep brings back
-
-
-def test_rows_are_in_the_runs_folder_at_once_and_a_full_disk_costs_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trial, lines = mortal(), list[str]()
-    storage = SimpleNamespace(storage_filesystem=LocalFileSystem(), trial_fs_path=str(tmp_path))
-    monkeypatch.setattr(trial, "storage", storage)
-    monkeypatch.setattr(Trial, "init_local_path", lambda _: None)
-    monkeypatch.setattr(ResultRows, "update_config", lambda *_: None)
-    (tmp_path / "result.json").write_bytes(b'{"row": 0}\n{"ro')  # cut short by a kill
-    rows = ResultRows(lines.append)
-    rows.log_trial_start(trial)
-    rows.log_trial_result(1, trial, {"row": 1})
-    assert [row["row"] for row in results_of(tmp_path)] == [0, 1]
-
-    class FullDisk:
-        """Takes five bytes of each row."""
-
-        def __init__(self, file: Any) -> None:
-            self.file = file
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
-
-        def write(self, data: bytes) -> int:
-            return int(self.file.write(data[:5]))
-
-    file = rows._trial_files[trial]
-    rows._trial_files[trial] = FullDisk(file)
-    for row in (2, 3):
-        rows.log_trial_result(row, trial, {"row": row})
-    assert [row["row"] for row in results_of(tmp_path)] == [0, 1]
-    rows._trial_files[trial] = file
-    rows.log_trial_result(4, trial, {"row": 4})
-    rows.log_trial_end(trial)
-    assert [row["row"] for row in results_of(tmp_path)] == [0, 1, 2, 3, 4]
-    assert lines == ["Results cannot be written (No space left on device); they are kept, training goes on."]

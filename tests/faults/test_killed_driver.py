@@ -58,7 +58,7 @@ def test_a_run_outlives_its_driver_its_ray_and_the_end_of_its_time(tmp_path: Pat
 def test_a_killed_sweep_repeats_no_trial_and_begins_none_anew(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(SWEEP.replace("iteration: 9", "iteration: 5"), encoding="utf-8")
     # The first trial logs five rows; the fifth of the second is not logged any more.
-    fault = Fault("rllib_rnd.tracking.rows:ResultRows.log_trial_result", 10, place="driver")
+    fault = Fault("rllib_rnd.tracking.result_files:ResultLogger.log_trial_result", 10, place="driver")
     killed = Command(["train", "file", "x.yaml", "--quiet"], tmp_path, [fault])
     assert killed.wait() == -signal.SIGKILL, killed.output
     run = tmp_path / "results" / "deep_sea"

@@ -30,9 +30,9 @@ WATCHED = (
 # What plug-ins tell of features that are learned: how far they move, how far they are apart.
 _FEATURES = re.compile(r"(drift|feature_std|feature_spread|feature_norm|collapse)")
 _SKIPPED = ("nonfinite_updates", "broken_observations")  # counts since the start
-_RESTARTS = ("env_failures", "hanging_env_runners")
+_RESTARTS = ("env_failures", "hanging_env_runners", "env_runner_restarts")
 _SPLIT = ("sample_s", "learn_s", "sync_s")
-_DEAD = 0.01  # of its first tenth: a bonus below that share is spent
+DEAD_BONUS = 0.01  # of its first tenth: a bonus below that share is spent
 _MOST_CHARTS = 2  # tasks that are drawn
 
 
@@ -82,7 +82,7 @@ def _bonuses(task: str, variants: Sequence[Variant], named: bool) -> list[str]:
         shares = [share for run in variant.runs if (share := bonus_left(run)) is not None]
         if shares:
             share = float(np.mean(shares))
-            state = "spent" if share < _DEAD else "alive"
+            state = "spent" if share < DEAD_BONUS else "alive"
             words.append(f"{variant.name} {share:.3g} times ({state})")
     where = f" on {task}" if named else ""
     return (

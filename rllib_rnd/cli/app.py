@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 from rllib_rnd.cli.runtime import reports_errors
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Overrides
-from rllib_rnd.signals import end_command
+from rllib_rnd.signals import end_command, exit_code
 
 app = typer.Typer(
     help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)",
@@ -76,6 +77,10 @@ def train_file(
         wandb=wandb,
     )
     code = train_files(experiment_paths(paths), options)
+    if code == exit_code(signal.SIGTERM):  # all is written: not a second is spent on tidying up this process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     if code:
         raise typer.Exit(code)
 

@@ -255,6 +255,8 @@ def _print_commands(report: Report, trial: Result | None, result: Mapping[str, A
         command = further(report, result)
         if command or report.interrupted or failed:
             say(f"resume       {typed(command or report.resume_command)}")
+    elif failed:
+        say(f"again        {typed(report.resume_command)}")
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"

@@ -92,6 +92,7 @@ def restore(
     changes: list[tuple[KeyPath, Any]],
     callbacks: list[tune.Callback],
     conditions: Conditions,
+    param_space: Mapping[str, Any],
 ) -> tune.Tuner:
     """Returns a tuner that goes on with the sweep in a folder, wherever the folder is now.
 
@@ -104,6 +105,7 @@ def restore(
         changes: to the configuration of every trial that goes on, as `changes_since` gives them.
         callbacks: in place of those of the first start, which the snapshot holds too.
         conditions: what ends its trials now.
+        param_space: of which trials that are still to be made take what no snapshot can hold, as callback classes.
     """
     resume = ResumeConfig.ResumeType.RESUME
     # A trial that a scheduler has ended is not begun again. Others ended by their stop conditions, and go on if those
@@ -115,6 +117,7 @@ def restore(
         _resume_config=ResumeConfig(finished=finished, unfinished=resume, errored=resume),
     )
     local = tuner._local_tuner
+    local.param_space = dict(param_space)  # `Tuner.restore` would refuse one that has a setting more
     plan = dataclasses.replace(plan_of(experiment, conditions), changes=changes, home=folder)
     local._tune_config.scheduler = build_scheduler(experiment.scheduler, plan, experiment.space.mutations)
     run_config = local.get_run_config()

@@ -309,7 +309,8 @@ def _tuner(
     keep_keys_out()
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
-        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks, conditions)
+        changes = changes_since(experiment, job.begun)
+        return restore(experiment, folder, changes, callbacks, conditions, _param_space(job))
     checkpoint = experiment.checkpoint
     return tune.Tuner(
         experiment.algorithm_class,

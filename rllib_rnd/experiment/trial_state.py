@@ -24,8 +24,10 @@ def renew(trial: Trial) -> None:
     A trial whose last result is newer than its newest checkpoint has lost what came after that: it counts as being at
     the checkpoint, unless it was never to be saved at its end.
     """
-    folder = Path(trial.path) if trial.path else None
-    if folder is None or trial.status != Trial.PENDING or not folder.is_dir():
+    if trial.status != Trial.PENDING or not trial.storage.trial_dir_name:  # one without a folder has just been made
+        return
+    folder = Path(trial.path)
+    if not folder.is_dir():
         return
     found, newest = checkpoints_in(folder), newest_valid(folder)
     rows = {row.get("training_iteration"): row for row in results_of(folder)}

@@ -112,7 +112,7 @@ def test_a_runner_packs_for_learners_elsewhere(
     stored: list[Any] = []
     context = types.SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
-    monkeypatch.setattr(ray, "put", lambda value: stored.append(value) or len(stored))
+    monkeypatch.setattr(ray, "put", stored.append)
     sample = algorithm.env_runner_group.local_env_runner.sample_ref(learner_nodes=[node])
     assert not isinstance(sample, RunnerFailure)
     assert [type(value) for value in stored] == [kind]

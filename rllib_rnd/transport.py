@@ -1,7 +1,7 @@
 """Rollouts on their way from one machine to another: arrays that lz4 makes smaller travel so, bit for bit the same.
 
 Frames of games are mostly background. Packing runs on the runners, all at the same time, and at some GB/s on each core,
-so that it pays on every network below some 10 Gbit/s (docs/performance.md). On one machine rollouts do not travel: the
+so that it pays on most networks (docs/performance.md). On one machine rollouts do not travel: the
 learner reads them where the object store keeps them, and packing would only cost.
 """
 
@@ -101,6 +101,10 @@ def _packed(array: np.ndarray) -> PackedArray | np.ndarray:
 def _unpacked(array: PackedArray) -> np.ndarray:
     import lz4.block
 
-    parts = [lz4.block.decompress(piece, uncompressed_size=size, return_bytearray=True) for piece, size in array.pieces]
-    whole = parts[0] if len(parts) == 1 else bytearray().join(parts)
-    return np.frombuffer(whole, dtype=array.dtype).reshape(array.shape)
+    whole = np.empty(sum(size for _, size in array.pieces), np.uint8)
+    start = 0
+    for piece, size in array.pieces:
+        part = lz4.block.decompress(piece, uncompressed_size=size)
+        whole[start : start + size] = np.frombuffer(part, np.uint8)
+        start += size
+    return whole.view(array.dtype).reshape(array.shape)

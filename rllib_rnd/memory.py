@@ -187,7 +187,7 @@ def _learning(config: IntrinsicPPOConfig, networks: Footprint, frame_elements: i
 def _playing(config: IntrinsicPPOConfig, networks: Footprint, rollout: int) -> int:
     """What a process that plays has besides its libraries: environments, networks, one rollout, a pass over them."""
     envs = config.num_envs_per_env_runner
-    name = "" if config.env is None else env_name(config.env)
+    name = env_name(config.env or "")
     each = next((size for part, size in _ENVIRONMENTS.items() if part in name), _ENVIRONMENT)
     return rollout + networks.sent + envs * (each + networks.policy)
 

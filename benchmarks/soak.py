@@ -142,7 +142,7 @@ class Soak:
             **object_store(processes),
             "shm_mib": shared_memory_mib(),
             "storage_mib": self._folder_mib,
-            "orphans": len(processes.left()) if processes is not None and self.training.code is not None else 0,
+            "orphans": self.training.orphans(),
             "load": os.getloadavg()[0],
         }
         _append(self.out / "machine.csv", [{**stamp, **_rounded(machine)}])
@@ -215,7 +215,7 @@ class Soak:
             self._restart()
 
     def _restart(self, corrupt: bool = False) -> str:
-        """After a driver's end: what it left must be gone and right; then a new one goes on.
+        """After a driver's end: what it left must be right; then a new one goes on.
 
         Args:
             corrupt: flip a byte of the newest checkpoint first.
@@ -223,9 +223,6 @@ class Soak:
         Returns:
             The file with the flipped byte.
         """
-        orphans = self.training.clear()
-        if orphans:
-            self.problem(f"driver {self.life} left processes behind: {', '.join(orphans)}")
         self.results.update()
         self.check()
         saved, count, flipped = self.training.saved(), len(self.results.rows), ""
@@ -333,6 +330,9 @@ class Soak:
                 self.problem(f"MLflow holds {self.training.logged_runs()} runs of one training")
         except sqlite3.OperationalError as error:
             self.problem(f"MLflow's store cannot be read: {error}")
+        orphans = self.training.outlived()
+        if orphans:
+            self.problem(f"processes outlived their driver by a minute: {', '.join(orphans)}")
         self._keep_state()
 
     def _result_files(self) -> list[Path]:

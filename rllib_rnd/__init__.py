@@ -11,7 +11,8 @@ if signals.is_command():  # before the imports that take seconds
 
 from ray.tune import register_trainable
 
-from rllib_rnd.algorithm import IntrinsicPPO, IntrinsicPPOConfig
+from rllib_rnd.algorithm import IntrinsicPPO
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import register_environments
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.presets import ALGORITHMS, RND, SND, RNDConfig, SNDConfig

@@ -36,7 +36,7 @@ def check_together(config: AlgorithmConfig) -> None:
         AUXILIARY_LOSSES.parse(spec, path)
     _check_pretraining(config)
     learners, envs = max(1, config.num_learners), config.num_envs_per_env_runner * max(1, config.num_env_runners)
-    if learners > envs:
+    if learners > envs and not config.in_evaluation:  # whose runners may be fewer, and which learns nothing
         raise ConfigError("num_learners", f"{learners} learners cannot share {envs} environments", f"{envs} or less")
     if not config.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
         _check_samples(config, sequence_length)

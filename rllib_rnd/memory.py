@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import gymnasium as gym
 
 from rllib_rnd import machine
-from rllib_rnd.algorithm import IntrinsicPPOConfig
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.makers import env_name, is_own, is_registered
 from rllib_rnd.errors import ConfigError

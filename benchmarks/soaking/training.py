@@ -18,6 +18,7 @@ from rllib_rnd.checkpoints import checkpoints_in, iteration_of
 
 NAME = "soak"
 SAMPLE_TIMEOUT_S = 45
+_ORPHANS_S = 60.0  # in which what is below an ended driver must end
 EXPERIMENT = f"""\
 # Made by benchmarks/soak.py: RND on DeepSea, small and fast, saved every few seconds.
 {NAME}:
@@ -68,10 +69,13 @@ class Training:
         self.store = self.storage / "mlruns.db"
         self._driver: subprocess.Popen[bytes] | None = None
         self.processes: Processes | None = None
+        self._former: list[tuple[float, Processes]] = []  # when it had ended, whose
 
     def start(self) -> None:
         """Starts a driver; with ``--resume`` if there is a run already."""
         self.out.mkdir(parents=True, exist_ok=True)
+        if self.processes is not None:
+            self._former.append((time.monotonic(), self.processes))
         file = self.out / "soak.yaml"
         file.write_text(EXPERIMENT)
         resume = ["--resume"] if (self.folder / "run.json").is_file() else []
@@ -111,12 +115,19 @@ class Training:
             time.sleep(0.25)
         return self.code
 
-    def clear(self, patience_s: float = 30.0) -> list[str]:
-        """After the driver's end: waits for the processes below it; returns what had to be killed."""
-        assert self.processes is not None
-        left = self.processes.wait_for_end(patience_s)
-        names = [title_of(process) for process in left]
-        kill_all(left)
+    def orphans(self) -> int:
+        """How many processes of ended drivers live."""
+        ended = [self.processes] if self.processes is not None and self.code is not None else []
+        return sum(len(processes.left()) for processes in (*ended, *(former for _, former in self._former)))
+
+    def outlived(self, patience_s: float = _ORPHANS_S) -> list[str]:
+        """What was below drivers that ended long ago and still lives; it is killed."""
+        names: list[str] = []
+        for ended, processes in self._former:
+            if time.monotonic() > ended + patience_s:
+                left = processes.left()
+                names += [title_of(process) for process in left]
+                kill_all(left)
         return names
 
     def kill(self) -> None:
@@ -125,7 +136,8 @@ class Training:
             self.processes.find()
             self._driver.kill()
             self._driver.wait()
-            self.clear()
+            self.processes.wait_for_end(_ORPHANS_S)
+            kill_all(self.processes.left())
 
     def saved(self) -> list[Saved]:
         """The complete checkpoints, oldest first, each with its iteration."""

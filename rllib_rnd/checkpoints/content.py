@@ -24,9 +24,10 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
+import numpy as np
 from ray import cloudpickle
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -40,7 +41,10 @@ from rllib_rnd.checkpoints.tree import Decoder, Encoder, Json
 from rllib_rnd.envs.space_json import space_from_json, space_to_json
 from rllib_rnd.errors import ConfigError, same
 from rllib_rnd.own_code import import_name, import_path
+from rllib_rnd.rllib_settings import REFUSED
 from rllib_rnd.settings import PUBLIC_NAMES, SETTINGS, attribute_name
+
+T = TypeVar("T")
 
 CONFIG, MODULE, LEARNER, ALGORITHM = "config", "module", "learner", "algorithm"
 OBJECTS = "python_objects.pkl"
@@ -184,9 +188,9 @@ class ContentReader:
         """
         state = self.algorithm()
         if (self._folder / f"{LEARNER}.json").is_file():
-            learner = self._read(LEARNER)
+            learner = self._state(LEARNER)
             if (self._folder / f"{MODULE}.json").is_file():
-                learner.setdefault("rl_module", {})[_MODULE_ID] = self._read(MODULE)
+                learner.setdefault("rl_module", {})[_MODULE_ID] = self._state(MODULE)
             state.setdefault("learner_group", {})["learner"] = learner
         return state
 
@@ -196,7 +200,7 @@ class ContentReader:
         Raises:
             ConfigError: a file cannot be read.
         """
-        return self._read(ALGORITHM)
+        return self._state(ALGORITHM)
 
     def module(self) -> RLModule:
         """The networks, built and with their tensors.
@@ -206,13 +210,19 @@ class ContentReader:
         """
         if not (self._folder / f"{MODULE}.json").is_file():
             raise ConfigError(f"checkpoint {self._folder}", f"holds no single-agent module ({_MODULE_ID})")
-        built_with = self._read(MODULE, "built_with")
+        built_with = self._state(MODULE, "built_with")
         arguments = {name: _space_from_json(value) for name, value in built_with.items()}
         module = _class_from_json(self._read(MODULE, "class"), RLModule, self._folder)(**arguments)
-        module.set_state(self._read(MODULE))
-        return module  # type: ignore[no-any-return]
+        module.set_state(self._state(MODULE))
+        return module
 
-    def _read(self, name: str, part: str = "state") -> Any:
+    def _state(self, name: str, part: str = "state") -> dict[str, Any]:
+        found = self._read(name, part)
+        if not isinstance(found, dict):
+            raise ConfigError(f"checkpoint {self._folder}", f"its {name}.json holds no {part}")
+        return found
+
+    def _read(self, name: str, part: str) -> object:
         with self._reading(f"{name}.json"):
             content: dict[str, Any] = json.loads((self._folder / f"{name}.json").read_text(encoding="utf-8"))
         with self._arrays(name) as array, self._reading(f"{name}.json"):
@@ -252,7 +262,7 @@ class ContentReader:
             raise ConfigError(f"checkpoint {self._folder}", f"its {name} cannot be read ({error!r})") from error
 
 
-def _nothing(name: str) -> Any:
+def _nothing(name: str) -> np.ndarray:
     raise KeyError(name)
 
 
@@ -260,7 +270,7 @@ def _space_from_json(value: object) -> object:
     return space_from_json(value["space"]) if isinstance(value, dict) and set(value) == {"space"} else value
 
 
-def _class_from_json(found: object, base: type, folder: Path) -> Any:
+def _class_from_json(found: object, base: type[T], folder: Path) -> type[T]:
     """A class by its import path.
 
     Raises:
@@ -287,7 +297,7 @@ def config_as_json(config: AlgorithmConfig) -> dict[str, Json]:
     differing = {name for name, value in own.items() if name not in default or not same(value, default[name])}
     settings: dict[str, Json] = {}
     python: list[Json] = []
-    for name in sorted(({*SETTINGS} & set(own)) | differing - {"class", *_OF_TUNE}):
+    for name in sorted(({*SETTINGS} & set(own)) | differing - {"class", *_OF_TUNE, *REFUSED}):
         encoder = Encoder()
         encoded = encoder.encode(own[name], name)
         if encoder.arrays or encoder.objects:

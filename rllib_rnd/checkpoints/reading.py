@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_rnd.checkpoints.content import CONSTRUCTOR, ContentReader, config_from_json, has_content
@@ -18,6 +19,8 @@ from rllib_rnd.checkpoints.migration import migrated_algorithm, migrated_state
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.rllib_settings import REFUSED
+from rllib_rnd.settings import OWN
 
 
 def results_of(trial_folder: Path) -> list[dict[str, Any]]:
@@ -65,7 +68,12 @@ def checkpoint_config(folder: Path) -> AlgorithmConfig:
         state = saved["ctor_args_and_kwargs"][0][0]
     except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
         raise ConfigError(f"checkpoint {folder}", f"its configuration cannot be read ({error})") from error
-    return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
+    config = state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
+    if isinstance(config, PPOConfig) and set(OWN) <= set(vars(config)):
+        # Settings that do nothing here, which nobody can have set: their defaults may have been others then.
+        now = type(config)().__dict__
+        config.__dict__.update({name: now[name] for name in REFUSED if name in now})
+    return config
 
 
 def read_state(folder: Path) -> dict[str, Any]:

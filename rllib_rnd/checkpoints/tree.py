@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -194,14 +194,14 @@ class Decoder:
     def __init__(self, array: Callable[[str], np.ndarray], load_object: Callable[[str], object]) -> None:
         self._array, self._object = array, load_object
 
-    def decode(self, value: Json) -> Any:
+    def decode(self, value: Json) -> object:
         """The tree that `Encoder.encode` took apart; arrays are new, and may be written to.
 
         Raises:
             ValueError, TypeError, KeyError: it is none.
         """
         if isinstance(value, list):
-            return [self.decode(item) for item in value]
+            return self.items(value)
         if not isinstance(value, dict):
             return value
         if len(value) == 1:
@@ -210,8 +210,12 @@ class Decoder:
                 return _READERS[name](self, content)
         return {key: self.decode(item) for key, item in value.items()}
 
+    def items(self, values: list[Json]) -> list[Any]:
+        """The members of a list."""
+        return [self.decode(value) for value in values]
+
     def _from_bytes(self, kept: Mapping[str, Any]) -> np.ndarray:
-        dtype = np.lib.format.descr_to_dtype(self.decode(kept["dtype"]))
+        dtype = np.lib.format.descr_to_dtype(cast(Any, self.decode(kept["dtype"])))
         return np.frombuffer(self._array(kept["name"]).tobytes(), dtype).reshape(kept["shape"]).copy()
 
     def _ordered(self, kept: Mapping[str, Any]) -> np.ndarray:
@@ -231,19 +235,19 @@ class Decoder:
 _READERS: dict[str, Callable[[Decoder, Any], object]] = {
     "$int": lambda _, text: int(text, 16),
     "$float": lambda _, text: float(text),
-    "$complex": lambda decoder, parts: complex(*decoder.decode(parts)),
-    "$tuple": lambda decoder, items: tuple(decoder.decode(items)),
-    "$set": lambda decoder, items: set(decoder.decode(items)),
-    "$frozenset": lambda decoder, items: frozenset(decoder.decode(items)),
+    "$complex": lambda decoder, parts: complex(*decoder.items(parts)),
+    "$tuple": lambda decoder, items: tuple(decoder.items(items)),
+    "$set": lambda decoder, items: set(decoder.items(items)),
+    "$frozenset": lambda decoder, items: frozenset(decoder.items(items)),
     "$dict": lambda decoder, pairs: {decoder.decode(key): decoder.decode(item) for key, item in pairs},
     "$bytes": lambda _, text: base64.b64decode(text, validate=True),
     "$long_bytes": lambda decoder, name: decoder._array(name).tobytes(),
-    "$bytearray": lambda decoder, content: bytearray(decoder.decode(content)),
+    "$bytearray": lambda decoder, content: bytearray(cast(bytes, decoder.decode(content))),
     "$array": lambda decoder, name: decoder._array(name),
     "$ordered": Decoder._ordered,
     "$array_bytes": Decoder._from_bytes,
     "$scalar": Decoder._scalar,
-    "$array_scalar": lambda decoder, content: decoder.decode(content)[()],
+    "$array_scalar": lambda decoder, content: cast(np.ndarray, decoder.decode(content))[()],
     "$tensor": Decoder._tensor,
     "$object": lambda decoder, place: decoder._object(place),
 }

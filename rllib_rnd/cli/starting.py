@@ -11,7 +11,7 @@ import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
 
-from rllib_rnd.algorithm import IntrinsicPPOConfig
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.memory import check_fits

@@ -14,7 +14,6 @@ import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoints import iteration_of, newest_valid, result_at
 from rllib_rnd.checkpoints.format import check_checkpoint
 from rllib_rnd.cli import summary
@@ -37,6 +36,7 @@ from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.cli.watching import watching
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments

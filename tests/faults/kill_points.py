@@ -42,7 +42,7 @@ POINTS = {
     "between learning and the sync of weights": Fault(
         "rllib_rnd.sampling.runners:Runners.sync_weights", 5, victim=DRIVER
     ),
-    "inside the write of a checkpoint": Fault("rllib_rnd.algorithm:seal", 2, victim=DRIVER),
+    "inside the write of a checkpoint": Fault("rllib_rnd.checkpointed:seal", 2, victim=DRIVER),
     "between its write and its rename": Fault(f"{_ATOMIC}:_put", 2, victim=DRIVER),
     "after the rename, before Tune knows of it": Fault(f"{_SAVING}:save_at", 2, victim=DRIVER, after=True),
     "before a row is logged": Fault("rllib_rnd.tracking.result_files:ResultLogger.log_trial_result", 5, place="driver"),

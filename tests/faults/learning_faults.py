@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import psutil
 import pyarrow.fs
 import ray
 
@@ -26,6 +25,9 @@ from tests.conftest import small_config
 from tests.faults.placing import Fault, Place, as_environment
 from tests.faults.two_learners import STEPS, changed, learner_with, played, state_of
 from tests.tracking.mlflow_trials import make, result, runs, trial
+
+# isort: split
+import psutil  # Ray brings it, and it is found once Ray is imported
 
 
 @dataclass(frozen=True)

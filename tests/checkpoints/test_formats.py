@@ -13,6 +13,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from safetensors import safe_open
 
 import rllib_rnd
+from rllib_rnd.analysis.diagnosis.checkpoint import learner_arrays
 from rllib_rnd.checkpoints import checkpoint_config, find_checkpoint, iteration_of, load_module, read_manifest, verify
 from rllib_rnd.checkpoints.content import OBJECTS
 from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, check_checkpoint, format_of
@@ -69,6 +70,13 @@ def test_the_two_hold_the_same_run() -> None:
         old["learner_group"]["learner"]["intrinsic_ppo"]
     )
     assert checkpoint_config(DATA / "format_3").env == checkpoint_config(DATA / "format_4").env
+
+
+@pytest.mark.parametrize("number", FORMATS)
+def test_its_health_is_that_of_the_learner_not_of_play(number: int) -> None:
+    """Play has NaN where an environment tells nothing."""
+    arrays = dict(learner_arrays(DATA / f"format_{number}"))
+    assert len(arrays) > 20 and all(np.isfinite(a).all() for a in arrays.values() if a.dtype.kind == "f")
 
 
 @pytest.fixture

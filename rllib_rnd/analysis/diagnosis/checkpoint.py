@@ -12,6 +12,7 @@ import numpy as np
 from rllib_rnd.analysis.diagnosis.finding import Finding
 from rllib_rnd.analysis.diagnosis.run import compare_versions
 from rllib_rnd.analysis.diagnosis.subject import Trained
+from rllib_rnd.checkpoints.content import ALGORITHM
 from rllib_rnd.checkpoints.finding import what_is_wrong
 from rllib_rnd.checkpoints.format import check_checkpoint
 from rllib_rnd.checkpoints.manifest import MANIFEST, Manifest, installed_versions, read_manifest
@@ -107,7 +108,7 @@ class _Nothing:
 def learner_arrays(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Names and arrays of numbers of a checkpoint's learner: weights, statistics, the optimizer's."""
     root = folder / "learner_group" if (folder / "learner_group").is_dir() else folder
-    for path in sorted(root.rglob("*.safetensors")):
+    for path in sorted(path for path in root.rglob("*.safetensors") if path.stem != ALGORITHM):  # where play stands
         from safetensors.numpy import load_file
 
         for name, array in load_file(path).items():

@@ -134,7 +134,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
                 _take_token()
             with sigterm_for_this_process_alone():
                 ray.init(**options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # of any class: Ray has a plain one for a start that takes too long
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if "num_cpus" in options:
                 raise ConfigError("", f"Ray does not start on this machine ({advice(error) or reason})") from error

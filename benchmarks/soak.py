@@ -16,7 +16,6 @@ wrong. ``--publish FAULTS STILL`` puts two such folders into ``docs/reliability.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import itertools
 import json
@@ -25,10 +24,10 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.soaking.keeping import State, append, rounded
 from benchmarks.soaking.killer import END_S, ENDS_DRIVER, ENDS_TRIAL, Placed, flip_byte, place
 from benchmarks.soaking.processes import alive, folder_mib, object_store, psutil, shared_memory_mib
 from benchmarks.soaking.publish import publish
@@ -46,31 +45,6 @@ _STORE_PATIENCE_S = 90.0  # for MLflow's store to have all rows, at the end
 
 class TimeOverError(Exception):
     """The soak itself is to end: by a signal, or because its time is over."""
-
-
-@dataclass
-class State:
-    """What a later call needs to know of an earlier one.
-
-    Attributes:
-        seconds: so far.
-        lives: drivers that were started.
-        faults: that were placed.
-        floors: as of `problems_of_rows`; by text, as JSON has it.
-        problems: (second, what was wrong).
-    """
-
-    seconds: float = 0.0
-    lives: int = 0
-    faults: int = 0
-    floors: dict[str, int] = field(default_factory=dict)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-    @staticmethod
-    def read(out: Path) -> State:
-        """The state that a soak's folder holds."""
-        path = out / "state.json"
-        return State(**json.loads(path.read_text())) if path.is_file() else State()
 
 
 class Soak:
@@ -132,7 +106,7 @@ class Soak:
         processes = self.training.processes
         rows = [] if processes is None else processes.sample()
         stamp = {"t": round(self.now, 1), "life": self.life}
-        _append(self.out / "soak.csv", [{**stamp, **_rounded(row)} for row in rows])
+        append(self.out / "soak.csv", [{**stamp, **rounded(row)} for row in rows])
         if self.now >= self._next_folder:
             self._next_folder, self._folder_mib = self.now + _FOLDER_S, folder_mib(self.training.storage)
         last = self.results.rows[-1] if self.results.rows else None
@@ -145,7 +119,7 @@ class Soak:
             "orphans": self.training.orphans(),
             "load": os.getloadavg()[0],
         }
-        _append(self.out / "machine.csv", [{**stamp, **_rounded(machine)}])
+        append(self.out / "machine.csv", [{**stamp, **rounded(machine)}])
 
     def sleep(self, seconds: float) -> None:
         """Lets the training train."""
@@ -173,7 +147,8 @@ class Soak:
                     return
                 time.sleep(_POLL_S)
             how = "did not train" if self.training.code is None else f"ended with code {self.training.code}"
-            self.problem(f"driver {self.life} {how} within {_PATIENCE_S:.0f} s of its start")
+            load = f"load of the machine {os.getloadavg()[0]:.0f}"
+            self.problem(f"driver {self.life} {how} within {_PATIENCE_S:.0f} s of its start ({load})")
             self.training.kill()
         raise RuntimeError(f"the training cannot be started; see {self.out / 'driver.log'}")
 
@@ -275,8 +250,9 @@ class Soak:
             "back_s": found.back_s,
             "all_runners_s": found.full_s,
             "iterations_lost": found.lost,
+            "load": os.getloadavg()[0],
         }
-        _append(self.out / "faults.csv", [_rounded(row)])
+        append(self.out / "faults.csv", [rounded(row)])
         self.check()
 
     def _release(self) -> None:
@@ -288,7 +264,8 @@ class Soak:
     def _end_of_driver(self, kind: str, began: float) -> tuple[str, float]:
         code = self.training.wait(END_S.get(kind, 30.0), self.look)
         if code is None:
-            self.problem(f"driver {self.life} had not ended {END_S.get(kind, 30.0):.0f} s after {kind}")
+            load = f"load of the machine {os.getloadavg()[0]:.0f}"
+            self.problem(f"driver {self.life} had not ended {END_S.get(kind, 30.0):.0f} s after {kind} ({load})")
             code = self.training.wait(120.0, self.look)
         seconds = self.now - began
         if code is None:
@@ -355,21 +332,6 @@ class Soak:
             time.sleep(1.0)
         self.check(end=True)
         write_report(self.out)
-
-
-def _rounded(row: Mapping[str, object]) -> dict[str, object]:
-    return {k: round(v, 2) if isinstance(v, float) else "" if v is None else v for k, v in row.items()}
-
-
-def _append(path: Path, rows: list[dict[str, object]]) -> None:
-    if not rows:
-        return
-    new = not path.is_file()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> int:

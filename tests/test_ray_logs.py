@@ -91,6 +91,7 @@ LASTING = {
     "analysis/player.py": "neither screen nor sound: nothing that is learned",
     "cli/runtime.py": "of a command, whose process ends with it",
     "cli/surroundings.py": "Ray's secret, of a command",
+    "training/network.py": "of a learner's process, which has no other use",
     "tracking/mlflow_logger.py": "the same in every training of this package",
 }
 

@@ -19,7 +19,11 @@ from rllib_rnd.own_code import import_path
 ROOT = Path(__file__).parents[1]
 
 #: Options of other programs (MLflow, git, nvidia-smi) that are named beside ours.
-OTHERS = {"--backend-store-uri", "--porcelain", "--untracked-files", "--error-unmatch", "--query-gpu"}
+OTHERS = {"--backend-store-uri", "--porcelain", "--untracked-files", "--error-unmatch", "--query-gpu"} | {
+    "--shm-size",
+    "--cpus",
+    "--force-reinstall",
+}
 
 
 def texts() -> Iterator[tuple[Path, str]]:

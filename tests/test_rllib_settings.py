@@ -130,6 +130,8 @@ ONLY_IN_TRAINING = {
     "num_gpus_per_learner",
     "in_evaluation",
     "evaluation_force_reset_envs_before_iteration",
+    "overlap_sampling",
+    "compress_rollouts",
 }
 
 

@@ -12,6 +12,8 @@ from ray import exceptions
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from rllib_rnd.training.learners import LearnerDiedError
+
 #: Deaths in a row, without a checkpoint between them, after which a trial is started again once more.
 MAX_DEATHS = 3
 
@@ -21,6 +23,7 @@ _DEATHS = (
     exceptions.NodeDiedError,
     exceptions.OutOfMemoryError,
     exceptions.ObjectLostError,
+    LearnerDiedError,  # what the trial's process makes of the death of one of its learners
 )
 
 
@@ -35,6 +38,9 @@ def is_death(error: BaseException | None) -> bool:
 
 def how_it_died(error: BaseException | None) -> str:
     """Returns why a process is gone in a few words."""
+    cause = getattr(error, "cause", error)
+    if isinstance(cause, LearnerDiedError):
+        return str(cause).partition(". ")[0]
     text = str(error)
     if isinstance(error, exceptions.OutOfMemoryError) or "memory pressure" in text:
         return "Ray ended it: the machine was short of memory"

@@ -211,12 +211,12 @@ class Crew:
             self._count_failure()
         for runner, new in answers.items():
             self._manager.set_actor_state(runner, healthy=True)
-            if new:
-                self.restarts += 1
-                self.lives[runner] = self.lives.get(runner, 0) + 1
+            self.restarts += new
+            # Also of a process that was only out of reach: what it has played meanwhile nobody has seen.
+            self.lives[runner] = self.lives.get(runner, 0) + 1
             self._back.append(runner)
-            away = time.monotonic() - self._away_since.pop(runner)
-            logger.warning("Env runner %d is back after %.1f s, with current weights and new episodes.", runner, away)
+            away, episodes = time.monotonic() - self._away_since.pop(runner), " and new episodes" if new else ""
+            logger.warning("Env runner %d is back after %.1f s, with current weights%s.", runner, away, episodes)
 
     def _make_again(self, runner: int, error: ActorDiedError) -> None:
         """A new actor in place of one that Ray has given up, as it does where a constructor raises."""

@@ -292,6 +292,7 @@ class Play:
         `restore`, with seeds that were not used before.
         """
         state: dict[str, Any] = {"num_envs": self.num_envs, "resets": self._seeds.used, "env": None}
+        state["first_seed"] = self._seeds.first  # another one after the runner's process has been another
         state["why_not_saved"] = self.why_not_saved
         if self._position is not None and state["why_not_saved"] is None:
             state |= {
@@ -309,7 +310,7 @@ class Play:
         Returns:
             Why new episodes begin, as far as it is the environment's doing; None: they do not, or there were none yet.
         """
-        self._seeds.used = state["resets"]
+        self._seeds.used, self._seeds.first = state["resets"], state.get("first_seed", self._seeds.first)
         self._position, self.tracker = None, EpisodeTracker(self.num_envs)
         if self.watcher is not None:
             self.watcher.restored()

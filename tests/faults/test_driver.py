@@ -26,6 +26,7 @@ from rllib_rnd.experiment.restarts import MAX_DEATHS, MortalTrial, TellRestarts,
 from rllib_rnd.signals import Terminated, outlive_sigterm, sigterm_for_this_process_alone
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import SIGTERM_NOTICE, Interrupt
+from rllib_rnd.training.learners import LearnerDiedError
 from tests.faults.placing import REPOSITORY
 
 
@@ -208,6 +209,9 @@ DIED = exceptions.RayActorError(error_msg="The actor died unexpectedly before fi
 IN_START = exceptions.RayActorError(error_msg="The actor died because of an error", actor_init_failed=True)
 
 
+LEARNER_DIED = LearnerDiedError("the learner (process 7) died: its node is gone. What it had learned is lost.")
+
+
 def raised(cause: Exception) -> exceptions.RayTaskError:
     return exceptions.RayTaskError("train", "Traceback ...", cause)
 
@@ -216,7 +220,9 @@ def raised(cause: Exception) -> exceptions.RayTaskError:
     ("error", "death"),
     [
         (DIED, True),
-        (raised(DIED), True),  # a learner's process, noticed by the trial's
+        (raised(DIED), True),
+        (raised(LEARNER_DIED), True),  # as the trial's process tells of it
+        (raised(LEARNER_DIED).as_instanceof_cause(), True),  # as Ray hands it to Tune
         (exceptions.OutOfMemoryError("short of memory"), True),
         (IN_START, False),
         (raised(ValueError("wrong")), False),
@@ -253,5 +259,7 @@ def test_a_trial_is_started_again_as_long_as_it_gets_on(monkeypatch: pytest.Monk
     assert dies(raised(DIED)) and trial.deaths == 1
     assert "It is started again from iteration 4; restart 1 of at most 3 before the next checkpoint." in lines[-1]
     assert "from its start; restart 3 of at most 3" in lines[-2]
+    assert dies(raised(LEARNER_DIED).as_instanceof_cause()) and trial.deaths == 2
+    assert "a process of it died (the learner (process 7) died: its node is gone). It is started again" in lines[-1]
     assert not dies(raised(ValueError("wrong")))  # it would raise it again
-    assert json.loads(trial.get_json_state()[0])["deaths"] == 1  # which the snapshot of a sweep brings back
+    assert json.loads(trial.get_json_state()[0])["deaths"] == 2  # which the snapshot of a sweep brings back

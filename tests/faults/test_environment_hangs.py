@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import ray
+from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from rllib_rnd.sampling import time_limit as limits
 from rllib_rnd.sampling.crew import Crew
@@ -34,6 +36,18 @@ def test_nothing_happens_to_what_comes_back_in_time_or_has_no_limit() -> None:
         pass
     with time_limit(None, "never"):
         time.sleep(0.1)
+
+
+def test_a_runner_that_was_only_out_of_reach_has_new_names_and_is_no_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it played meanwhile nobody has seen: what learners know of its episodes does not go on."""
+    group = cast(Any, SimpleNamespace(_worker_manager=SimpleNamespace(set_actor_state=lambda *_, **__: None)))
+    crew = Crew(group, cast(Any, None), "limit", lambda: {WEIGHTS_SEQ_NO: 1})
+    monkeypatch.setattr(ray, "put", lambda state: state)
+    monkeypatch.setattr(crew, "start", lambda *_, **__: {})
+    monkeypatch.setattr(crew, "answers", lambda _: {2: False, 3: True})
+    crew._away_since = {2: 0.0, 3: 0.0}
+    crew._take_back([2, 3])
+    assert crew.lives == {2: 1, 3: 1} and crew.restarts == 1
 
 
 def test_runners_that_rllib_itself_asked_are_ended_when_they_do_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

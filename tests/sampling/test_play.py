@@ -158,6 +158,15 @@ def test_what_can_be_saved_goes_on_and_what_cannot_begins_anew() -> None:
         assert (again.env.seeds == [7]) == goes_on  # else another seed: not the first episodes once more
 
 
+def test_the_seeds_of_a_process_that_took_anothers_place_go_on() -> None:
+    """Else the episodes of the run's beginning would be played once more."""
+    restarted, game = play(Counter(), seeds=ResetSeeds(99)), play(Counter())
+    restarted.reset()
+    game.restore(restarted.state())
+    game.reset()
+    assert game.env.seeds == [ResetSeeds(99, 1).next] != [ResetSeeds(7, 1).next]
+
+
 def test_a_state_of_another_number_of_environments_begins_new_episodes_with_new_seeds() -> None:
     first, game = play(CloneableCounter()), play(CloneableCounter())
     first.reset()

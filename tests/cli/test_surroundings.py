@@ -91,6 +91,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     options: dict[str, Any] = {}
     monkeypatch.setattr(ray, "init", lambda **given: options.update(given))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 8.0})
     yield options
 
 

@@ -14,7 +14,7 @@ BIN := .venv/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install -qq -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
 
-.PHONY: help train test lint setup setup-dev clean
+.PHONY: help train test lint audit setup setup-dev clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,10 @@ lint: setup-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
+
+# Known vulnerabilities of the pinned versions, where the database that lists them can be reached.
+audit: setup-dev
+	$(BIN)/python .ci/audit
 
 setup: .venv/.installed-base
 setup-dev: .venv/.installed-dev

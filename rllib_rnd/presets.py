@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ray.rllib.utils.annotations import override
 
-from rllib_rnd.algorithm import IntrinsicPPO, IntrinsicPPOConfig
+from rllib_rnd.algorithm import IntrinsicPPO
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.settings import SETTINGS, table
 
 

@@ -45,6 +45,16 @@ def only_errors() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+def keep_keys_out() -> None:
+    """Has Tune pass no AWS keys on to its trials in a runtime environment, which Ray writes into its logs.
+
+    On this machine trials inherit them; nodes of a cluster have their own.
+    """
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+
+    ENV_VARS_TO_PROPAGATE.difference_update({name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")})
+
+
 # Of Tune: its panel, and each trial's own CSV, JSON and TensorBoard files.
 _QUIET_TUNE = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
 

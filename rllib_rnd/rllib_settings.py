@@ -32,12 +32,10 @@ READ = _names(
     custom_evaluation_function evaluation_auto_duration_max_env_steps_per_sample
     evaluation_auto_duration_min_env_steps_per_sample evaluation_duration_unit
     evaluation_error_after_n_consecutive_skips evaluation_force_reset_envs_before_iteration
-    evaluation_parallel_to_training evaluation_sample_timeout_s evaluation_unhealthy_workers_timeout_s
-    delay_between_env_runner_restarts_s env_runner_health_probe_timeout_s env_runner_restore_timeout_s
-    ignore_env_runner_failures max_num_env_runner_restarts num_consecutive_env_runner_failures_tolerance
-    restart_failed_env_runners restart_failed_sub_environments episode_lookback_horizon episodes_to_numpy explore
-    log_level log_sys_usage metrics_num_episodes_for_smoothing min_sample_timesteps_per_iteration
-    min_time_s_per_iteration min_train_timesteps_per_iteration stats_cls_lookup torch_compile_learner
+    evaluation_parallel_to_training evaluation_unhealthy_workers_timeout_s ignore_env_runner_failures
+    episode_lookback_horizon episodes_to_numpy explore log_level log_sys_usage
+    metrics_num_episodes_for_smoothing min_sample_timesteps_per_iteration min_time_s_per_iteration
+    min_train_timesteps_per_iteration stats_cls_lookup torch_compile_learner
     torch_compile_learner_dynamo_backend torch_compile_learner_dynamo_mode torch_compile_worker
     torch_compile_worker_dynamo_backend torch_compile_worker_dynamo_mode _learner_class _rl_module_spec
     _train_batch_size_per_learner _model_config learner_config_dict _validate_config
@@ -51,7 +49,7 @@ EVALUATION = _names(
     callbacks_on_episode_created callbacks_on_episode_end callbacks_on_episode_start callbacks_on_episode_step
     callbacks_on_sample_end num_envs_per_env_runner num_cpus_per_env_runner num_gpus_per_env_runner
     custom_resources_per_env_runner create_env_on_local_worker create_local_env_runner
-    validate_env_runners_after_construction delay_between_env_runner_restarts_s env_runner_health_probe_timeout_s
+    validate_env_runners_after_construction delay_between_env_runner_restarts_s
     env_runner_restore_timeout_s ignore_env_runner_failures max_num_env_runner_restarts restart_failed_env_runners
     restart_failed_sub_environments episode_lookback_horizon episodes_to_numpy metrics_num_episodes_for_smoothing
     torch_compile_worker torch_compile_worker_dynamo_backend torch_compile_worker_dynamo_mode max_evaluation_steps
@@ -63,7 +61,7 @@ EVALUATION = _names(
 STATE = _names(
     """
     algo_class in_evaluation policies simple_optimizer _is_frozen _is_online _per_module_overrides
-    _prior_exploration_config
+    _prior_exploration_config _dont_auto_sync_env_runner_states
     """
 )
 
@@ -91,7 +89,7 @@ _REFUSED: Mapping[str, str] = {
         add_default_connectors_to_env_to_module_pipeline add_default_connectors_to_module_to_env_pipeline
         add_default_connectors_to_learner_pipeline""",
     _CONNECTOR_STATE: """merge_env_runner_states broadcast_env_runner_states use_env_runner_state_server
-        env_runner_state_server_max_concurrency _dont_auto_sync_env_runner_states update_worker_filter_stats
+        env_runner_state_server_max_concurrency update_worker_filter_stats
         use_worker_filter_stats sync_filters_on_rollout_workers_timeout_s synchronize_filters""",
     "observations are not filtered; normalise them in a gymnasium wrapper (NormalizeObservation), or in a backbone": (
         "observation_filter"
@@ -167,6 +165,7 @@ _REFUSED: Mapping[str, str] = {
     "min_time_s_per_iteration is its name": "min_iter_time_s min_time_s_per_reporting",
     "min_sample_timesteps_per_iteration is its name": "min_sample_timesteps_per_reporting timesteps_per_iteration",
     "min_train_timesteps_per_iteration is its name": "min_train_timesteps_per_reporting",
+    "runners that are away are not waited for while others play": "env_runner_health_probe_timeout_s",
     "runners are asked once per iteration, for at most sample_timeout_s": "collect_metrics_timeout",
 }
 #: Attribute -> why it is refused where it differs from its default, and what does its work here.

@@ -125,6 +125,25 @@ class RLlibSettings:
     sample_timeout_s: float | None = option(
         600.0, "seconds that a rollout may take before its runner is started anew; null: any", low=0.0, logged=False
     )
+    restart_failed_env_runners: bool = option(
+        RLLIB, "env runners whose process ends or hangs are started anew; false: training ends", logged=False
+    )
+    # RLlib's is off: a crash after days would end a run, and with remote runners not even be told.
+    restart_failed_sub_environments: bool = option(
+        True, "environments that raise are made anew, ten times in a row; false: training ends", logged=False
+    )
+    # RLlib's 100 rounds without a sample would be counted as iterations.
+    num_consecutive_env_runner_failures_tolerance: int = option(
+        10, "times in a row that runners may be lost without a rollout of any between", low=0, logged=False
+    )
+    # RLlib's 60 s are slept by each runner that raises, which here none does.
+    delay_between_env_runner_restarts_s: float = option(
+        5.0, "seconds between two tries to make a runner whose constructor raises", low=0.0, logged=False
+    )
+    max_num_env_runner_restarts: int = option(RLLIB, "restarts of each runner", low=0, logged=False)
+    env_runner_restore_timeout_s: float = option(
+        RLLIB, "seconds that training waits for a runner to come back, when too few are left", low=0.0, logged=False
+    )
     num_cpus_per_env_runner: int | float = option(RLLIB, "CPUs that Ray reserves for each", low=0, logged=False)
     num_gpus_per_env_runner: int | float = option(RLLIB, "GPUs, likewise", low=0, logged=False)
     num_cpus_per_learner: int | float | Literal["auto"] = option(RLLIB, "CPUs of each learner", low=0, logged=False)
@@ -135,6 +154,13 @@ class RLlibSettings:
     )
     evaluation_duration: int | Literal["auto"] = option(RLLIB, "episodes of each evaluation", low=1, logged=False)
     evaluation_num_env_runners: int = option(RLLIB, "processes that evaluate", low=0, logged=False)
+    # RLlib's 120 s end evaluations of long episodes.
+    evaluation_sample_timeout_s: float | None = option(
+        1800.0,
+        "seconds that an evaluation may take before its runner is started anew; null: any",
+        low=0.0,
+        logged=False,
+    )
     evaluation_config: dict | AlgorithmConfig | None = option(RLLIB, "settings that differ in evaluation", logged=False)
 
 

@@ -28,11 +28,11 @@ class PackedArray:
     """An array, packed.
 
     Attributes:
-        pieces: (packed, bytes of it) one after the other.
+        pieces: (packed uint8, bytes of it) one after the other; arrays, which the object store hands out uncopied.
         shape, dtype: of the array.
     """
 
-    pieces: tuple[tuple[bytes, int], ...]
+    pieces: tuple[tuple[np.ndarray, int], ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
@@ -93,9 +93,10 @@ def _packed(array: np.ndarray) -> PackedArray | np.ndarray:
         return array
     whole = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     parts = [whole[start : start + _PIECE] for start in range(0, len(whole), _PIECE)]
-    pieces = tuple((lz4.block.compress(part, store_size=False), len(part)) for part in parts)
-    packed = PackedArray(pieces, array.shape, array.dtype)
-    return packed if packed.nbytes < _WORTH * array.nbytes else array
+    packed_parts = (np.frombuffer(lz4.block.compress(part, store_size=False), np.uint8) for part in parts)
+    pieces = tuple((packed, len(part)) for packed, part in zip(packed_parts, parts, strict=True))
+    found = PackedArray(pieces, array.shape, array.dtype)
+    return found if found.nbytes < _WORTH * array.nbytes else array
 
 
 def _unpacked(array: PackedArray) -> np.ndarray:

@@ -19,8 +19,10 @@ PACKAGE = ROOT / "rllib_rnd"
 
 #: Rooms from the ground up. A room may import from those below it and from itself.
 ROOMS = (
+    "signals",
     "former_names",
     "errors",
+    "redaction",
     "own_code",
     "machine",
     "options",
@@ -44,6 +46,8 @@ ROOMS = (
     "config_checks",
     "tracking",
     "checkpoints",
+    "config",
+    "checkpointed",
     "algorithm",
     "presets",
     "memory",
@@ -54,6 +58,7 @@ ROOMS = (
 )
 #: Rooms that may know less than what is below them: what they import from this package besides themselves.
 ONLY = {
+    "signals": set(),
     "functional": set(),
     "rollout": set(),
     "transport": {"rollout"},
@@ -61,11 +66,22 @@ ONLY = {
     "threads": set(),
     "resources": {"errors"},
     "ray_logs": set(),
-    "checkpoints": {"errors", "options", "settings", "module", "modules", "tracking"},
+    "checkpoints": {
+        "errors",
+        "options",
+        "own_code",
+        "settings",
+        "rllib_settings",
+        "envs",
+        "module",
+        "modules",
+        "tracking",
+    },
     "envs": {"errors", "options", "own_code"},
+    "redaction": set(),
     "settings": {"errors", "options"},
     "rllib_settings": {"errors", "settings"},
-    "tracking": {"errors", "options", "settings"},
+    "tracking": {"errors", "options", "redaction", "settings", "signals"},
 }
 #: Rooms that nobody but those named may import.
 IMPORTED_BY = {

@@ -22,7 +22,7 @@ from rllib_rnd.training.footprint import Footprint, kept_for_backward
 from tests.conftest import small_config
 
 MIB, GIB = 2**20, 2**30
-SPACES: tuple[gym.Space, gym.Space] = (gym.spaces.Box(0, 1, (25,), np.uint8), gym.spaces.Discrete(2))
+SPACES: tuple[gym.Space[Any], gym.Space[Any]] = (gym.spaces.Box(0, 1, (25,), np.uint8), gym.spaces.Discrete(2))
 NETWORKS = Footprint(parameters=8 * MIB, trainable=4 * MIB, sent=2 * MIB, policy=1000, plugins=500, features=100)
 
 

@@ -15,6 +15,7 @@ from rllib_rnd.checkpoints.restoring import Saved, check_restorable, plays_on, s
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.rnd import RNDOptions
+from rllib_rnd.modules.generators import restore_process
 from rllib_rnd.options import default_of
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.settings import SETTINGS
@@ -57,6 +58,8 @@ BUILT = set(
     """env env_config seed num_env_runners num_envs_per_env_runner rollout_fragment_length num_learners sample_timeout_s
     num_cpus_per_env_runner num_gpus_per_env_runner num_cpus_per_learner num_gpus_per_learner num_cpus_for_main_process
     evaluation_interval evaluation_duration max_evaluation_steps evaluation_num_env_runners evaluation_config
+    evaluation_sample_timeout_s restart_failed_env_runners restart_failed_sub_environments max_num_env_runner_restarts
+    num_consecutive_env_runner_failures_tolerance delay_between_env_runner_restarts_s env_runner_restore_timeout_s
     warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling
     compress_rollouts""".split()  # noqa: SIM905
 )
@@ -135,7 +138,7 @@ def by_hand(trained: dict[str, Any], config: Any) -> IntrinsicPPOLearner:
     schedule = learner._optimizer_lr_schedules[optimizer]
     learner._set_optimizer_lr(optimizer, schedule.update(timestep=STEPS))
     optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    learner._generator.set_state(torch.from_numpy(state["intrinsic_ppo"]["generator"].copy()))
+    restore_process(state["intrinsic_ppo"]["generators"], 0, learner._generator)
     return learner
 
 
@@ -254,7 +257,8 @@ def test_an_algorithm_that_has_trained_on_goes_back(tmp_path: Path) -> None:
     other = small_config(lr=5e-4, optimizer_epsilon=1e-3).debugging(seed=4).build_algo()
     other.restore_from_path(path)
     assert not np.array_equal(
-        other.env_runner.policy.generator.get_state(), state["intrinsic_ppo"]["play"][0]["generator"]
+        other.env_runner.policy.generator.get_state(),
+        state["intrinsic_ppo"]["play"]["states"][0]["generators"]["own"],
     )
     assert other.train()["learners"][DEFAULT_MODULE_ID]["learning_rate"] == 5e-4
     (group,) = other.local_learner().get_optimizer(DEFAULT_MODULE_ID).param_groups

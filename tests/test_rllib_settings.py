@@ -294,7 +294,7 @@ def _effects() -> None:
     config.evaluation(evaluation_config={"explore": False, "num_envs_per_env_runner": 2})
     algorithm = config.build_algo()
     algorithm.learner_module().log_std.data.fill_(2.0)  # 28 % of the draws lie outside -4..4, none of the means
-    algorithm.runners.sync_weights(algorithm.learner_group)
+    algorithm.runners.sync_weights()
     Recorder.seen.clear()
     result = algorithm.train()
     assert type(algorithm.env_runner) is Runner and type(algorithm.local_learner()) is Learner

@@ -109,13 +109,13 @@ def algorithm(ray_session: None) -> Iterator[Any]:
 def test_a_runner_packs_for_learners_elsewhere(
     algorithm: Any, monkeypatch: pytest.MonkeyPatch, node: str, kind: type
 ) -> None:
-    stored: list[Any] = []
     context = types.SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
-    monkeypatch.setattr(ray, "put", stored.append)
-    sample = algorithm.env_runner_group.local_env_runner.sample_ref(learner_nodes=[node])
+    runner = algorithm.env_runner_group.local_env_runner
+    monkeypatch.setattr(runner, "_has_weights", True)
+    sample, rollout = runner.sample_for_driver(learner_nodes=[node])
     assert not isinstance(sample, RunnerFailure)
-    assert [type(value) for value in stored] == [kind]
+    assert type(rollout) is kind
 
 
 def test_a_learner_reads_both_alike(algorithm: Any) -> None:

@@ -104,7 +104,7 @@ def watch_tv(run: Run) -> list[Row]:
     ``tv_share`` is of the policy's steps (a third by chance), ``tv_bonus`` the mean bonus of random steps that show
     noise over that of the others; last steps of episodes, after which nothing is shown, do not count.
     """
-    algorithm, started, steps = build(run), time.time(), 0
+    algorithm, started, steps = build(run), time.monotonic(), 0
     while steps < run.budget:
         runners = algorithm.train()["env_runners"]
         steps = int(runners["num_env_steps_sampled_lifetime"])
@@ -123,7 +123,7 @@ def watch_tv(run: Run) -> list[Row]:
         {
             **run.columns,
             "agent_steps": steps,
-            "seconds": round(time.time() - started, 2),
+            "seconds": round(time.monotonic() - started, 2),
             "return_mean": round(float(runners["episode_return_mean"]), 5),
             "tv_share": round(sum(share) / len(share), 4),
             "tv_bonus": round(ratio, 4),

@@ -44,7 +44,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 sync(path)
         sync(folder)
         _put(folder, target)
-        sync(target.parent)
+        with contextlib.suppress(OSError):  # the new one is in its place
+            sync(target.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # also to give back its space
         raise
@@ -107,9 +108,10 @@ def _put(folder: Path, target: Path) -> None:
     except OSError:
         old.rename(target)
         raise
-    for path in _of_others(old, own):
-        path.rename(target / path.name)
-    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):  # what cannot be moved stays where it is
+        for path in _of_others(old, own):
+            path.rename(target / path.name)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def is_checkpoint_folder(folder: Path) -> bool:

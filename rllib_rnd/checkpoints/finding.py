@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rllib_rnd.checkpoints.atomic import is_checkpoint_folder
 from rllib_rnd.checkpoints.format import check_checkpoint
 from rllib_rnd.checkpoints.manifest import MANIFEST, problems, read_manifest, verify
-from rllib_rnd.checkpoints.names import is_unfinished, order, stamp
+from rllib_rnd.checkpoints.names import by_progress, is_unfinished, order, stamp
 from rllib_rnd.checkpoints.reading import result_at
 from rllib_rnd.checkpoints.remote import fetch, is_remote
 from rllib_rnd.errors import ConfigError
@@ -58,7 +59,32 @@ def _begun_in(folder: Path) -> list[Path]:
     """Whatever was meant to be a checkpoint, whole or not, oldest first; not what is still being written."""
     marks = (*folder.rglob("rllib_checkpoint.json"), *folder.rglob(MANIFEST))
     found = {path.parent for path in marks} | {p for p in folder.rglob("checkpoint_*") if p.is_dir()}
-    return sorted((path for path in found if not is_unfinished(path.relative_to(folder))), key=order)
+    return _in_order([path for path in found if not is_unfinished(path.relative_to(folder))])
+
+
+def _in_order(checkpoints: Iterable[Path]) -> list[Path]:
+    """Oldest first: by when their trials started, and where a clock went back by how far a run was then."""
+    by_time = sorted(checkpoints, key=order)
+    trials: dict[Path, list[Path]] = {}
+    for path in by_time:
+        trials.setdefault(path.parent, []).append(path)
+    experiments: dict[Path, list[Path]] = {}
+    for trial in trials:
+        experiments.setdefault(trial.parent, []).append(trial)
+    turns = {home: by_progress(parts, lambda trial: _begins_at(trials[trial])) for home, parts in experiments.items()}
+    if turns == experiments:
+        return by_time
+    turn = {home: iter(parts) for home, parts in turns.items()}
+    return [path for trial in trials for path in trials[next(turn[trial.parent])]]
+
+
+def _begins_at(checkpoints: Sequence[Path]) -> int | None:
+    """The iteration of a trial's first checkpoint; None where it does not say so."""
+    for path in checkpoints:
+        with contextlib.suppress(ConfigError, OSError):
+            if (path / MANIFEST).is_file():
+                return read_manifest(path).iteration
+    return None
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -1,7 +1,4 @@
-"""The number of the format that checkpoints have, and the one sentence that refuses those of another.
-
-Checkpoints name classes by their place in the package, and hold state that only the version that wrote them can read.
-"""
+"""The number of the format that checkpoints have, and the one sentence that refuses those of another."""
 
 from __future__ import annotations
 
@@ -10,10 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rllib_rnd.checkpoints.manifest import MANIFEST, read_manifest
 from rllib_rnd.errors import ConfigError
 
 #: Of the checkpoints that this version writes and reads. Those without a number are 1.
-CHECKPOINT_FORMAT = 3
+CHECKPOINT_FORMAT = 4
+#: Older ones, which are brought up to it when they are read.
+MIGRATED = (3,)
 #: Our part of RLlib's algorithm state.
 OWN_STATE = "intrinsic_ppo"
 
@@ -35,25 +35,50 @@ def check_format(state: Mapping[str, Any], checkpoint: str | Path = "") -> None:
         return
     found = state[OWN_STATE].get("format", 1)
     if found != CHECKPOINT_FORMAT:
-        raise ConfigError(
-            f"checkpoint {checkpoint}".strip(),
-            f"its format is {found}, of another version of rllib_rnd",
-            f"{CHECKPOINT_FORMAT}: train anew, or use the version that wrote it",
-        )
+        raise _refusal(found, checkpoint)
 
 
 def check_checkpoint(folder: str | Path) -> None:
-    """As `check_format`, of a checkpoint in a local folder, whatever classes it names; not if it has no such state.
+    """Refuses a checkpoint in a local folder whose format can neither be read nor brought up to the current one.
+
+    Nothing of it is unpickled. Checkpoints of RLlib's own algorithms have no format and pass.
 
     Raises:
         ConfigError: the format is another one, or the state cannot be read at all.
     """
-    path = Path(folder) / STATE_FILE
-    if not path.is_file():
+    found = format_of(Path(folder))
+    if found in (None, CHECKPOINT_FORMAT, *MIGRATED):
         return
-    state = read_inert(path)
-    if isinstance(state, dict):
-        check_format(state, folder)
+    by = ""
+    if (Path(folder) / MANIFEST).is_file():
+        versions = read_manifest(folder).versions
+        by = "".join(f", {name} {versions[name]}" for name in ("rllib_rnd", "ray") if name in versions)
+    raise _refusal(found, folder, by)
+
+
+def format_of(folder: Path) -> int | None:
+    """The number of a checkpoint's format, 1 where it has a state of this package without one; None: of RLlib's own.
+
+    Raises:
+        ConfigError: the state cannot be read at all.
+    """
+    if (folder / MANIFEST).is_file():
+        return read_manifest(folder).format
+    if not (folder / STATE_FILE).is_file():
+        return None
+    state = read_inert(folder / STATE_FILE)
+    if not isinstance(state, dict) or OWN_STATE not in state:
+        return None
+    own = state[OWN_STATE]
+    return int(own.get("format", 1)) if isinstance(own, dict) else 1
+
+
+def _refusal(found: object, checkpoint: str | Path, by: str = "") -> ConfigError:
+    return ConfigError(
+        f"checkpoint {checkpoint}".strip(),
+        f"its format is {found}, of another version of rllib_rnd{by}",
+        f"{CHECKPOINT_FORMAT}: train anew, or use the version that wrote it",
+    )
 
 
 class _Gone:

@@ -6,7 +6,11 @@ import os
 import re
 import socket
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
+from typing import TypeVar
+
+T = TypeVar("T")
 
 #: Ends the name of a folder that is about to be replaced. It is a whole checkpoint, older than its successor.
 REPLACED = ".replaced"
@@ -35,3 +39,23 @@ def stamp(trial_folder: PurePath) -> str:
     """The time in a trial folder's name; "" if there is none."""
     found = re.search(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$", trial_folder.name)
     return found.group() if found else ""
+
+
+def by_progress(parts: Sequence[T], begins_at: Callable[[T], int | float | None]) -> list[T]:
+    """Parts of a run, which follow on each other, in that order although a clock went back between them.
+
+    A part goes on from within an earlier one, and so begins farther on than that.
+
+    Args:
+        parts: as the times of their starts have them.
+        begins_at: the first iteration that there is something of in a part; None where there is nothing.
+
+    Returns:
+        As they are if that can be, else by where they begin, those without a beginning at the end.
+    """
+    begins = [begins_at(part) for part in parts]
+    known = [begin for begin in begins if begin is not None]
+    if known == sorted(known):
+        return list(parts)
+    order_of = sorted(range(len(parts)), key=lambda i: (begins[i] is None, begins[i] or 0, i))
+    return [parts[i] for i in order_of]

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 
+from rllib_rnd.checkpoints.content import CONSTRUCTOR, ContentReader, config_from_json, has_content
 from rllib_rnd.checkpoints.format import STATE_FILE, read_inert
 from rllib_rnd.checkpoints.manifest import MANIFEST, read_manifest
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.checkpoints.migration import migrated_algorithm, migrated_state
+from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.layers import noisy_layers
+from rllib_rnd.rllib_settings import REFUSED
+from rllib_rnd.settings import OWN
 
 
 def results_of(trial_folder: Path) -> list[dict[str, Any]]:
@@ -48,16 +54,62 @@ def result_at(checkpoint: Path) -> dict[str, Any]:
 def checkpoint_config(folder: Path) -> AlgorithmConfig:
     """Returns the ``AlgorithmConfig`` that a checkpoint was trained with.
 
+    It is made of plain data where no setting holds Python objects; else it is unpickled, and so runs code.
+
     Raises:
-        ConfigError: the file is not what RLlib writes, or names code that is not installed here.
+        ConfigError: the file is not what was written, or names code that is not installed here.
     """
+    config = config_from_json(folder) if has_content(folder) else None
+    if config is not None:
+        return config
     try:
-        with (folder / "class_and_ctor_args.pkl").open("rb") as file:
+        with (folder / CONSTRUCTOR).open("rb") as file:
             saved = pickle.load(file)
         state = saved["ctor_args_and_kwargs"][0][0]
     except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, IndexError, EOFError) as error:
         raise ConfigError(f"checkpoint {folder}", f"its configuration cannot be read ({error})") from error
-    return state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
+    config = state if isinstance(state, AlgorithmConfig) else AlgorithmConfig.from_state(state)
+    if isinstance(config, PPOConfig) and set(OWN) <= set(vars(config)):
+        # Settings that do nothing here, which nobody can have set: their defaults may have been others then.
+        now = type(config)().__dict__
+        config.__dict__.update({name: now[name] for name in REFUSED if name in now})
+    return config
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Returns an algorithm's state, as of ``Algorithm.get_state()``; that of format 3 is brought up to this one.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    return ContentReader(folder).state() if has_content(folder) else migrated_state(folder)
+
+
+def part_of(state: Mapping[str, Any], component: str) -> dict[str, Any]:
+    """A state with nothing but one of its parts.
+
+    Args:
+        state: as of `read_state`.
+        component: its path in it, as ``learner_group/learner/rl_module``.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    name, _, rest = component.partition("/")
+    if name not in state:
+        raise unknown_name_error("component", name, state, "component")
+    return {name: part_of(state[name], rest) if rest else state[name]}
+
+
+def algorithm_state(folder: Path) -> dict[str, Any]:
+    """As `read_state`, without the learner's; also of RLlib's own algorithms.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
+    if has_content(folder):
+        return ContentReader(folder).algorithm()
+    return migrated_algorithm(folder)
 
 
 def load_module(folder: Path) -> RLModule:
@@ -66,10 +118,13 @@ def load_module(folder: Path) -> RLModule:
     Raises:
         ConfigError: the checkpoint holds no such module.
     """
-    path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
-    if not path.is_dir():
-        raise ConfigError(f"checkpoint {folder}", "holds no single-agent module (default_policy)")
-    module = RLModule.from_checkpoint(str(path))
+    if has_content(folder):
+        module = ContentReader(folder).module()
+    else:
+        path = folder / "learner_group" / "learner" / "rl_module" / "default_policy"
+        if not path.is_dir():
+            raise ConfigError(f"checkpoint {folder}", "holds no single-agent module (default_policy)")
+        module = RLModule.from_checkpoint(str(path))
     for layer in noisy_layers(module):
         layer.silence()
     module.eval()

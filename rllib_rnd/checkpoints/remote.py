@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import posixpath
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pyarrow
 import pyarrow.fs
+from ray.tune import Checkpoint
 
 from rllib_rnd.checkpoints.manifest import MANIFEST, Manifest, verify
 from rllib_rnd.checkpoints.names import order
@@ -102,9 +104,45 @@ def download(system: pyarrow.fs.FileSystem, path: str) -> Path:
     """
     folder = Path(tempfile.mkdtemp(prefix="rllib_checkpoint_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    target = folder / PurePosixPath(path).name
+    return _brought(system, path, folder)
+
+
+def _brought(system: pyarrow.fs.FileSystem, path: str, parent: Path) -> Path:
+    """A copy of a checkpoint in a folder of this machine."""
+    target = parent / PurePosixPath(path).name
+    target.mkdir()  # pyarrow makes none for the files of stores that have no folders
     pyarrow.fs.copy_files(path, str(target), source_filesystem=system)
     return target
+
+
+@contextlib.contextmanager
+def local_folder(path: str | Path | Checkpoint, system: pyarrow.fs.FileSystem | None = None) -> Iterator[Path]:
+    """A checkpoint's folder on this machine: itself, or a copy that goes with the block.
+
+    Args:
+        path: a folder, an address, or one of Tune's checkpoints.
+        system: the store that ``path`` is in; None: this machine's folders, or that of the address.
+
+    Raises:
+        ConfigError: there is none, or the store cannot be reached.
+    """
+    if isinstance(path, Checkpoint):
+        path, system = path.path, path.filesystem
+    where = str(path)
+    if system is None and is_remote(where):
+        system, where = open_store(where)
+    if system is None or isinstance(system, pyarrow.fs.LocalFileSystem):
+        folder = Path(where.removeprefix("file://")).expanduser().resolve()
+        if not folder.is_dir():
+            raise ConfigError(f"checkpoint {path}", "there is no such folder")
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="rllib_checkpoint_") as parent:
+        try:
+            target = _brought(system, where, Path(parent))
+        except OSError as error:
+            raise ConfigError(f"checkpoint {path}", f"cannot be read ({error})") from error
+        yield target
 
 
 def fetch(address: str, say: Callable[[str], object] = str) -> Path:

@@ -6,10 +6,8 @@ that would not fit, an optimizer of another kind, phases of a run that lie in th
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rllib_rnd.errors import ConfigError, in_words, same
@@ -62,24 +60,6 @@ def saved_in_state(state: Mapping[str, Any], own: Mapping[str, Any]) -> Saved:
     """
     module = state.get("learner_group", {}).get("learner", {}).get("rl_module", {}).get("default_policy", {})
     return Saved(own.get("settings", {}), _shapes(module), own["pretrained"], own["warmed_up"])
-
-
-def saved_in_folder(folder: str | Path, own_key: str) -> Saved | None:
-    """What a checkpoint in a local folder holds; None if there is no such state."""
-    path = Path(folder)
-    if not (path / "algorithm_state.pkl").is_file():
-        return None
-    own = _load(path / "algorithm_state.pkl").get(own_key)
-    modules = sorted(path.glob("learner_group/learner*/rl_module/default_policy/module_state.pkl"))
-    if own is None or not modules:
-        return None
-    return Saved(own.get("settings", {}), _shapes(_load(modules[0])), own["pretrained"], own["warmed_up"])
-
-
-def _load(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        found: dict[str, Any] = pickle.load(file)
-    return found
 
 
 def _shapes(module: Mapping[str, Any]) -> Shapes:

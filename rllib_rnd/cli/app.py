@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from rllib_rnd.cli.runtime import reports_errors
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Overrides
+from rllib_rnd.signals import end_command, exit_code
 
 app = typer.Typer(
     help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)",
@@ -75,6 +77,10 @@ def train_file(
         wandb=wandb,
     )
     code = train_files(experiment_paths(paths), options)
+    if code == exit_code(signal.SIGTERM):  # all is written: not a second is spent on tidying up this process
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     if code:
         raise typer.Exit(code)
 
@@ -205,6 +211,7 @@ def doctor_(
 
 def main() -> None:
     """Entry point of the console script."""
+    end_command()
     # A console script's own folder is on the path, not the one it is called in, where users keep their plug-ins.
     # (Ray hands its workers the path of this process.)
     sys.path.append(os.getcwd())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,6 +25,17 @@ def runs_(
     from rllib_rnd.cli.runs import print_runs
 
     print_runs(places or ["results"], best, as_json)
+
+
+@app.command("log")
+@reports_errors
+def log_(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+) -> None:
+    """Write into the MLflow store what it lacks of a run, because it was away while the run trained."""
+    from rllib_rnd.cli.log import log_run
+
+    raise typer.Exit(log_run(folder))
 
 
 @app.command("compare")

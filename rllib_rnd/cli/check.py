@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 from torch import nn
 
-from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
 from rllib_rnd.cli.surroundings import nothing_in_the_home
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, Overrides, load_experiments
 from rllib_rnd.machine import in_words

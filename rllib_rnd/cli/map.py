@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from rich.table import Table
 
 from rllib_rnd.analysis.figures.exploration_map import CellGrid, RunPlaces, exploration_figure, first_visits, kinds_of
 from rllib_rnd.checkpoints import checkpoint_config
+from rllib_rnd.checkpoints.format import OWN_STATE
+from rllib_rnd.checkpoints.reading import algorithm_state
 from rllib_rnd.cli.checkpoints import find_checkpoint
 from rllib_rnd.cli.runtime import be_quiet, console, say
 from rllib_rnd.cli.surroundings import cannot_write
@@ -98,7 +99,7 @@ def default_picture(names: Sequence[str]) -> Path:
 
 
 def load_run(checkpoint: Path, name: str) -> RunPlaces:
-    """Reads the places visited, and the agent steps of the run, from a checkpoint's ``algorithm_state.pkl``.
+    """Reads the places visited, and the agent steps of the run, from a checkpoint.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -106,13 +107,11 @@ def load_run(checkpoint: Path, name: str) -> RunPlaces:
     from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
     from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+    state = algorithm_state(checkpoint)
+    places, metrics = state.get(OWN_STATE, {}).get("places", {}), MetricsLogger(root=True)
     try:
-        with (checkpoint / "algorithm_state.pkl").open("rb") as file:
-            state = pickle.load(file)
-        places = state.get("intrinsic_ppo", {}).get("places", {})
-        metrics = MetricsLogger(root=True)
         metrics.set_state(state["metrics_logger"])
-    except (pickle.UnpicklingError, ImportError, AttributeError, KeyError, EOFError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ConfigError(f"checkpoint {checkpoint}", f"its state cannot be read ({error})") from error
     agent_steps = int(metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
     return RunPlaces(name, agent_steps, {kind: PlaceHistory(**history) for kind, history in places.items()})

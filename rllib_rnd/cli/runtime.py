@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import os
+import signal
 import socket
 import sys
 import threading
@@ -18,6 +19,8 @@ from rich.console import Console
 from rllib_rnd.cli.surroundings import advice, prepare_token, ray_folder
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.ray_logs import only_errors
+from rllib_rnd.redaction import without_password
+from rllib_rnd.signals import Terminated, exit_code, sigterm_for_this_process_alone
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,13 +55,15 @@ def console(stderr: bool = False) -> Console:
 
 
 def say(line: str) -> None:
-    """Prints one line for the user, without markup."""
-    console().print(line, markup=False)
+    """Prints one line for the user, without markup; no password in it is shown."""
+    console().print(without_password(line), markup=False)
 
 
 def fail(message: str, code: int = USAGE_ERROR) -> typer.Exit:
     """Prints one line to stderr and returns the exit to raise."""
-    console(stderr=True).print(f"rllib: {message}", markup=False, style="red" if sys.stderr.isatty() else None)
+    console(stderr=True).print(
+        f"rllib: {without_password(message)}", markup=False, style="red" if sys.stderr.isatty() else None
+    )
     return typer.Exit(code)
 
 
@@ -71,6 +76,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except ConfigError as error:
             raise fail(str(error)) from None
+        except Terminated:
+            raise fail("stopped by SIGTERM", exit_code(signal.SIGTERM)) from None
         except KeyboardInterrupt:
             raise fail("stopped by Ctrl-C", INTERRUPTED) from None
         except (OSError, UnicodeEncodeError) as error:
@@ -105,6 +112,8 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     """
     import ray
 
+    from rllib_rnd.cli.ray_processes import shut_down
+
     be_quiet(verbose)
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
     if address is None:
@@ -123,7 +132,8 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
             if "num_cpus" not in options:
                 _knock(str(address))
                 _take_token()
-            ray.init(**options)
+            with sigterm_for_this_process_alone():
+                ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if "num_cpus" in options:
@@ -134,7 +144,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     try:
         yield
     finally:
-        ray.shutdown()
+        shut_down()
 
 
 def _knock(address: str) -> None:

@@ -1,20 +1,17 @@
-"""Around a run: what is refused as it starts, what it waits for, and what is left when it was cut off."""
+"""Around a run: what is refused as it starts, and what it waits for."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
 
-from rllib_rnd.algorithm import IntrinsicPPOConfig
-from rllib_rnd.checkpoints import checkpoints_in, iteration_of
-from rllib_rnd.cli.summary import relative, typed
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.memory import check_fits
@@ -139,17 +136,3 @@ def refusal(experiment: Experiment, trials: Sequence[Result]) -> ConfigError | N
     if name and hasattr(experiment.sample_config(), name):
         return experiment.places.error((experiment.name, "config", name, *parts[1:]), problem)
     return experiment.places.error((experiment.name,), text)
-
-
-def stopped_now(folder: Path, resume: str) -> str:
-    """Returns what is left of a run that a second Ctrl-C ended, and the command that continues it."""
-    kept = checkpoints_in(folder) if folder.is_dir() else []
-    if not kept:
-        return "\nStopped now; no checkpoint had been written, so nothing is kept but the results so far."
-    iteration = iteration_of(kept[-1])  # its result may not have been logged any more
-    lines = [
-        "\nStopped now; nothing more was saved.",
-        f"kept         {relative(str(kept[-1]))} (iteration {iteration})",
-        f"resume       {typed(resume)}",
-    ]
-    return "\n".join(lines)

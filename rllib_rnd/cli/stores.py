@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ def _open_mlflow(
         say=say,
         status=status,
     )
+    if "://" not in options.storage:
+        logger.place = shlex.quote(f"{options.storage_path}/{identity.name}")
     logger.open()
     return logger
 

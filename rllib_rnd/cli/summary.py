@@ -53,7 +53,7 @@ class Report:
         mlflow_uri: the store that it was logged to, or None.
         mlflow_experiment: its MLflow experiment's id there.
         wandb_command: sends what was logged offline; "" if there is nothing to send.
-        interrupted: it was stopped by Ctrl-C.
+        interrupted: what stopped it, Ctrl-C or SIGTERM; "" if nothing did.
         stop: the stop conditions by result path.
         best: the best checkpoint of a trial's folder with its score, where the best are kept.
         score: the metric that is best by.
@@ -63,7 +63,7 @@ class Report:
     folder: str
     resume_command: str
     mlflow_uri: str | None
-    interrupted: bool
+    interrupted: str
     stop: Mapping[str, float]
     best: Callable[[str], tuple[str, float] | None] | None = None
     score: str = ""
@@ -81,7 +81,7 @@ def print_report(report: Report, results: ResultGrid | None, crash: Exception | 
     """
     trials = list(results) if results is not None else []
     if report.interrupted:
-        say(f"\n{report.name}: stopped by Ctrl-C.")
+        say(f"\n{report.name}: stopped by {report.interrupted}.")
     if crash is not None:
         cause = cause_of(crash)
         say(f"\n{report.name}: failed. {cause}" + (f" ({advice_in(cause)})" if advice_in(cause) else ""))
@@ -255,6 +255,8 @@ def _print_commands(report: Report, trial: Result | None, result: Mapping[str, A
         command = further(report, result)
         if command or report.interrupted or failed:
             say(f"resume       {typed(command or report.resume_command)}")
+    elif failed:
+        say(f"again        {typed(report.resume_command)}")
     if report.mlflow_uri:
         local = report.mlflow_uri.startswith("sqlite")
         command = f"mlflow ui --backend-store-uri {shlex.quote(report.mlflow_uri)}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rllib_rnd.errors import ConfigError
+from rllib_rnd.redaction import has_password
 
 # Ray adds this to its folder, with the number of a process; the kernel takes 107 bytes.
 _LONGEST_SOCKET = "/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store.99"
@@ -77,6 +78,11 @@ def check_storage(storage: str, folders: Iterable[str]) -> None:
     Raises:
         ConfigError: the storage, or a folder in it, cannot be made or written.
     """
+    if has_password(storage):
+        allowed = (
+            "a URI without it; s3:// and gs:// read AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS and the like"
+        )
+        raise ConfigError("--storage", "a password in it would be written into the files of the run", allowed)
     if "://" in storage:
         return
     try:

@@ -71,7 +71,9 @@ def is_sweep(description: Mapping[str, Any]) -> bool:
 
 def plan_of(experiment: Experiment, conditions: Conditions) -> Plan:
     """Returns what is done to every trial of an experiment."""
-    return Plan(conditions, experiment.first_seed, experiment.space.grids)
+    restarts = experiment.max_failures is None
+    early = ends_early(experiment.scheduler)
+    return Plan(conditions, experiment.first_seed, experiment.space.grids, early=early, restarts=restarts)
 
 
 def tune_config(experiment: Experiment, conditions: Conditions) -> TuneConfig:
@@ -90,10 +92,12 @@ def restore(
     changes: list[tuple[KeyPath, Any]],
     callbacks: list[tune.Callback],
     conditions: Conditions,
+    param_space: Mapping[str, Any],
 ) -> tune.Tuner:
     """Returns a tuner that goes on with the sweep in a folder, wherever the folder is now.
 
-    Tune brings back its own snapshot of all trials and may repeat the iterations since then.
+    Tune brings back its own snapshot of all trials, which may be older than they are: the plan sets each trial to what
+    its folder holds.
 
     Args:
         experiment: as it is now; its scheduler counts.
@@ -101,6 +105,7 @@ def restore(
         changes: to the configuration of every trial that goes on, as `changes_since` gives them.
         callbacks: in place of those of the first start, which the snapshot holds too.
         conditions: what ends its trials now.
+        param_space: of which trials that are still to be made take what no snapshot can hold, as callback classes.
     """
     resume = ResumeConfig.ResumeType.RESUME
     # A trial that a scheduler has ended is not begun again. Others ended by their stop conditions, and go on if those
@@ -112,6 +117,7 @@ def restore(
         _resume_config=ResumeConfig(finished=finished, unfinished=resume, errored=resume),
     )
     local = tuner._local_tuner
+    local.param_space = dict(param_space)  # `Tuner.restore` would refuse one that has a setting more
     plan = dataclasses.replace(plan_of(experiment, conditions), changes=changes, home=folder)
     local._tune_config.scheduler = build_scheduler(experiment.scheduler, plan, experiment.space.mutations)
     run_config = local.get_run_config()
@@ -134,7 +140,7 @@ def changes_since(experiment: Experiment, begun: Mapping[str, Any]) -> list[tupl
     """
     now = describe(experiment)
     for key in _KEPT:
-        if key in begun and now[key] != begun[key]:
+        if key in begun and _as_kept(key, now[key]) != _as_kept(key, begun[key]):
             raise _cannot_change(experiment, (key,), begun[key], now[key])
     changes: list[tuple[KeyPath, Any]] = []
     for where, old, new in _differences(begun.get("config", {}), now["config"], ()):
@@ -146,6 +152,13 @@ def changes_since(experiment: Experiment, begun: Mapping[str, Any]) -> list[tupl
         else:
             changes.append((where, _value_at(experiment.space.space, where)))
     return changes
+
+
+def _as_kept(key: str, value: object) -> object:
+    """A part of a description without what may differ: how often is saved in time is no matter of Tune's."""
+    if key == "checkpoint_config" and isinstance(value, Mapping):
+        return {name: part for name, part in value.items() if name != "checkpoint_every_s"}
+    return value or 0 if key == "max_failures" else value  # 0 was its default once
 
 
 def _differences(old: object, new: object, where: KeyPath) -> Iterator[tuple[KeyPath, object, object]]:

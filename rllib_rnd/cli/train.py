@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +14,14 @@ import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.algorithm import IntrinsicPPOConfig
 from rllib_rnd.checkpoints import iteration_of, newest_valid, result_at
 from rllib_rnd.checkpoints.format import check_checkpoint
 from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepCheckpoints, StartFrom, TellSaves, find_checkpoint, start_from
 from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
+from rllib_rnd.cli.ending import Ending, stopped_now
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
-from rllib_rnd.cli.runtime import INTERRUPTED, RUN_ERROR, be_quiet, console, ray_session, say
+from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import (
     check_memory,
     check_resources,
@@ -28,23 +29,27 @@ from rllib_rnd.cli.starting import (
     cpus_needed,
     needs,
     refusal,
-    stopped_now,
     trials_at_once,
 )
 from rllib_rnd.cli.stores import identity_of, open_stores, status_of
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
+from rllib_rnd.cli.watching import watching
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.folder_name import check_folder_name
+from rllib_rnd.experiment.restarts import TellRestarts
+from rllib_rnd.ray_logs import keep_keys_out
 from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
-from rllib_rnd.tracking.stopping import NOTICE, Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
-from rllib_rnd.tracking.tensorboard import TensorBoardLogger
+from rllib_rnd.tracking.result_files import result_loggers
+from rllib_rnd.tracking.saving import SaveInTime
+from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
 from rllib_rnd.tracking.wandb_logger import wandb_options
 
 
@@ -77,7 +82,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     """Trains every experiment of every file, one after the other.
 
     Returns:
-        The exit code: 0, 1 if a trial failed, 130 after Ctrl-C.
+        The exit code: 0, 1 if a trial failed or Ray has ended, 130 after Ctrl-C, 143 after SIGTERM.
 
     Raises:
         ConfigError: any mistake in any file or option; nothing has been started then.
@@ -106,21 +111,17 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
                 check_resources(job.experiment)
         _claim(jobs, files, options)
         for number, job in enumerate(jobs):
-            if interrupt.requested:
-                _release(jobs[number:], options)
-                say("Stopped before training; there was nothing to save.")
-                return INTERRUPTED
             resume = resume_command(files, options, job.folder)
             try:
                 code = max(code, _run(job, options, interrupt, start_command(files, options), resume))
             except KeyboardInterrupt:
-                say(stopped_now(Path(options.storage_path) / job.folder, resume))
-                return INTERRUPTED
+                say(stopped_now(Path(options.storage_path) / job.folder, resume, interrupt.late))
+                return interrupt.code
             except ConfigError:  # of what only building finds; nothing has been trained
                 _release(jobs[number:], options)
                 raise
             if interrupt.requested:
-                return INTERRUPTED
+                return interrupt.code
     return code
 
 
@@ -219,23 +220,28 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     conditions = Conditions(experiment.stop, experiment.promised)
     trials = experiment.num_samples * experiment.space.grids
     display = RunDisplay(job.folder, experiment.stop, console(), options.quiet, needs(experiment), trials=trials)
-    display.notice = lambda: NOTICE if interrupt.requested else ""
+    display.notice = lambda: interrupt.notice
+    interrupt.training = False
     interrupt.on_screen = display.is_live
     identity = identity_of(
         job.experiment, job.folder, job.key, job.provenance, command, job.start.checkpoint if job.start else ""
     )
     status = partial(status_of, conditions=conditions, interrupt=interrupt)
     stores = open_stores(identity, job.experiment, options, status)
+    ending = Ending(Path(options.storage_path) / job.folder, resume, display.close, stores)
+    interrupt.end_now = ending.now
+    timed = SaveInTime(experiment.checkpoint.checkpoint_every_s)
     callbacks: list[tune.Callback] = [
         SaveOnInterrupt(interrupt, sweep),
+        timed,
         display,
-        TensorBoardLogger(),
+        *result_loggers(say if options.quiet else display.tell),
         *stores.callbacks,
     ]
     score = experiment.checkpoint.checkpoint_score_attribute
     tell = say if options.quiet else display.tell  # warnings are for quiet users too
     keep = KeepCheckpoints(experiment.checkpoint, tell)
-    callbacks += [keep, TellSaves(tell)]
+    callbacks += [keep, TellSaves(tell), TellRestarts(tell, lambda path: iteration_of(Path(path)))]
     if sweep and job.begun is None:
         callbacks += _told_cost(experiment, options, display)
     tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
@@ -246,7 +252,9 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     display.start()
     results, crash = None, None
     try:
-        results = tuner.fit()
+        with watching(ending.lost, timed.ask, tell):
+            results = tuner.fit()
+        interrupt.in_time()
     except KeyboardInterrupt:
         stores.close("KILLED", "KILLED", patience_s=3.0)
         raise
@@ -256,7 +264,8 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     finally:
         display.close()
     # Trials that Tune left running when it was interrupted.
-    stores.close("KILLED", "KILLED" if interrupt.requested else "FAILED" if conditions.problem else "")
+    parent = "KILLED" if interrupt.requested else "FAILED" if conditions.problem else ""
+    stores.close("KILLED", parent, patience_s=3.0 if interrupt.number == signal.SIGTERM else 60.0)
     refused = None if results is None else refusal(experiment, list(results))
     if refused is not None:
         raise refused
@@ -268,7 +277,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
         mlflow_experiment=mlflow.experiment_id if mlflow else "",
         wandb_command=stores.wandb.sync_command() if stores.wandb else "",
-        interrupted=interrupt.requested,
+        interrupted=interrupt.name,
         stop=experiment.stop,
         best=None if score is None else keep.best,
         score=score or "",
@@ -297,9 +306,11 @@ def _tuner(
     job: Job, options: TrainOptions, stopper: RunStopper, callbacks: list[tune.Callback], conditions: Conditions
 ) -> tune.Tuner:
     experiment = job.experiment
+    keep_keys_out()
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
-        return restore(experiment, folder, changes_since(experiment, job.begun), callbacks, conditions)
+        changes = changes_since(experiment, job.begun)
+        return restore(experiment, folder, changes, callbacks, conditions, _param_space(job))
     checkpoint = experiment.checkpoint
     return tune.Tuner(
         experiment.algorithm_class,
@@ -311,7 +322,7 @@ def _tuner(
             stop=stopper if experiment.single else None,  # a sweep's conditions are in its plan
             callbacks=callbacks,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=experiment.max_failures),
+            failure_config=tune.FailureConfig(max_failures=experiment.max_failures or 0),
             checkpoint_config=tune.CheckpointConfig(
                 checkpoint_frequency=checkpoint.checkpoint_frequency,
                 checkpoint_at_end=checkpoint.checkpoint_at_end,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rllib_rnd.experiment.file import Overrides
+from rllib_rnd.redaction import without_password
 
 
 @dataclass
@@ -45,7 +46,7 @@ def start_command(files: list[str], options: TrainOptions) -> str:
     """Returns the command that starts these experiments."""
     name = ["--name", options.name] if options.name else []
     checkpoint = ["--checkpoint", options.checkpoint] if options.checkpoint else []
-    return shlex.join([*_words(files, options), *name, *checkpoint])
+    return _joined([*_words(files, options), *name, *checkpoint])
 
 
 def resume_command(files: list[str], options: TrainOptions, folder: str) -> str:
@@ -53,7 +54,11 @@ def resume_command(files: list[str], options: TrainOptions, folder: str) -> str:
 
     Of several experiments, finished ones are skipped then and those that had not started are started.
     """
-    return shlex.join([*_words(files, options), "--name", folder, "--resume"])
+    return _joined([*_words(files, options), "--name", folder, "--resume"])
+
+
+def _joined(words: list[str]) -> str:
+    return shlex.join(without_password(word) for word in words)  # it is printed, and written into stores
 
 
 def _words(files: list[str], options: TrainOptions) -> list[str]:

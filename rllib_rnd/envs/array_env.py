@@ -132,8 +132,13 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
         """Always: the state is a few arrays and that of the generator."""
         return True
 
+    @property
+    def state_rows(self) -> tuple[str, ...]:
+        """The entries of a saved state that hold a row per environment."""
+        return (*self.STATE, "needs_reset")
+
     def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future, and what the environment was made with; the result can be pickled."""
+        """Saves all that decides the future, and what the environment was made with, as plain data."""
         arrays = {name: array.copy() for name, array in self._state_arrays().items()}
         return {"made_with": self._made_with(), "generator": self._generator.bit_generator.state, **arrays}
 
@@ -148,7 +153,7 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
             ConfigError: the state is of another number of environments, or of one with other options.
         """
         for name, own_value in self._made_with().items():
-            if state["made_with"].get(name) != own_value:
+            if not _alike(state["made_with"].get(name), own_value):
                 saved = state["made_with"].get(name)
                 raise ConfigError("state", f"saved with {name} = {saved!r}, this environment's is {own_value!r}")
         arrays = self._state_arrays()
@@ -160,7 +165,7 @@ class ArrayVectorEnv(VectorEnv, abc.ABC):
         self._generator.bit_generator.state = state["generator"]
 
     def _state_arrays(self) -> dict[str, np.ndarray]:
-        return {name: getattr(self, f"_{name}") for name in (*self.STATE, "needs_reset")}
+        return {name: getattr(self, f"_{name}") for name in self.state_rows}
 
 
 Vector = TypeVar("Vector", bound=ArrayVectorEnv)
@@ -211,6 +216,13 @@ class VectorOfOne(gym.Env, Generic[Vector]):
     def restore_state(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state; raises as the vector's ``restore_state``."""
         self.vector.restore_state(state)
+
+
+def _alike(saved: object, own: object) -> bool:
+    """Whether two options are equal; sequences may have come back as lists."""
+    if isinstance(saved, (list, tuple)) and isinstance(own, (list, tuple)):
+        return list(saved) == list(own)
+    return saved == own
 
 
 def _of_one(info: dict[str, Any]) -> dict[str, Any]:

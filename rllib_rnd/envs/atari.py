@@ -223,7 +223,7 @@ class AtariEnv(gym.Env):
     def clone_state(self) -> dict[str, Any]:
         """Saves emulator, stack, counters and random stream (45 kB): a restored run goes on bit for bit."""
         return {
-            "emulator": self.ale.cloneState(include_rng=True).serialize(),
+            "emulator": np.frombuffer(self.ale.cloneState(include_rng=True).serialize(), dtype=np.uint8),
             "stack": self._stack.copy(),
             "executed": self._executed,
             "frames": self._frames,
@@ -241,7 +241,7 @@ class AtariEnv(gym.Env):
             ConfigError: the state was saved with another frame size or stack.
         """
         check_saved_stack(state["stack"], self._stack)
-        self.ale.restoreState(import_ale().ALEState(state["emulator"]))
+        self.ale.restoreState(import_ale().ALEState(bytes(state["emulator"])))
         self._just_loaded = False
         self._stack[:] = state["stack"]
         self._executed, self._frames, self._lives = state["executed"], state["frames"], state["lives"]

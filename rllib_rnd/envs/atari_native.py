@@ -81,6 +81,9 @@ class NativeAtariVectorEnv(VectorEnv, abc.ABC):
         self._was_done = np.zeros(num_envs, bool)
         self._flicker_random = np.random.default_rng()
 
+    #: Why states cannot be saved.
+    why_no_state = "its backend in C++ keeps the games to itself; env_config.backend: gymnasium does not"
+
     @abc.abstractmethod
     def _make(self) -> int:
         """Makes what can be made without a seed; returns the number of actions."""

@@ -251,7 +251,7 @@ class DoomEnv(ReplayedEnv):
 
     def _replay(self, state: dict[str, Any]) -> None:
         self._begin(state["episode_seed"])
-        for action in state["played"]:
+        for action in bytes(state["played"]):
             self._play(action)
         if not self.game.is_episode_finished():
             self._look()

@@ -316,7 +316,7 @@ class MarioEnv(ReplayedEnv):
 
     def _replay(self, state: dict[str, Any]) -> None:
         self._restart()
-        for joypad in state["played"]:
+        for joypad in bytes(state["played"]):
             if self.game.done:
                 break
             self._play(joypad)

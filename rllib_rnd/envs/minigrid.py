@@ -6,8 +6,11 @@ Fetch) cannot be told apart by such an observation.
 
 from __future__ import annotations
 
-import pickle
-from typing import TYPE_CHECKING, Any
+import contextlib
+import copy
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -36,24 +39,13 @@ from rllib_rnd.envs.minigrid_rules import (
     make_task,
     parse_minigrid_options,
 )
-from rllib_rnd.errors import at
+from rllib_rnd.errors import ConfigError, at
 
 if TYPE_CHECKING:
     from minigrid.core.world_object import WorldObj
     from minigrid.minigrid_env import MiniGridEnv
 
 _CARRIED = {"key": 0, "ball": 1, "box": 2}
-# What clone_state leaves out: fixed by the constructor, or not to be pickled.
-_NOT_STATE = {
-    "gen_obs",
-    "observation_space",
-    "action_space",
-    "actions",
-    "window",
-    "clock",
-    "spec",
-    "render_mode",
-}
 
 
 class MiniGridOneHotEnv(gym.Env):
@@ -92,6 +84,8 @@ class MiniGridOneHotEnv(gym.Env):
         if self.options.observation == "compact":
             self.inner.reset(seed=self.options.fixed_layout_seed)
             self._compact = _CompactLayout(self.inner)
+        self._began_with: dict[str, Any] | None = None  # the random stream at the beginning of the episode
+        self._played = bytearray()  # since then
         self.observation_space = spaces.Box(0, 1, (self._length(),), np.uint8)
         self.action_space = spaces.Discrete(len(self.allowed_actions))
 
@@ -115,18 +109,30 @@ class MiniGridOneHotEnv(gym.Env):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode. A fixed layout is the same under every seed; all else follows the seed."""
         super().reset(seed=seed)
+        return self._observe(self._begin(options)), self._info()
+
+    def _begin(self, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Begins an episode from where the random stream is; what the task shows of it."""
+        self._began_with = dict(copy.deepcopy(self.np_random.bit_generator.state))
+        self._played.clear()
         if self.options.fixed_layout_seed is None:
             self.inner.np_random = self.np_random
             raw, _ = self.inner.reset(options=options)
         else:
             raw, _ = self.inner.reset(seed=self.options.fixed_layout_seed, options=options)
             self.inner.np_random = self.np_random
-        return self._observe(raw), self._info()
+        return raw
+
+    def _play(self, action: int) -> tuple[dict[str, Any], SupportsFloat, bool, bool]:
+        """One step: what the task shows, reward, terminated, truncated."""
+        self._played.append(action)
+        raw, reward, terminated, truncated, _ = self.inner.step(self.allowed_actions[action])
+        return raw, reward, terminated, truncated
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """One agent step; ``action`` indexes the allowed actions."""
-        raw, reward, terminated, truncated, _ = self.inner.step(self.allowed_actions[action])
-        if self.options.reward == "sparse_one" and reward > 0:
+        raw, reward, terminated, truncated = self._play(int(action))
+        if self.options.reward == "sparse_one" and float(reward) > 0:
             reward = 1.0
         # A goal reached with the last allowed step is a goal reached: the episode did not go on.
         truncated = bool(truncated) and not terminated
@@ -163,16 +169,52 @@ class MiniGridOneHotEnv(gym.Env):
         """The grid in colour, ``[H, W, 3]`` uint8, or None without a render mode."""
         return self.inner.render() if self.render_mode == "rgb_array" else None
 
-    def clone_state(self) -> bytes:
-        """Saves grid, agent, counters and random stream."""
-        kept = {k: v for k, v in vars(self.inner).items() if k not in _NOT_STATE}
-        return pickle.dumps((self.np_random, kept))
+    def clone_state(self) -> dict[str, Any]:
+        """Saves how the episode began and what was played since: tasks keep objects, which are no plain data."""
+        return {
+            "began_with": copy.deepcopy(self._began_with),
+            "played": np.frombuffer(bytes(self._played), dtype=np.uint8),
+            "scene": self._scene(),
+            "np_random": copy.deepcopy(self.np_random.bit_generator.state),
+        }
 
-    def restore_state(self, state: bytes) -> None:
-        """Goes back to a saved state (one that this program saved: it is a pickle)."""
-        self.np_random, kept = pickle.loads(state)
-        vars(self.inner).update(kept)
-        self.inner.np_random = self.np_random
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state, also in another process, by playing the episode again (under 0.1 s).
+
+        Raises:
+            ConfigError: what was played leads elsewhere here.
+        """
+        if state["began_with"] is not None:
+            self.np_random.bit_generator.state = copy.deepcopy(state["began_with"])
+            with self._unseen():
+                self._begin()
+                for action in bytes(state["played"]):
+                    self._play(action)
+        self.np_random.bit_generator.state = copy.deepcopy(state["np_random"])
+        if self._scene() != state["scene"]:
+            raise ConfigError(
+                "state", "played again it leads to another scene; was it saved in another task or version?"
+            )
+
+    def _scene(self) -> int:
+        """A number that tells scenes from each other."""
+        inner = self.inner
+        if self._began_with is None:
+            return 0
+        codes = inner.grid.encode().tobytes()
+        return zlib.crc32(codes + repr((*map(int, inner.agent_pos), int(inner.agent_dir), inner.step_count)).encode())
+
+    @contextlib.contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """Without the view, which is the costly part of a step."""
+        before = vars(self.inner).get("gen_obs")
+        self.inner.gen_obs = _no_view
+        try:
+            yield
+        finally:
+            del self.inner.gen_obs
+            if before is not None:
+                self.inner.gen_obs = before
 
     def close(self) -> None:
         """Closes the task."""

@@ -55,6 +55,9 @@ class EnvPoolMiniGridVectorEnv(VectorEnv):
         ConfigError: MiniGrid is not installed, or repeated or no actions.
     """
 
+    #: Why states cannot be saved.
+    why_no_state = "its backend in C++ keeps the games to itself; env_config.backend: minigrid does not"
+
     def __init__(self, env_id: str, num_envs: int, options: MiniGridOptions, num_threads: int) -> None:
         self._env: Any = None
         check_minigrid_options(options)

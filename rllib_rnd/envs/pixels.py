@@ -17,8 +17,16 @@ from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from rllib_rnd.envs.by_id import find_spec, make_by_id
-from rllib_rnd.envs.family import EnvironmentFamily, FrameStack, Wanted, check_render_mode, frame_resizer
+from rllib_rnd.envs.family import (
+    EnvironmentFamily,
+    FrameStack,
+    Wanted,
+    check_render_mode,
+    check_saved_stack,
+    frame_resizer,
+)
 from rllib_rnd.envs.plain import plain_env
+from rllib_rnd.envs.saving import clone_state, restore_state, why_not_saved
 from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.options import option, parse_options
 
@@ -141,6 +149,25 @@ class PixelsEnv(gym.Env):
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The inner environment's picture, ``[height, width, 3]`` uint8, or None without a render mode."""
         return self._picture() if self.render_mode == "rgb_array" else None
+
+    def clone_state(self) -> dict[str, Any]:
+        """Saves stack and inner environment, if that can be saved (see `why_no_state`)."""
+        return {"inner": clone_state(self.inner), "stack": self._stack.copy(), "ended": self._ended}
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state, also in another process.
+
+        Raises:
+            ConfigError: the state was saved with another frame size or stack.
+        """
+        check_saved_stack(state["stack"], self._stack)
+        restore_state(self.inner, state["inner"])
+        self._stack[:], self._ended = state["stack"], state["ended"]
+
+    @property
+    def why_no_state(self) -> str | None:
+        """Why the inner environment cannot be saved, in words; None: it can."""
+        return why_not_saved(self.inner)
 
     def close(self) -> None:
         """Closes the inner environment."""

@@ -18,6 +18,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
 from rllib_rnd.envs.contract import read_obs
+from rllib_rnd.envs.saving import why_vector_not_saved
 from rllib_rnd.errors import ConfigError
 
 ResultT = TypeVar("ResultT")
@@ -259,6 +260,29 @@ class PlainVectorEnv(VectorWrapper):
         if self._actions is not None:
             actions = np.stack([self._actions.convert(action) for action in actions])
         return _with_plain_obs(self.env.step(actions), 5, lambda obs: self._plain(obs, "step"))
+
+    @property
+    def can_clone_state(self) -> bool:
+        """Whether the environment can save its state."""
+        return bool(getattr(self.env, "can_clone_state", False))
+
+    @property
+    def why_no_state(self) -> str | None:
+        """Why it cannot, in words; None: it can."""
+        return why_vector_not_saved(self.env)
+
+    @property
+    def state_rows(self) -> tuple[str, ...]:
+        """The entries of a saved state that hold a row per environment, as far as it says so."""
+        return tuple(getattr(self.env, "state_rows", ()))
+
+    def clone_state(self) -> dict[str, Any]:
+        """Saves the environment's state."""
+        return cast("dict[str, Any]", self.env.clone_state())  # type: ignore[attr-defined]
+
+    def restore_state(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state."""
+        self.env.restore_state(state)  # type: ignore[attr-defined]
 
     def _plain(self, obs: object, method: str) -> np.ndarray:
         if self._observations is None:

@@ -80,7 +80,7 @@ class ReplayedEnv(gym.Env, abc.ABC):
         self._require_open()
         return {
             **self._own_state(),
-            "played": bytes(self._played),
+            "played": np.frombuffer(bytes(self._played), dtype=np.uint8),
             "stack": self._stack.copy(),
             "ended": self._ended,
             "np_random": copy.deepcopy(self.np_random.bit_generator.state),

@@ -16,6 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rllib_rnd.envs.contract import batch_info, read_info, read_number, read_obs, read_result
+from rllib_rnd.envs.saving import clone_state, restore_state, why_not_saved
 from rllib_rnd.errors import ConfigError
 
 #: What ``reset`` takes: one seed for all, one for each environment, or None to go on with the random streams.
@@ -157,20 +158,29 @@ class LeanVectorEnv(VectorEnv):
         """Reads an attribute of every environment."""
         return tuple(env.get_wrapper_attr(name) for env in self.envs)
 
+    #: The entries of a saved state that hold a row per environment: all of them.
+    state_rows = ("envs", "needs_reset")
+
+    @property
+    def why_no_state(self) -> str | None:
+        """Why the environments cannot save their state, in words; None: they can."""
+        return next((why for why in map(why_not_saved, self.envs) if why is not None), None)
+
     @property
     def can_clone_state(self) -> bool:
         """Whether every environment can save its state."""
-        return all(env.has_wrapper_attr("clone_state") for env in self.envs)
+        return self.why_no_state is None
 
     def clone_state(self) -> dict[str, Any]:
-        """Saves all that decides the future of the environments; the result can be pickled.
+        """Saves all that decides the future of the environments, as plain data as far as they do.
 
         Raises:
-            ConfigError: an environment has no ``clone_state``.
+            ConfigError: an environment cannot.
         """
-        if not self.can_clone_state:
-            raise ConfigError("env", f"{self.envs[0]} cannot save its state; it has no method clone_state")
-        return {"envs": list(self.call("clone_state")), "needs_reset": self._needs_reset.copy()}
+        why = self.why_no_state
+        if why is not None:
+            raise ConfigError("env", f"{self.envs[0]} cannot save its state: {why}")
+        return {"envs": [clone_state(env) for env in self.envs], "needs_reset": self._needs_reset.copy()}
 
     def restore_state(self, state: dict[str, Any]) -> None:
         """Goes back to a saved state, also in another process.
@@ -182,7 +192,7 @@ class LeanVectorEnv(VectorEnv):
             saved = len(state["envs"])
             raise ConfigError("state", f"saved from {saved} environments, this vector has {self.num_envs}")
         for env, env_state in zip(self.envs, state["envs"], strict=True):
-            env.get_wrapper_attr("restore_state")(env_state)
+            restore_state(env, env_state)
         self._needs_reset = state["needs_reset"].copy()
 
     def close_extras(self, **_: object) -> None:

@@ -16,7 +16,7 @@ from ray._common.deprecation import DEPRECATED_VALUE
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-from rllib_rnd.algorithm import IntrinsicPPOConfig
+from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, same, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
@@ -46,7 +46,7 @@ def known_keys(default: AlgorithmConfig) -> list[str]:
 
 def usable_keys(default: AlgorithmConfig) -> list[str]:
     """Returns those of `known_keys` that have an effect: this package's algorithms refuse what they do not read."""
-    from rllib_rnd.algorithm import IntrinsicPPOConfig
+    from rllib_rnd.config import IntrinsicPPOConfig
 
     return usable_names(default) if isinstance(default, IntrinsicPPOConfig) else known_keys(default)
 
@@ -189,7 +189,7 @@ def check_environment(config: AlgorithmConfig) -> None:
         ConfigError: unknown name, wrong option, missing package, or spaces that are not supported; or the environment
             of evaluation has other spaces.
     """
-    from rllib_rnd.algorithm import IntrinsicPPOConfig
+    from rllib_rnd.config import IntrinsicPPOConfig
 
     if not isinstance(config, IntrinsicPPOConfig):
         return

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.experiment import Trial
+from ray.tune.result import DONE
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
@@ -32,6 +33,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Integer
 
 from rllib_rnd.errors import ConfigError, KeyPath
+from rllib_rnd.experiment.restarts import MortalTrial
 from rllib_rnd.experiment.search import (
     AshaOptions,
     MedianOptions,
@@ -40,6 +42,7 @@ from rllib_rnd.experiment.search import (
     RandomOptions,
     SectionOptions,
 )
+from rllib_rnd.experiment.trial_state import renew
 from rllib_rnd.tracking.labels import folder_label, trial_label
 from rllib_rnd.tracking.metrics import find
 from rllib_rnd.tracking.stopping import Conditions, reached
@@ -58,6 +61,8 @@ class Plan:
         grids: trials of each sample.
         changes: (place in the configuration, value) that replace what the sweep was begun with.
         home: folder of a sweep that goes on; None: where Tune puts it.
+        early: the scheduler ends trials before their conditions do; those stay ended.
+        restarts: a trial whose process dies is started again.
     """
 
     conditions: Conditions = field(default_factory=Conditions)
@@ -65,10 +70,19 @@ class Plan:
     grids: int = 1
     changes: Sequence[tuple[KeyPath, Any]] = ()
     home: Path | None = None
+    early: bool = False
+    restarts: bool = True
     _added: int = 0
+    _snapped: set[str] = field(default_factory=set)
+    _prepared: set[str] = field(default_factory=set)
 
     def prepare(self, trial: Trial) -> None:
         """Gives a trial that is added its seed, its name, and what has changed; ends one that has nothing to do."""
+        if self.restarts and not isinstance(trial, MortalTrial):
+            MortalTrial.adopt(trial)
+        if trial.trial_id in self._prepared:  # it is started again
+            return
+        self._prepared.add(trial.trial_id)
         number, self._added = self._added, self._added + 1
         if self.home is not None:
             # What Tune has still to begin would go to where the sweep was begun, though its folder may have been moved.
@@ -79,14 +93,27 @@ class Plan:
             trial.config["seed"] = trial.evaluated_params["seed"] = self.first_seed + number // self.grids
         if trial.custom_trial_name is None and trial.evaluated_params:
             name_trial(trial)
-        last, stop = trial.last_result, self.conditions.stop
-        if trial.status == Trial.PENDING and last and reached(last, stop) is not None:
+        if self.home is not None:
+            renew(trial)
+        if trial.status == Trial.PENDING and self._has_ended(trial):
             trial.set_status(Trial.TERMINATED)  # restored, and already where it should go
         if trial.status == Trial.PENDING and self.changes:
             for where, value in self.changes:
                 _assign(trial.config, where, value)
             trial.create_placement_group_factory()  # the change may be to its processes
         trial.invalidate_json_state()
+
+    def _has_ended(self, trial: Trial) -> bool:
+        last = trial.last_result
+        if not last:
+            return False
+        return reached(last, self.conditions.stop) is not None or (self.early and bool(last.get(DONE)))
+
+    def is_new(self, trial: Trial) -> bool:
+        """Whether this is asked for a trial for the first time."""
+        new = trial.trial_id not in self._snapped
+        self._snapped.add(trial.trial_id)
+        return new
 
 
 def name_trial(trial: Trial) -> None:
@@ -128,6 +155,10 @@ class _Conducted(TrialScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Decides whether a trial goes on."""
+        controller = getattr(tune_controller, "_tune_controller", None)  # what schedulers are given is wrapped
+        if self.plan.is_new(trial) and controller is not None:
+            # Tune's snapshot of the sweep comes every 10 s or more. What is not in it would begin anew after a kill.
+            controller.checkpoint(force=True, wait=True)
         if self.plan.conditions.end(trial.trial_id, result):
             return str(TrialScheduler.STOP)
         measured = self._measured(result)

@@ -57,6 +57,7 @@ class CheckpointOptions:
     """``checkpoint_config``: when to save and how much to keep."""
 
     checkpoint_frequency: int = option(20, "iterations between checkpoints; 0 saves only at the end", low=0)
+    checkpoint_every_s: float | None = option(600.0, "seconds between checkpoints; null: by iterations alone", low=1.0)
     checkpoint_at_end: bool = option(True, "save when a trial ends, also after Ctrl-C")
     num_to_keep: int | None = option(3, "checkpoints kept per trial; null keeps all", low=1)
     checkpoint_score_attribute: str | None = option(None, "keep the best by this metric, not the newest")
@@ -86,7 +87,8 @@ class Experiment:
         places: where its values were written.
         num_samples: draws per grid point.
         checkpoint, tune, search, scheduler: the sections of the same names.
-        max_failures: how often a crashed trial is started again from its checkpoint.
+        max_failures: how often a failed trial is started again from its checkpoint; None: when its process dies, see
+            `restarts`.
     """
 
     name: str
@@ -102,7 +104,7 @@ class Experiment:
     tune: TuneOptions = field(default_factory=TuneOptions)
     search: SectionOptions | None = None
     scheduler: SectionOptions | None = None
-    max_failures: int = 0
+    max_failures: int | None = None
 
     @property
     def algorithm_name(self) -> str:
@@ -245,7 +247,7 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
             tune=parse_options(TuneOptions, block.get("tune_config"), "tune_config"),
             search=search,
             scheduler=scheduler,
-            max_failures=check_value(block.get("max_failures", 0), int, "max_failures", Limits(low=-1)),
+            max_failures=check_value(block.get("max_failures"), int | None, "max_failures", Limits(low=-1)),
             places=places,
         )
 

@@ -39,7 +39,7 @@ def _expand_object(path: Path, name: str, block: object) -> object:
     """Splits an AlgorithmConfig in ``config`` into ``run`` and the object that the trial starts from."""
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
-    from rllib_rnd.algorithm import IntrinsicPPOConfig
+    from rllib_rnd.config import IntrinsicPPOConfig
     from rllib_rnd.envs.makers import portable
     from rllib_rnd.presets import ALGORITHMS
 

@@ -16,10 +16,10 @@ from rllib_rnd.envs import frame_stack
 from rllib_rnd.envs.makers import env_name
 from rllib_rnd.envs.plain import plain_observations
 from rllib_rnd.envs.registry import find_family
+from rllib_rnd.envs.space_json import space_in_words, space_to_json
 from rllib_rnd.export.graph import INPUTS, OUTPUTS, PolicyGraph
 from rllib_rnd.export.policy import FORMAT, MADE_BY
 from rllib_rnd.export.samples import EnvironmentSpaces, Samples
-from rllib_rnd.export.spaces import space_in_words, space_to_json
 from rllib_rnd.modules.backbone import backbone_for_space
 from rllib_rnd.modules.image import is_image
 from rllib_rnd.modules.layers import noisy_layers

@@ -14,11 +14,11 @@ import torch
 
 from rllib_rnd.checkpoints import checkpoint_config, find_checkpoint, load_own_module
 from rllib_rnd.envs.plain import plain_observations
+from rllib_rnd.envs.space_json import space_from_json, space_in_words
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.export.engines import ONNX, PT2, Engine, onnx_engine, pt2_engine, torch_engine
 from rllib_rnd.export.graph import ActionRange, PolicyGraph, plain_space
 from rllib_rnd.export.samples import EnvironmentSpaces, environment_spaces
-from rllib_rnd.export.spaces import space_from_json, space_in_words
 from rllib_rnd.modules.actions import distribution_for_space
 
 CONFIG = "config.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from rllib_rnd.functional.discounted_filter import discounted_filter
@@ -25,6 +27,7 @@ class RewardFilter(EnvironmentRows):
     """
 
     carry: torch.Tensor
+    belongs_to_episode: ClassVar[bool] = False
 
     def __init__(self, gamma: float) -> None:
         super().__init__()

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+
+#: Ray's default are 30 minutes. A learner that is slower by that much for one rollout has a fault.
+LONGEST_WAIT_S = 600.0
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -13,6 +20,12 @@ def world_size() -> int:
     if dist.is_available() and dist.is_initialized():
         return dist.get_world_size()
     return 1
+
+
+def bound_waits() -> None:
+    """Has no learner wait longer than `LONGEST_WAIT_S` for the others: where they differ in more, they never come."""
+    if world_size() > 1:
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=LONGEST_WAIT_S))
 
 
 def rank() -> int:
@@ -30,6 +43,15 @@ def all_reduce_sum(tensor: torch.Tensor) -> torch.Tensor:
     total = tensor.detach().clone()
     dist.all_reduce(total, op=dist.ReduceOp.SUM)
     return total
+
+
+def from_all(value: T) -> list[T]:
+    """What every learner has (small: it is pickled), in their order, on every learner; all of them must call it."""
+    if world_size() == 1:
+        return [value]
+    values: list[T] = [value] * world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:

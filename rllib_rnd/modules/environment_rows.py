@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,14 @@ logger = logging.getLogger(__name__)
 class EnvironmentRows(nn.Module):
     """A module with buffers ``[N, ...]`` that hold a row per environment; N is 0 until a rollout shows it.
 
-    With several learners each holds the rows of its own environments. If N changes later (environments were added or
-    lost), nobody can tell which environment is which, and all rows start anew.
+    With several learners each holds the rows of its own environments. If N changes later and nobody has told which
+    environment is which (`follow_environments`), all rows start anew.
+
+    Attributes:
+        belongs_to_episode: a row is about an environment's current episode; False: about all of its past.
     """
+
+    belongs_to_episode: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,14 +42,19 @@ class EnvironmentRows(nn.Module):
 
     def fit_rows(self, num_envs: int, device: torch.device) -> None:
         """Makes N ``num_envs``, with new rows if it was another number."""
-        for name, new_row in self._new_rows.items():
+        for name in self._new_rows:
             rows = self.get_buffer(name)
             if len(rows) == num_envs:
                 continue
             if len(rows):
                 message = "%d environments instead of %d: %s of %s starts anew."
                 logger.warning(message, num_envs, len(rows), name, type(self).__name__)
-            setattr(self, name, new_row.to(device).expand(num_envs, *new_row.shape).clone())
+            setattr(self, name, self.new_rows(name, num_envs, device))
+
+    def new_rows(self, name: str, num_envs: int, device: torch.device) -> Tensor:
+        """A buffer's rows as they begin."""
+        new_row = self._new_rows[name]
+        return new_row.to(device).expand(num_envs, *new_row.shape).clone()
 
     def renew_rows(self, where: Tensor) -> None:
         """Gives the environments ``where [N]`` (bool) new rows, in place."""
@@ -77,9 +88,12 @@ def gather_rows(module: nn.Module, num_envs: int, start: int, stop: int) -> dict
             if world_size() == 1:
                 gathered[f"{path}.{name}"] = rows  # not a copy: an episode's memories can be large
                 continue
+            has_rows = torch.tensor(float(len(rows) == stop - start), device=rows.device)
+            if all_reduce_sum(has_rows) < world_size():  # no rollout has shown it to all of them yet
+                gathered[f"{path}.{name}"] = rows[:0]
+                continue
             everyone = rows.new_zeros((num_envs, *rows.shape[1:]))
-            if len(rows) == stop - start:
-                everyone[start:stop] = rows
+            everyone[start:stop] = rows
             gathered[f"{path}.{name}"] = all_reduce_sum(everyone)
     return gathered
 
@@ -92,6 +106,37 @@ def scatter_rows(module: nn.Module, gathered: dict[str, Tensor], num_learners: i
             if everyone is not None:
                 start, stop = shard_bounds(len(everyone), num_learners, learner)
                 setattr(part, name, everyone[start:stop].to(part.get_buffer(name).device, copy=True))
+
+
+def forget_rows(module: nn.Module) -> None:
+    """Lets all rows begin anew with the next rollout, of however many environments it is."""
+    for _, part in _parts(module):
+        for name in part.row_names():
+            setattr(part, name, part.get_buffer(name)[:0].clone())
+
+
+def follow_environments(
+    module: nn.Module, gathered: dict[str, Tensor], before: Sequence[Hashable], now: Sequence[Hashable]
+) -> dict[str, Tensor]:
+    """What `gather_rows` returned, for other environments: those that are still there keep their rows.
+
+    Args:
+        module: with `EnvironmentRows` somewhere in it.
+        gathered: rows of the environments ``before``.
+        before, now: who they were and are, each by a name of its own.
+    """
+    found = {name: i for i, name in enumerate(before)}
+    kept = [(i, found[name]) for i, name in enumerate(now) if name in found]
+    followed = {}
+    for path, part in _parts(module):
+        for name in part.row_names():
+            old = gathered.get(f"{path}.{name}")
+            if old is None or len(old) != len(before):
+                continue
+            rows = part.new_rows(name, len(now), old.device)
+            rows[[i for i, _ in kept]] = old[[j for _, j in kept]]
+            followed[f"{path}.{name}"] = rows
+    return followed
 
 
 def saved_shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:

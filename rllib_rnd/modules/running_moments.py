@@ -47,6 +47,8 @@ class RunningMoments(nn.Module):
     def update(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> None:
         """Adds a batch. With several learners every one must call this; their batches are added together.
 
+        A batch with a number that is not finite, on any of them, is left out: no mean would ever recover from it.
+
         Args:
             x: ``[B, *shape]`` of any dtype.
             mask: ``[B]`` bool, samples to count; None counts all.
@@ -61,6 +63,8 @@ class RunningMoments(nn.Module):
         batch = merge_over_learners(self._chunked_moments(x, mask))
         if batch[2] > 0:
             merged = combine_moments((self.mean, self.var, self.count), batch)
+            if not all(bool(torch.isfinite(value).all()) for value in merged):
+                return
             for buffer, value in zip((self.mean, self.var, self.count), merged, strict=True):
                 buffer.copy_(value)
 

@@ -7,9 +7,9 @@ metrics work as RLlib users expect.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
+from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.env_context import EnvContext
 from ray.rllib.env.env_errors import StepFailedRecreateEnvError
 from ray.rllib.env.env_runner import NUM_ENV_STEP_FAILURES_LIFETIME
@@ -39,38 +40,47 @@ from rllib_rnd.sampling.evaluation import play_episodes, shares
 from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
-from rllib_rnd.sampling.seeds import ResetSeeds, runner_seed
+from rllib_rnd.sampling.seeds import ResetSeeds, derived_seed, runner_seed
+from rllib_rnd.sampling.standing import Standing
 from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
+from rllib_rnd.sampling.time_limit import HangError, time_limit, told_where
+from rllib_rnd.signals import outlive_sigterm
 from rllib_rnd.threads import plan_threads
-from rllib_rnd.transport import pack, packs
+from rllib_rnd.transport import PackedRollout, pack, packs
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 _MAX_RESTARTS = 10  # of environments that fail in one rollout or reset, before training stops
+_MAX_HANGS = 3  # likewise: each costs the whole limit
+_CLOSE_S = 30.0  # that an environment may take which has failed
 
 
 class RunnerSample(NamedTuple):
     """What a runner hands to the algorithm each iteration.
 
     Attributes:
-        rollout: a `Rollout` or a reference to one.
+        rollout: the arrays; None where they travel apart.
         metrics: the runner's reduced metrics.
         episodes: the training episodes finished since the last sample.
         visits: agent steps that this rollout spent at each place.
+        notes: failures of environments that were made anew since the last sample, in words.
+        environments: who played, each with a name of its own that nobody had before a restart.
+        reference: of a remote runner's rollout, for learners in other processes.
     """
 
-    rollout: Rollout | ray.ObjectRef
+    rollout: Rollout | None
     metrics: dict[str, Any]
     episodes: list[EpisodeSummary]
     visits: Visits
+    notes: list[str]
+    environments: tuple[tuple[int, ...], ...] = ()
+    reference: ray.ObjectRef | None = None
 
 
 class RunnerFailure(NamedTuple):
-    """What a runner in another process answers instead of raising.
-
-    RLlib would let it sleep for a minute, end and begin anew, over and over, and nobody would learn why.
+    """What a runner in another process answers instead of raising: nothing is wrong with the process.
 
     Attributes:
         error: one that can travel between processes.
@@ -95,21 +105,29 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     Attributes:
         play: the training environments and where they stand.
         policy: how they are played.
+        seeds: of resets.
+        current_random_play: that which `random_play` goes on with, if it has begun.
     """
 
     env: Any
     metrics: MetricsLogger
     play: Play
     policy: Policy
+    seeds: ResetSeeds
+    current_random_play: Play | None
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
+        outlive_sigterm()
         self._num_threads = plan_threads(config).runner
         # Two streams: one the environments are reset with, one that actions are drawn from.
-        self._seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
-        self._random_play: Play | None = None
+        self.seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
+        self.current_random_play = None
         self._failed_random_plays = 0
+        self._has_weights = False  # other than those it was made with
         self._finished: list[EpisodeSummary] = []
+        self._standing = Standing(self)
+        self._notes: list[str] = []
         super().__init__(config=config, worker_index=worker_index, **kwargs)
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
@@ -117,12 +135,45 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             self.module.to(self._device)
         self.policy = self._make_policy()
 
-    def _make_policy(self) -> Policy:
-        generator, module = torch.Generator(), self.module
-        if self._seeds.first is not None:
-            generator.manual_seed(self._seeds.first)
+    @override(SingleAgentEnvRunner)
+    def apply(self, func: Callable[..., T], *args: object, **kwargs: object) -> T:
+        """RLlib's: calls a function with this runner. Its error is the caller's at once.
+
+        RLlib's own sleeps for ``delay_between_env_runner_restarts_s``, ends the process and says nothing to anybody.
+        """
+        return func(self, *args, **kwargs)
+
+    @override(SingleAgentEnvRunner)
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """RLlib's: takes weights and counters."""
+        super().set_state(state)
+        self._has_weights = self._has_weights or COMPONENT_RL_MODULE in state
+
+    def begin_anew(self, state: Mapping[str, Any], seeds: tuple[int, ...]) -> bool:
+        """Takes weights and, in a process that has had none, seeds that no process before it had.
+
+        Evaluation keeps its seeds: it asks the same every time.
+
+        Returns:
+            Whether it is a new process.
+        """
+        new = not self._has_weights
+        if new and not self.config.in_evaluation:
+            self.seeds.first = derived_seed(self.config.seed, self.worker_index, 0, *seeds)
+            self.seeds.used = 0
+            self._seed_generator(self.policy.generator)
+        self.set_state(state)
+        return new
+
+    def _seed_generator(self, generator: torch.Generator) -> None:
+        if self.seeds.first is not None:
+            generator.manual_seed(self.seeds.first)
         else:
             generator.seed()
+
+    def _make_policy(self) -> Policy:
+        generator, module = torch.Generator(), self.module
+        self._seed_generator(generator)
         compile_options = worker_compile_options(self.config, self._device)
         return Policy(
             accelerate(module.policy_and_values, self._device, self.config.autocast, compile_options),
@@ -143,14 +194,15 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         tracker = None
         if self.env is not None:  # the old ones have failed, or the configuration has been changed
             tracker = self.play.tracker
-            with contextlib.suppress(Exception):
+            with suppress(Exception), time_limit(_CLOSE_S, f"env: {env_name(self.config.env)!r} hangs in close()."):
                 self.play.close()
         self._make_play(tracker)
 
     def _make_play(self, tracker: EpisodeTracker | None) -> None:
         self.num_envs = self.config.num_envs_per_env_runner
         context = self._context()
-        self.play = make_play(self.config, self.num_envs, self._seeds, self._num_threads, tracker, context)
+        with self._limited("made"):
+            self.play = make_play(self.config, self.num_envs, self.seeds, self._num_threads, tracker, context)
         self.env = self.play.env
         functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
         if self.config.in_evaluation or defines_episode_callbacks(self._callbacks, functions):
@@ -167,6 +219,19 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         assert isinstance(self.play.watcher, StockEpisodes)
         return self.play.watcher
 
+    @property
+    def _limit_name(self) -> str:
+        return "evaluation_sample_timeout_s" if self.config.in_evaluation else "sample_timeout_s"
+
+    @property
+    def _limit_s(self) -> float | None:
+        """Seconds that a rollout or an evaluation may take."""
+        return getattr(self.config, self._limit_name)  # type: ignore[no-any-return]
+
+    def _limited(self, done: str) -> AbstractContextManager[None]:
+        env, limit = env_name(self.config.env), f"{self._limit_name} = {self._limit_s} s"
+        return time_limit(self._limit_s, f"env: {env!r} hangs: it is not {done} within {limit}.")
+
     def _until_it_works(self, function: Callable[[], T], make_anew: Callable[[], None]) -> T:
         """Calls a function that plays; where restarts are allowed, failures are counted and it is tried again.
 
@@ -174,20 +239,37 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             EnvironmentFailedError: there was a failure and ``restart_failed_sub_environments`` is off.
             RuntimeError: the environment failed too often in a row.
         """
+        hung, last = 0, None
         for _ in range(_MAX_RESTARTS):
             try:
-                return function()
+                if last is not None:
+                    self._make_again(make_anew)
+                # The process of a remote runner is watched from outside.
+                with self._limited("done") if self.worker_index == 0 else nullcontext():
+                    return function()
             except EnvironmentFailedError as failure:
+                last = failure
                 self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
-                if not self.config.restart_failed_sub_environments:
+                hung += isinstance(failure.__cause__, HangError)
+                if hung == _MAX_HANGS or not self.config.restart_failed_sub_environments:
                     raise
                 if not isinstance(failure.__cause__, StepFailedRecreateEnvError):  # which asks for just that
-                    logger.exception("The environment failed in %s() and is made anew.", failure.where)
-                last = failure
-                make_anew()
+                    self._notes.append(str(failure))
+        assert last is not None
         raise RuntimeError(
             f"env: {last.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row, the last time: {last.reason}"
         ) from last
+
+    def _make_again(self, make_anew: Callable[[], None]) -> None:
+        """Makes environments anew that have failed.
+
+        Raises:
+            EnvironmentFailedError: it cannot be done. It could before, so that it is no mistake in the settings.
+        """
+        try:
+            make_anew()
+        except (ConfigError, HangError) as error:
+            raise EnvironmentFailedError(env_name(self.config.env), "__init__", str(error)) from error
 
     # --- playing -----------------------------------------------------------------------------------------------------
 
@@ -258,7 +340,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         ended: list[SingleAgentEpisode] = []
         parts: list[SingleAgentEpisode] = []
         if num_episodes is not None:
-            self._seeds.used = 0  # each evaluation is asked the same
+            self.seeds.used = 0  # each evaluation is asked the same
             left = shares(num_episodes, self.num_envs)
             self._until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
             self._needs_initial_reset, num_steps = True, sum(map(len, ended))
@@ -315,20 +397,33 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """Samples one rollout, with all that belongs to it."""
         rollout = self.sample()
         finished, self._finished = self._finished, []
-        return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits())
+        notes, self._notes = self._notes, []
+        return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits(), notes)
 
-    def sample_ref(self, learner_nodes: Collection[str] = ()) -> RunnerSample | RunnerFailure:
-        """As `sample_all`, but the arrays stay on this node and only their reference travels.
+    def sample_for_driver(
+        self, learner_nodes: Collection[str] = ()
+    ) -> tuple[RunnerSample | RunnerFailure | None, Rollout | PackedRollout | None]:
+        """As `sample_all`, with the rollout apart, so that it can travel to learners by itself.
 
         Args:
             learner_nodes: where the learners are, for ``compress_rollouts``.
+
+        Returns:
+            The sample without its rollout, and the rollout. None and None of a process that has no weights yet: it
+            has taken the place of one that died.
         """
-        result = failure_or(self.sample_all)
+        if not self._has_weights:
+            return None, None
+        if self.config.overlap_sampling:
+            self._standing.note_rollout()
+        with told_where(self._limit_s), self._standing.older_weights():
+            result = failure_or(self.sample_all)
         if isinstance(result, RunnerFailure):
-            return result
-        here = ray.get_runtime_context().get_node_id()
-        packed = packs(self.config.compress_rollouts, here, learner_nodes)
-        return result._replace(rollout=ray.put(pack(result.rollout) if packed else result.rollout))
+            return result, None
+        rollout, here = result.rollout, ray.get_runtime_context().get_node_id()
+        if rollout is not None and packs(self.config.compress_rollouts, here, learner_nodes):
+            return result._replace(rollout=None), pack(rollout)
+        return result._replace(rollout=None), rollout
 
     def random_play(self, num_steps: int) -> Rollout:
         """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.
@@ -337,13 +432,15 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """
 
         def rollout() -> Rollout:
-            if self._random_play is None:
-                self._random_play = make_play(
-                    self.config, self.num_envs, self._seeds, self._num_threads, context=self._context()
+            if self.current_random_play is None:
+                self.current_random_play = make_play(
+                    self.config, self.num_envs, self.seeds, self._num_threads, context=self._context()
                 )
-                seed = self._seeds.first
-                self._random_play.env.action_space.seed(None if seed is None else seed + 1 + self._failed_random_plays)
-            return self._random_play.rollout(None, num_steps, page_locked=self._page_locked)
+                seed = self.seeds.first
+                self.current_random_play.env.action_space.seed(
+                    None if seed is None else seed + 1 + self._failed_random_plays
+                )
+            return self.current_random_play.rollout(None, num_steps, page_locked=self._page_locked)
 
         def anew() -> None:
             self.end_random_play()
@@ -351,12 +448,16 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
 
         return self._until_it_works(rollout, anew)
 
+    def first_random_play(self, num_steps: int) -> Rollout:
+        """The first rollout of random play; after a resume it is played once more, and later ones go on from there."""
+        return self._standing.first_random_play(num_steps)
+
     def end_random_play(self) -> None:
         """Closes the environments of `random_play`."""
-        if self._random_play is not None:
-            with contextlib.suppress(Exception):  # they may have failed
-                self._random_play.close()
-            self._random_play = None
+        if self.current_random_play is not None:
+            with suppress(Exception):  # they may have failed
+                self.current_random_play.close()
+            self.current_random_play = None
 
     def idle_metrics(self) -> dict[str, Any]:
         """Metrics of an iteration without steps of training: random play does not count."""
@@ -366,13 +467,20 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     # --- checkpoints -------------------------------------------------------------------------------------------------
 
     def play_state(self) -> dict[str, Any]:
-        """All that decides how play goes on, for checkpoints; see `Play.state`."""
-        return {"generator": self.policy.generator.get_state().numpy(), **self.play.state()}
+        """All that decides how play goes on, as plain data, for checkpoints; see `Standing.state`."""
+        return self._standing.state()
 
-    def restore_play(self, state: Mapping[str, Any] | None) -> None:
-        """Goes on where `play_state` was taken; without a state, or with another number of environments, anew."""
-        if state is not None and self.play.restore(state):
-            self.policy.generator.set_state(torch.from_numpy(state["generator"].copy()))
+    def restore_play(self, state: Mapping[str, Any]) -> str | None:
+        """Goes on where `play_state` was taken, or begins new episodes; returns why, as far as the environment says."""
+        return self._standing.restore(state)
+
+    def generators(self) -> dict[str, Any]:
+        """This runner's index and its random generators."""
+        return self._standing.generators()
+
+    def restore_generators(self, state: Mapping[str, Any]) -> None:
+        """Takes `generators` back; see `Standing.restore_generators`."""
+        self._standing.restore_generators(state)
 
     def _notify(self, event: str, episode: SingleAgentEpisode, env_index: int) -> None:
         """Tells callbacks of an episode, with RLlib's arguments. Episodes are whole here: there are no chunks of it."""

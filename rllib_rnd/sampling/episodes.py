@@ -42,6 +42,15 @@ class EpisodeSummary:
         """Ids of the rooms visited."""
         return self.places.get(ROOM, set())
 
+    def state(self) -> dict[str, Any]:
+        """Itself as plain data, for checkpoints."""
+        return {**vars(self), "places": {kind: sorted(ids) for kind, ids in self.places.items()}}
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> EpisodeSummary:
+        """The episode that `state` is of."""
+        return cls(**{**state, "places": {kind: set(ids) for kind, ids in state["places"].items()}})
+
     def get_return(self) -> float:
         """Undiscounted raw return, by the name RLlib's own episodes use."""
         return self.raw_return
@@ -173,6 +182,48 @@ class EpisodeTracker:
         """Returns the agent steps spent at each place since the last call, as far as episodes were taken."""
         visits, self._visits = self._visits, {}
         return visits
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain data, for checkpoints.
+
+        ``rows`` holds an entry per environment in each of its values; ``log`` and ``finished`` are empty right after
+        `take_finished`.
+        """
+        nothing: list[set[int]] = [set()] * self._num_envs
+        rows: dict[str, Any] = {
+            "return": self._return.copy(),
+            "length": self._length.copy(),
+            "goes_on": self._goes_on.copy(),
+            "episode": self._episode.copy(),
+            "progress": np.full(self._num_envs, np.nan) if self._progress is None else self._progress.copy(),
+        }
+        rows |= {f"{kind}s": [sorted(places) for places in self._open.get(kind, nothing)] for kind in PLACES}
+        log = {kind: [[p.copy(), e.copy()] for p, e in entries] for kind, entries in self._log.items() if entries}
+        return {
+            "rows": rows,
+            "kinds": list(self._log),
+            "tells_progress": self._progress is not None,
+            "ignored": sorted(self._ignored),
+            "log": log,
+            "finished": [[summary.state(), number] for summary, number in self._finished],
+            "visits": {kind: [[*visit] for visit in visits.items()] for kind, visits in self._visits.items()},
+        }
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any]) -> EpisodeTracker:
+        """A tracker that goes on where `state` was taken."""
+        rows, kinds = state["rows"], state["kinds"]
+        tracker = cls(len(rows["return"]))
+        tracker._return, tracker._length = np.array(rows["return"]), np.array(rows["length"])
+        tracker._goes_on, tracker._episode = np.array(rows["goes_on"]), np.array(rows["episode"])
+        tracker._progress = np.array(rows["progress"]) if state["tells_progress"] else None
+        tracker._ignored = set(state["ignored"])
+        for kind in kinds:
+            tracker._log[kind] = [(np.array(p), np.array(e)) for p, e in state["log"].get(kind, [])]
+            tracker._open[kind] = [set(places) for places in rows[f"{kind}s"]]
+        tracker._finished = [(EpisodeSummary.of_state(summary), number) for summary, number in state["finished"]]
+        tracker._visits = {kind: {place: steps for place, steps in pairs} for kind, pairs in state["visits"].items()}
+        return tracker
 
     def _begin(self, where: np.ndarray) -> None:
         self._return[where] = 0.0

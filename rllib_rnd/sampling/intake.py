@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box, Space
 from gymnasium.vector import VectorEnv
 
 from rllib_rnd.envs.contract import read_column, read_info, read_obs, read_result, source
@@ -21,6 +23,8 @@ MAX_BROKEN_IN_A_ROW = 100
 
 # What is larger is no number either: networks would multiply it to infinity.
 _LARGEST = 1e18
+# Observations of no more numbers are held against their bounds.
+_FEW_NUMBERS = 1024
 _LARGEST_REWARD = float(np.finfo(np.float32).max)
 
 
@@ -69,6 +73,7 @@ class Intake:
         space = env.observation_space
         self._shape, self._dtype = tuple(space.shape or ()), np.dtype(space.dtype)
         self._in_a_row, self._warned = np.zeros(env.num_envs, dtype=np.int64), False
+        self._bounds = _bounds_of(env.single_observation_space)
 
     def reset(self, result: object) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """What ``reset`` returned: observations, ``[N]`` bool where they are broken (numbers that are none are now 0),
@@ -108,6 +113,8 @@ class Intake:
         broken = np.zeros(len(obs), dtype=bool)
         if self._dtype.kind != "f":
             return obs, broken
+        if self._bounds is not None:
+            self._tell_outside(obs, method)
         flat = obs.reshape(-1)
         # One pass without a copy: NaN and infinity stay, and what is too large becomes infinite. (Not of float16,
         # whose squares overflow at 256.)
@@ -120,6 +127,21 @@ class Intake:
         if broken.any():
             obs = np.where(unusable, 0, obs).astype(self._dtype, copy=False)
         return obs, broken
+
+    def _tell_outside(self, obs: np.ndarray, method: str) -> None:
+        """Says once that an observation is outside its space; training goes on: nothing here relies on the bounds."""
+        assert self._bounds is not None
+        low, high = self._bounds
+        outside = ((obs < low) | (obs > high)) & (np.abs(obs) <= _LARGEST)  # what is more is broken
+        if outside.any():
+            self._bounds = None
+            logger.warning(
+                "env: %r sent an observation outside its space (%s); see %s. It is taken as it is, and this is not "
+                "said again.",
+                self._name,
+                obs[outside][0],
+                source(self._env, method),
+            )
 
     def _count(self, broken: np.ndarray, method: str) -> None:
         if broken.any() and not self._warned:
@@ -140,3 +162,10 @@ class Intake:
 
     def _failure(self, problem: str, method: str = "step") -> EnvironmentFailedError:
         return EnvironmentFailedError(self._name, method, f"{problem}; see {source(self._env, method)}")
+
+
+def _bounds_of(space: Space) -> tuple[np.ndarray, np.ndarray] | None:
+    """The bounds of floats, if there are any and to look costs next to nothing."""
+    if not isinstance(space, Box) or np.dtype(space.dtype).kind != "f" or math.prod(space.shape) > _FEW_NUMBERS:
+        return None
+    return (space.low, space.high) if np.isfinite([space.low, space.high]).any() else None

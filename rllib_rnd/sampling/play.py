@@ -21,7 +21,9 @@ from ray.rllib.env.env_context import EnvContext
 from rllib_rnd.envs import frame_stack, make_vector_env
 from rllib_rnd.envs.family import FrameStack
 from rllib_rnd.envs.makers import env_name
+from rllib_rnd.envs.saving import why_vector_not_saved
 from rllib_rnd.modules.actions import from_environment, to_environment
+from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout, action_dtype, shapes_of
 from rllib_rnd.sampling.episodes import EpisodeTracker
 from rllib_rnd.sampling.intake import Intake, failures_in
@@ -77,6 +79,9 @@ class Watcher(Protocol):
 
     def before_reset(self) -> None:
         """All environments are about to be reset."""
+
+    def restored(self) -> None:
+        """Play goes on from a checkpoint, in the middle of other episodes than those seen so far."""
 
     def after_reset(self, position: Position, infos: Infos) -> None:
         """All environments have been reset."""
@@ -281,35 +286,50 @@ class Play:
         )
 
     def state(self) -> dict[str, Any]:
-        """All that decides how play goes on, for checkpoints.
+        """All that decides how play goes on, as plain data, for checkpoints; nothing that is played later changes it.
 
-        Environments that cannot save their state (no ``clone_state``) are left out: they begin new episodes after
+        Environments that cannot save their state (see `why_not_saved`) are left out: they begin new episodes after
         `restore`, with seeds that were not used before.
         """
         state: dict[str, Any] = {"num_envs": self.num_envs, "resets": self._seeds.used, "env": None}
-        if self._position is not None and self._can_clone_state:
-            state |= {"env": self.env.clone_state(), "position": self._position._asdict(), "episodes": self.tracker}
-        return copy.deepcopy(state)
+        state["why_not_saved"] = self.why_not_saved
+        if self._position is not None and state["why_not_saved"] is None:
+            state |= {
+                "env": copy.deepcopy(self.env.clone_state()),
+                # The names of the entries that have a row per environment, which other vectors may go on with.
+                "env_rows": list(getattr(self.env, "state_rows", ())),
+                "position": {name: array.copy() for name, array in self._position._asdict().items()},
+                "episodes": self.tracker.state(),
+            }
+        return state
 
-    def restore(self, state: Mapping[str, Any]) -> bool:
-        """Goes on where `state` was taken.
+    def restore(self, state: Mapping[str, Any]) -> str | None:
+        """Goes on where `state` was taken; where that cannot be, new episodes begin, with seeds that were not used.
 
         Returns:
-            Whether the state is of as many environments; if not, nothing happens and new episodes begin.
+            Why new episodes begin, as far as it is the environment's doing; None: they do not, or there were none yet.
         """
-        if state["num_envs"] != self.num_envs:
-            return False
-        state = copy.deepcopy(state)  # what comes through Ray is read-only
         self._seeds.used = state["resets"]
-        if state["env"] is not None and self._can_clone_state:
-            self.env.reset(seed=self._seeds.first)  # gymnasium's environments want a first reset, whatever comes after
+        self._position, self.tracker = None, EpisodeTracker(self.num_envs)
+        if self.watcher is not None:
+            self.watcher.restored()
+        why = self.why_not_saved or state["why_not_saved"]
+        if state["env"] is None or why is not None or state["num_envs"] != self.num_envs:
+            return why
+        state = copy.deepcopy(state)  # what comes through Ray is read-only
+        try:
+            # Gymnasium's environments want a first reset, whatever comes after.
+            self.env.reset(seed=self._seeds.first)
             self.env.restore_state(state["env"])
-            self._position, self.tracker = Position(**state["position"]), state["episodes"]
-        return True
+        except Exception as error:  # whatever a user's environment raises
+            return f"its state was not taken back: {cause_of(error)}"
+        self._position, self.tracker = Position(**state["position"]), EpisodeTracker.of_state(state["episodes"])
+        return None
 
     @property
-    def _can_clone_state(self) -> bool:
-        return bool(getattr(self.env, "can_clone_state", False))
+    def why_not_saved(self) -> str | None:
+        """Why the environments cannot save their state, in words; None: they can."""
+        return why_vector_not_saved(self.env)
 
     def close(self) -> None:
         """Closes the environments."""

@@ -46,6 +46,11 @@ class StockEpisodes:
         self._episodes = [self._new(i) for i in range(self._num_envs)]
         self._begun = True
 
+    def restored(self) -> None:
+        """Play goes on from a checkpoint: with the next step each environment has a new episode, from there on."""
+        self._episodes = [None] * self._num_envs
+        self._begun = False
+
     def after_reset(self, position: Position, infos: Infos) -> None:
         """All environments have been reset."""
         for i, info in enumerate(infos_by_env(infos, self._num_envs)):

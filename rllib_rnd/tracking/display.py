@@ -44,6 +44,7 @@ _SHOWN = (
     ("learner threads", "learner_threads", 7),
     ("environment failures", "env_failures", 0),
     ("hanging runners", "hanging_env_runners", 0),
+    ("restarted runners", "env_runner_restarts", 0),
     ("broken observations", "broken_observations", 0),
     ("intrinsic reward", "intrinsic_reward_mean", 2),
     ("intrinsic, normalised", "intrinsic_reward_normalized_mean", 6),

@@ -74,6 +74,12 @@ METRICS: tuple[Metric, ...] = (
         "count",
     ),
     Metric(
+        "env_runner_restarts",
+        (_RUNNERS + "env_runner_restarts",),
+        "runners that came back as new processes, after a crash or a hang",
+        "count",
+    ),
+    Metric(
         "broken_observations",
         (_RUNNERS + "broken_observations",),
         "observations with NaN, infinity or numbers beyond 1e18, since the start; around them nothing is learned",
@@ -185,8 +191,8 @@ _KNOWN_OF_RUNNERS = _names(
     episode_len_mean episode_len_min episode_len_max episode_duration_sec_mean agent_episode_return_mean
     module_episode_return_mean env_to_module_sum_episodes_length_in env_to_module_sum_episodes_length_out
     env_to_module_connector module_to_env_connector
-    rooms_visited positions_visited hanging_env_runners broken_observations episodes_cut rooms_per_episode_mean
-    positions_per_episode_mean
+    rooms_visited positions_visited hanging_env_runners env_runner_restarts broken_observations episodes_cut
+    rooms_per_episode_mean positions_per_episode_mean
     progress_mean progress_min progress_max
     num_env_step_failures_lifetime time_between_sampling connector_pipeline_timer
     """

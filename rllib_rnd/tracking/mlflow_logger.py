@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
+from rllib_rnd.redaction import without_password
 from rllib_rnd.tracking.identity import RunIdentity
-from rllib_rnd.tracking.metrics import curated, read
+from rllib_rnd.tracking.metrics import read
+from rllib_rnd.tracking.mlflow_gaps import folders_with_rows, metrics_of, rows_between, write_rows
 from rllib_rnd.tracking.mlflow_runs import (
     FOLDERS,
     KEY,
@@ -32,12 +34,13 @@ from rllib_rnd.tracking.mlflow_runs import (
     set_tags,
     tags_of,
 )
-from rllib_rnd.tracking.mlflow_store import alone, database_path, impatience, valid_keys, valid_text, without_password
+from rllib_rnd.tracking.mlflow_store import alone, database_path, impatience, valid_keys, valid_text
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
 from rllib_rnd.tracking.parameters import number_of, parameters
 from rllib_rnd.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
 _PATIENCE_S = 60.0  # for what is still to be written when a run has ended
@@ -60,6 +63,7 @@ class _Open:
         run_id: in the store; "" until it is there.
         iteration: the last one that the store has; each is logged once, also where a run goes on from before.
         step: agent steps at the last row.
+        folders: with the results of the run so far.
         params: those that the store has.
         changed: what some of these settings have become since.
         config: the trial's configuration now; a scheduler may give it another.
@@ -70,6 +74,7 @@ class _Open:
     run_id: str = ""
     iteration: float = 0.0
     step: int = 0
+    folders: list[Path] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     changed: dict[str, str] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
@@ -94,6 +99,10 @@ class MLflowLogger(LoggerCallback):
         identity: whose run it is.
         say: prints one line to the user.
         status: of a trial that ended without an error, by its last result: FINISHED, KILLED or FAILED.
+
+    Attributes:
+        place: the run's folder, as a user may type it.
+        left: entries that had not been written when it was closed.
     """
 
     def __init__(
@@ -117,10 +126,13 @@ class MLflowLogger(LoggerCallback):
         self._say: Callable[[str], None] | None = say
         self._status: Callable[[Mapping[str, Any]], str] | None = status
         self._client: MlflowClient | None = None
+        self._file: Path | None = None
         self._writer: StoreWriter | None = None
         self._system = SystemMetrics()
         self._told_artifacts = False
         self._experiment_id = ""
+        self.place, self.left = "", 0
+        self._reopens = True
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks into the run's folder: no database connection, and no password.
@@ -172,7 +184,7 @@ class MLflowLogger(LoggerCallback):
                 if found and found.lifecycle_stage == "deleted":  # in MLflow's own interface; its name stays taken
                     client.restore_experiment(found.experiment_id)
                 self._experiment_id = found.experiment_id if found else self._create(client)
-            self._client = client
+            self._client, self._file = client, database_path(self.uri)
         return self._client
 
     def _create(self, client: MlflowClient) -> str:
@@ -185,8 +197,14 @@ class MLflowLogger(LoggerCallback):
             self._say(without_password(line))
 
     def _put(self, write: Callable[[MlflowClient], None], spare: bool = False) -> None:
+        def job() -> None:
+            client = self._connect()
+            if self._file is not None and not self._file.exists():  # SQLite would go on writing into what is deleted
+                raise FileNotFoundError(f"{self._file} is gone")
+            write(client)
+
         if self._writer is not None:
-            self._writer.put(Job(lambda: write(self._connect()), spare))
+            self._writer.put(Job(job, spare))
 
     def _put_in(self, run: _Open, write: Callable[[MlflowClient], object], spare: bool = False) -> None:
         """Writes into a run, unless the store has refused to begin it."""
@@ -229,8 +247,9 @@ class MLflowLogger(LoggerCallback):
         if known is not None:
             self._note_changes(known, trial)
             return
-        state = self._open[trial.trial_id] = _Open(config=trial.config)
         name, folder = valid_text(self.identity.trial_name(trial)), str(trial.path or "")
+        state = self._open[trial.trial_id] = _Open(config=trial.config)
+        state.folders = folders_with_rows(folder, self.identity.sweep)
         more = {"algorithm": self.algorithm, "trial_folder": folder, FOLDERS: folder}
         more |= {KEY: self.identity.trial_key(trial), "seed": str(trial.config.get("seed"))}
         values = state.texts = self._texts(trial.config)
@@ -242,7 +261,7 @@ class MLflowLogger(LoggerCallback):
                 tags["mlflow.parentRunId"] = self._parent.run_id
             found = find_run(client, tags[KEY])
             if found is not None:
-                reopen(client, found, tags)
+                reopen(client, found, tags, self._reopens)
                 state.run_id, self._experiment_id = found.info.run_id, found.info.experiment_id
                 state.params, state.changed = dict(found.data.params), changed_settings(found)
                 state.iteration = found.data.metrics.get("iteration", 0.0)
@@ -286,16 +305,21 @@ class MLflowLogger(LoggerCallback):
             return
         state.result = result
         self._note_changes(state, trial)
-        values = valid_keys(curated(result) | self._system.read())
-        step, now = int(read(result, "agent_steps") or 0), int(time.time() * 1000)
-        reached = read(result, "iteration")
+        system, reached = self._system.read(), read(result, "iteration")
+        metrics_now = metrics_of(result, system)  # the time of a row is not that of its last try
+
+        def log(client: MlflowClient, metrics: list[Metric], newest: Mapping[str, Any]) -> None:
+            client.log_batch(state.run_id, metrics)
+            state.iteration = read(newest, "iteration") or state.iteration
+            state.step = int(read(newest, "agent_steps") or 0)
 
         def write(client: MlflowClient) -> None:
-            from mlflow.entities import Metric
-
-            if reached is None or reached > state.iteration:
-                client.log_batch(state.run_id, [Metric(key, v, now, step) for key, v in values.items()])
-                state.iteration, state.step = reached or state.iteration, step
+            if reached is not None and reached <= state.iteration:
+                return
+            if (reached or 0.0) > state.iteration + 1:  # what is missing in between is in the run's folder
+                missed = rows_between(state.folders, state.iteration, reached or 0.0)
+                write_rows(missed, lambda metrics, newest: log(client, metrics, newest))
+            log(client, metrics_now, result)
 
         self._put_in(state, write, spare=True)
 
@@ -338,9 +362,13 @@ class MLflowLogger(LoggerCallback):
             self._put_in(self._parent, lambda client: client.set_terminated(self._parent.run_id, whole))
         if self.active and self._writer.trouble:
             self._tell(f"Waiting for the MLflow store, {patience_s:.0f} s at most ({self._writer.trouble}).")
-        left = self._writer.drain(patience_s if self.active else 0.0)
+        left = self.left = self._writer.drain(patience_s if self.active else 0.0)
         if left:
-            self._tell(f"MLflow: {left} entries could not be written ({self._writer.trouble or 'the store is slow'}).")
+            trouble = self._writer.trouble or "the store is slow"
+            self._tell(
+                f"MLflow: {left} entries could not be written ({trouble}). They are in the run's folder, and written "
+                f"when it goes on, or by: rllib log {self.place or 'FOLDER'}"
+            )
 
     def _terminate(self, trial_id: str, status: str) -> None:
         state, ended = self._open.pop(trial_id, None), int(time.time() * 1000)

@@ -125,11 +125,11 @@ def set_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> 
         client.log_batch(run_id, params=entries[start : start + _MAX_PARAMS])
 
 
-def reopen(client: MlflowClient, run: Run, tags: Mapping[str, str]) -> None:
-    """Marks a run as running again, in this process."""
+def reopen(client: MlflowClient, run: Run, tags: Mapping[str, str], resumes: bool = True) -> None:
+    """Marks a run as running again, in this process; ``resumes``: it goes on, which is counted."""
     folders = [*run.data.tags.get(FOLDERS, "").split("\n"), tags.get(FOLDERS, "")]
-    resumes = int(run.data.tags.get(RESUMES, "0")) + 1
-    more = {FOLDERS: "\n".join(dict.fromkeys(filter(None, folders))), RESUMES: str(resumes)}
+    count = int(run.data.tags.get(RESUMES, "0")) + resumes
+    more = {FOLDERS: "\n".join(dict.fromkeys(filter(None, folders))), RESUMES: str(count)}
     client.update_run(run.info.run_id, status="RUNNING")
     set_tags(client, run.info.run_id, {**tags, **more})
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from rllib_rnd.redaction import without_password
+
 _MAX_KEY_LENGTH = 250  # as MLflow has it
 _MAX_VALUE_LENGTH = 500  # MLflow's databases limit a parameter's text
 _LONGEST_CREATION_S = 60.0
@@ -63,14 +65,6 @@ def database_path(uri: str) -> Path | None:
     except (ArgumentError, ValueError):
         return None
     return Path(url.database) if url.database and not url.query else None
-
-
-def without_password(text: str) -> str:
-    """Returns a URI, or a text that quotes some, without who logs in and by what: ``http://***@host``."""
-    text = re.sub(r"(?<=[\w+]://)[^/@\s'\"]+@", "***@", text)
-    return re.sub(
-        r"(?<=[?&])([\w-]*(?:password|passwd|token|secret|key)[\w-]*)=[^&\s'\"]+", r"\1=***", text, flags=re.I
-    )
 
 
 def charts_link(uri: str, experiment_id: str) -> str:

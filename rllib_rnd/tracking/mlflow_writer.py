@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rllib_rnd.tracking.mlflow_store import without_password
+from rllib_rnd.redaction import without_password
 
 _MAX_KEPT = 10_000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0

@@ -1,9 +1,11 @@
-"""When a run ends: its stop conditions, or Ctrl-C."""
+"""When a run ends: its stop conditions, Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
@@ -14,49 +16,110 @@ from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_rnd.errors import nearest_name
+from rllib_rnd.signals import NAMES, Terminated, exit_code
 from rllib_rnd.tracking.metrics import STEADY_PATHS, curated, find, read, short_name
 
 # What a callback logs at the end of an iteration is in the next one's result.
 _FIRST_RESULTS = 3
 
-#: What the first Ctrl-C is answered with.
+#: What the first Ctrl-C is answered with, and the first SIGTERM.
 NOTICE = "Ctrl-C: finishing this iteration, then saving; once more to stop now."
+SIGTERM_NOTICE = "SIGTERM: finishing this iteration, then saving, within 30 s; once more to stop now."
+
+# Slurm and Kubernetes kill 30 s after SIGTERM. What of it is for the iteration and the save; the rest is for the end.
+_SAVE_WITHIN_S, _END_WITHIN_S = 20.0, 28.0
+# ``timeout`` and Slurm send one SIGTERM twice: to the process and to its group.
+_SAME_SIGTERM_S = 1.0
 
 
 class Interrupt:
-    """Turns the first Ctrl-C (or SIGTERM) into a flag, the second into ``KeyboardInterrupt``; a third ends the process.
+    """Turns the first Ctrl-C or SIGTERM into a flag, the second into ``KeyboardInterrupt``; a third ends the process.
+
+    Where nothing has been trained yet, the first one is a ``KeyboardInterrupt`` already. After SIGTERM there are 30 s:
+    an iteration that takes too long is cut off by another ``KeyboardInterrupt``, an end that hangs by `end_now`.
 
     Ray starts its processes with SIGINT blocked, so a terminal's Ctrl-C reaches only this process.
 
     Attributes:
         requested: whether it was pressed.
-        on_screen: whether something shows `NOTICE` as soon as ``requested`` is set; else it is written to stderr.
+        number: of the signal; 0 before.
+        late: the iteration was cut off.
+        training: whether there is something to save.
+        on_screen: whether something shows `notice` as soon as ``requested`` is set; else it is written to stderr.
+        end_now: ends the process with an exit code, whatever hangs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.requested = False
+        self.number = 0
+        self.late = False
+        self.training = False
         self.on_screen: Callable[[], bool] = lambda: False
+        self.end_now: Callable[[int], object] = os._exit
+        self._clock = clock
+        self._at = 0.0
         self._stopping = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+        for number, handle in (
+            (signal.SIGINT, self._handle),
+            (signal.SIGTERM, self._handle),
+            (signal.SIGALRM, self._cut),
+        ):
+            self._previous[number] = signal.signal(number, handle)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.in_time()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @property
+    def code(self) -> int:
+        """The exit code: 130 after Ctrl-C, 143 after SIGTERM."""
+        return exit_code(self.number or signal.SIGINT)
+
+    @property
+    def name(self) -> str:
+        """What the signal is called; "" before."""
+        return NAMES.get(self.number, "")
+
+    @property
+    def notice(self) -> str:
+        """What it is answered with; "" before."""
+        return "" if not self.requested else NOTICE if self.number == signal.SIGINT else SIGTERM_NOTICE
+
+    def in_time(self) -> None:
+        """All is saved: nothing is cut off any more."""
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == self.number == signal.SIGTERM and self._clock() - self._at < _SAME_SIGTERM_S:
+            return
         if self._stopping:
-            os._exit(128 + signal.SIGINT)
-        if self.requested:
+            self.end_now(exit_code(number))
+        elif self.requested:
             self._stopping = True
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested, self.number, self._at = True, number, self._clock()
+        if number == signal.SIGTERM:
+            backstop = threading.Timer(_END_WITHIN_S, self.end_now, [exit_code(number)])
+            backstop.daemon = True
+            backstop.start()
+        if not self.training:
+            self._stopping = True
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if number == signal.SIGTERM:
+            signal.setitimer(signal.ITIMER_REAL, _SAVE_WITHIN_S)
         if not self.on_screen():
-            os.write(2, f"\n{NOTICE}\n".encode())  # print() may not be entered from a signal handler
+            os.write(2, f"\n{self.notice}\n".encode())  # print() may not be entered from a signal handler
+
+    def _cut(self, *_: object) -> None:
+        """The time is over."""
+        if not self._stopping:
+            self.late = self._stopping = True
+            raise KeyboardInterrupt
 
 
 @dataclass
@@ -201,6 +264,8 @@ class SaveOnInterrupt(Callback):
 
     def on_trial_result(self, *, trial: Trial, result: dict[str, Any], **_: object) -> None:
         """Asks for a checkpoint."""
+        if self._interrupt is not None:
+            self._interrupt.training = True
         if self.interrupted:
             result[SHOULD_CHECKPOINT] = True
 

@@ -15,6 +15,7 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.distributed import all_reduce_sum, standardize
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.training.nonfinite import NonFiniteRewardError, not_finite, unchanged_if_nonfinite
 from rllib_rnd.training.plugin_losses import compute_rewards
 
 
@@ -73,8 +74,16 @@ def prepare_training(
 
     Raises:
         ConfigError: an intrinsic reward fails, or returns something else than rewards.
-        NonFiniteRewardError: its rewards are not finite; nothing has moved forward.
+        NonFiniteRewardError: its rewards, or what is made of all rewards and values, are not finite; nothing has moved
+            forward.
     """
+    with unchanged_if_nonfinite(module.rewards()):
+        return _prepared(module, rollout, settings)
+
+
+def _prepared(
+    module: IntrinsicPPOModule, rollout: Rollout, settings: AdvantageSettings
+) -> tuple[TrainingBatch, dict[str, Tensor]]:
     valid, device = rollout.valid, rollout.reward.device
     rewards = [extrinsic_reward(rollout, settings.extrinsic_reward)]
     gammas, episodic, coeffs = [settings.gamma], [True], [settings.extrinsic_coeff]
@@ -103,6 +112,9 @@ def prepare_training(
     index = torch.nonzero(valid.flatten())[:, 0]
     if settings.standardize:
         mixed = standardize(mixed, index)
+    bad = not_finite([("the advantages", mixed), ("the value targets", target)], "another learner's advantages")
+    if bad:  # of rewards that are finite and far too large
+        raise NonFiniteRewardError(bad)
     sequences = rollout.sequences() if module.is_stateful() else index[:, None]
     return TrainingBatch(rollout, sequences, mixed, target.flatten(0, 1), features), metrics
 

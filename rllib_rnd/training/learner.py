@@ -8,8 +8,9 @@ arXiv 1810.12894, section 2.3).
 from __future__ import annotations
 
 import copy
+import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -27,8 +28,9 @@ from rllib_rnd.errors import at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import all_reduce_sum, broadcast_from_first, rank, world_size
-from rllib_rnd.modules.environment_rows import gather_rows, saved_shapes, scatter_rows
+from rllib_rnd.modules.distributed import bound_waits, broadcast_from_first, from_all, rank, world_size
+from rllib_rnd.modules.environment_rows import follow_environments, forget_rows, gather_rows, saved_shapes, scatter_rows
+from rllib_rnd.modules.generators import State, process_state, restore_process, seed_globals
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
 from rllib_rnd.plugin_contract import checked_metrics
@@ -37,7 +39,13 @@ from rllib_rnd.threads import learner_threads, plan_threads
 from rllib_rnd.training.allocator import keep_freed_memory
 from rllib_rnd.training.batch import AdvantageSettings, TrainingBatch, prepare_training
 from rllib_rnd.training.learners import note_without_warmup
-from rllib_rnd.training.nonfinite import NonFiniteRewardError, NonFiniteUpdates
+from rllib_rnd.training.network import meet_where_ray_does
+from rllib_rnd.training.nonfinite import (
+    NonFiniteRewardError,
+    NonFiniteUpdates,
+    forget_ended_episodes,
+    not_finite,
+)
 from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_statistics
 from rllib_rnd.training.pretraining import Pretraining
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
@@ -52,10 +60,17 @@ class IntrinsicPPOLearner(TorchLearner):
     """PPO over several return streams, with intrinsic rewards and auxiliary losses as plug-ins."""
 
     @override(TorchLearner)
+    def __init__(self, *, config: AlgorithmConfig, **kwargs: object) -> None:
+        if config.num_learners > 1:  # before RLlib has them meet
+            meet_where_ray_does()
+        super().__init__(config=config, **kwargs)
+
+    @override(TorchLearner)
     def build(self) -> None:
         """Builds module and optimizer, and the generators of minibatch order and masks."""
         # Under Ray a process is limited to one thread unless told otherwise.
         torch.set_num_threads(plan_threads(self.config).learner)
+        bound_waits()
         super().build()
         module, config = self.trained_module, self.config
         if self._device.type == "cpu":
@@ -71,6 +86,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._generator = torch.Generator(device=self._device)
         self._seed_generator()
         self._environment_rows: dict[str, Tensor] = {}
+        self._environments: Sequence[Hashable] = ()
         self._reported: dict[str, float] = {}
         self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates)
         options = config.pretraining_options()
@@ -81,12 +97,26 @@ class IntrinsicPPOLearner(TorchLearner):
         )
         optimizer, settings = self.get_optimizer(DEFAULT_MODULE_ID), self._settings()
         self.ppo_update = PPOUpdate(module, networks, optimizer, self.nonfinite, self._generator, settings)
+        self._gather_generators()
 
     def _seed_generator(self) -> None:
         if self.config.seed is None:
             self._generator.seed()
         else:
             self._generator.manual_seed(self.config.seed + 7919 * rank())
+
+    def _gather_generators(self) -> None:
+        """On every learner, because a checkpoint is written by the first one only; a single one needs none of it."""
+        if world_size() > 1:
+            self._generators = from_all(self.generator_states())
+
+    def generator_states(self) -> State:
+        """This learner's own generator and the global ones of its process."""
+        return process_state(self._generator, self._device)
+
+    def _all_generators(self) -> list[State]:
+        """The generators of every learner, in their order, as of the end of the newest update."""
+        return [self.generator_states()] if world_size() == 1 else self._generators
 
     def _settings(self) -> PPOSettings:
         config, micro_batch_size = self.config, self.config.micro_batch_size
@@ -136,32 +166,49 @@ class IntrinsicPPOLearner(TorchLearner):
     def update_statistics(self, rollouts: Rollouts) -> None:
         """Feeds rollouts of random play (or their references) to the statistics of the intrinsic rewards."""
         rollout = self.own_share(rollouts)
-        with torch.no_grad():
-            update_statistics(self.trained_module.rewards(), rollout)
+        if self._is_usable(rollout):
+            with torch.no_grad():
+                update_statistics(self.trained_module.rewards(), rollout)
 
     def note_without_warmup(self) -> str | None:
         """What is to be said if there is no random play for the statistics of the intrinsic rewards."""
         return note_without_warmup(self.trained_module.rewards())
 
-    def hold_out(self, rollouts: Rollouts) -> None:
-        """Keeps a rollout of random play to measure pre-training on."""
+    def hold_out(self, rollouts: Rollouts) -> bool:
+        """Keeps a rollout of random play to measure pre-training on, if it is finite.
+
+        Returns:
+            Whether it was; the next one is to be held out else.
+        """
         assert self.pretraining is not None
-        self.pretraining.hold_out(self.own_share(rollouts))
+        rollout = self.own_share(rollouts)
+        if not self._is_usable(rollout):
+            return False
+        self.pretraining.hold_out(rollout)
+        return True
 
     def pretrain(self, rollouts: Rollouts) -> tuple[dict[str, Any], bool]:
         """Pre-trains on one rollout of random play. Returns metrics, and whether that was the last one."""
         assert self.pretraining is not None
-        self._log(self.pretraining.train_on(self.own_share(rollouts), self._generator))
-        self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
+        rollout = self.own_share(rollouts)
+        if self._is_usable(rollout):
+            self._log(self.pretraining.train_on(rollout, self._generator))
+            self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
+        self._log({"nonfinite_updates": self.nonfinite.total})
         self._reported = {}  # what belongs to pre-training is not told of afterwards
+        self._gather_generators()
         return self.metrics.reduce(), self.pretraining.finished
 
-    def update_from_rollouts(self, rollouts: Rollouts, timesteps: dict[str, int]) -> dict[str, Any]:
+    def update_from_rollouts(
+        self, rollouts: Rollouts, timesteps: dict[str, int], environments: Sequence[Hashable] = ()
+    ) -> dict[str, Any]:
         """One iteration of learning.
 
         Args:
             rollouts: rollouts or their object references, the same list on every learner.
             timesteps: ``{NUM_ENV_STEPS_SAMPLED_LIFETIME: agent steps}`` for the schedules.
+            environments: in whose order the rollouts are; one that was lost and has others in its place has another
+                name. Empty: not known.
 
         Raises:
             NonFiniteTrainingError: ``max_nonfinite_updates`` updates in a row had non-finite losses or gradients.
@@ -178,9 +225,11 @@ class IntrinsicPPOLearner(TorchLearner):
         started = time.perf_counter()
         rollout = self.own_share(rollouts)
         self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
-        if self._is_usable(rollout):
-            self._train_on(rollout)
+        self._follow(environments)
+        if not (self._is_usable(rollout) and self._train_on(rollout)):
+            forget_ended_episodes(self.trained_module.rewards(), rollout.is_first)
         self._resample_noise()
+        self._gather_generators()
         # On every learner, because a checkpoint is written by the first one only.
         self._environment_rows = gather_rows(self.trained_module, *self._share)
         self._log({"nonfinite_updates": self.nonfinite.total})
@@ -190,18 +239,28 @@ class IntrinsicPPOLearner(TorchLearner):
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
 
-    def _train_on(self, rollout: Rollout) -> None:
-        """Rewards, all epochs, statistics; nothing (and counted) if an intrinsic reward is not finite."""
+    def _follow(self, environments: Sequence[Hashable]) -> None:
+        """Environments that are lost take their rows with them; those that are left keep theirs."""
+        if self._environments and environments and self._environments != environments:
+            gathered = follow_environments(
+                self.trained_module, self._environment_rows, self._environments, environments
+            )
+            scatter_rows(self.trained_module, gathered, world_size(), rank())
+        self._environments = environments
+
+    def _train_on(self, rollout: Rollout) -> bool:
+        """Rewards, all epochs, statistics; nothing (False, and counted) if rewards or advantages are not finite."""
         try:
             batch = self.prepare(rollout)
         except NonFiniteRewardError as error:
             self.nonfinite.skipped(str(error))
-            return
+            return False
         self._log(self.ppo_update.train_on(batch))
         with torch.no_grad():
             # Only now: reward and predictor of one rollout see the same statistics.
             update_statistics(self.trained_module.rewards(), rollout)
         self._log_plugins(intrinsic_reward=self.trained_module.rewards(), auxiliary_loss=self.ppo_update.auxiliaries)
+        return True
 
     @override(TorchLearner)
     def compute_loss_for_module(self, **_: object) -> Tensor:
@@ -226,7 +285,7 @@ class IntrinsicPPOLearner(TorchLearner):
         """Everything that minibatches are drawn from; the scales of the intrinsic rewards move forward.
 
         Raises:
-            NonFiniteRewardError: an intrinsic reward is not finite; nothing has moved.
+            NonFiniteRewardError: rewards or advantages are not finite; nothing has moved.
         """
         config = self.config
         settings = AdvantageSettings(
@@ -242,13 +301,12 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def _is_usable(self, rollout: Rollout) -> bool:
         """False (and counted) if the environment delivered a non-finite observation or reward."""
-        parts = {"reward": rollout.reward, "observation": rollout.frames, "value": rollout.value}
-        bad = [k for k, v in parts.items() if v.is_floating_point() and not bool(torch.isfinite(v).all())]
-        count = all_reduce_sum(torch.tensor(float(len(bad)), device=self._device))
-        if count > 0:
-            self.nonfinite.skipped(", ".join(bad) or "another learner's rollout")
-            return False
-        return True
+        parts = [("reward", rollout.reward), ("observation", rollout.frames), ("value", rollout.value)]
+        parts += [("logp", rollout.logp), ("action", rollout.action), ("memory", rollout.memory)]
+        bad = not_finite(parts, "another learner's rollout")
+        if bad:
+            self.nonfinite.skipped(bad)
+        return not bad
 
     def _resample_noise(self) -> None:
         """New noise of noisy layers for the next rollout, the same on every learner and, with the weights, runner."""
@@ -261,8 +319,10 @@ class IntrinsicPPOLearner(TorchLearner):
 
     def _log(self, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
-            self._reported[name] = float(value)
-            self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), self._reported[name], window=1)
+            number = float(value)
+            if math.isfinite(number):  # else the last value stays; that it was skipped is counted
+                self._reported[name] = number
+                self.metrics.log_value((DEFAULT_MODULE_ID, *name.split("/")), number, window=1)
 
     def _log_plugins(self, **kinds: Sequence[IntrinsicReward | AuxiliaryLoss]) -> None:
         """What plug-ins report, each with its number among its kind; kinds by the name of their setting.
@@ -291,13 +351,14 @@ class IntrinsicPPOLearner(TorchLearner):
         not_components: str | Collection[str] | None = None,
         **kwargs: object,
     ) -> dict[str, Any]:
-        """RLlib's learner state plus what a bitwise resume needs: generator and non-finite counters."""
+        """RLlib's learner state plus what a bitwise resume needs: all learners' generators and rows, and counters."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         # Not where weights alone are asked for, as in every iteration.
         if not self._check_component("intrinsic_ppo", components, not_components):
             return state
         state["intrinsic_ppo"] = {
-            "generator": self._generator.get_state().numpy(),
+            "generators": self._all_generators(),
+            "reported": dict(self._reported),
             "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},
             "nonfinite_updates": self.nonfinite.total,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
@@ -313,14 +374,26 @@ class IntrinsicPPOLearner(TorchLearner):
         super().set_state(state)
         own = state.get("intrinsic_ppo")
         if own is not None:
-            if rank() == 0:  # the others go on with their own: two learners must not draw the same masks
-                self._generator.set_state(torch.from_numpy(own["generator"].copy()))
-            self._environment_rows = {n: torch.from_numpy(rows.copy()) for n, rows in own["environment_rows"].items()}
-            scatter_rows(self.trained_module, self._environment_rows, world_size(), rank())
+            # One more than there were draws what no other does: two learners must not have the same masks.
+            restore_process(own["generators"], rank(), self._generator, self._device)
+            self._gather_generators()
+            self._reported = dict(own["reported"])
+            self._take_rows({name: torch.from_numpy(rows.copy()) for name, rows in own["environment_rows"].items()})
+            self._environments = ()
             self.nonfinite.total = own["nonfinite_updates"]
             self.nonfinite.in_a_row = own["nonfinite_in_a_row"]
             if self.pretraining is not None and own.get("pretraining") is not None:
                 self.pretraining.set_state(own["pretraining"])
+
+    def _take_rows(self, rows: dict[str, Tensor]) -> None:
+        """This learner's share of saved rows; of another number of environments nobody can tell which is which."""
+        num_envs = self.config.num_envs_per_env_runner * max(1, self.config.num_env_runners)
+        if any(len(saved) not in (0, num_envs) for saved in rows.values()):  # 0: no rollout has shown it yet
+            self._environment_rows = {}
+            forget_rows(self.trained_module)
+            return
+        self._environment_rows = rows
+        scatter_rows(self.trained_module, rows, world_size(), rank())
 
     def apply_settings(self, agent_steps: int, reseed: bool = False) -> None:
         """After `set_state`: gives the optimizer, whose state holds those of the saved run, this run's settings.
@@ -329,7 +402,7 @@ class IntrinsicPPOLearner(TorchLearner):
 
         Args:
             agent_steps: of the run so far, for schedules.
-            reseed: begin the generator anew, as with another seed.
+            reseed: begin the generators anew, as with another seed.
         """
         optimizer = self.get_optimizer(DEFAULT_MODULE_ID)
         schedule = self._optimizer_lr_schedules[optimizer]
@@ -338,6 +411,9 @@ class IntrinsicPPOLearner(TorchLearner):
             group["eps"] = self.config.optimizer_epsilon
         if reseed:
             self._seed_generator()
+            if self.config.seed is not None:
+                seed_globals(self.config.seed)
+            self._gather_generators()
 
     def forget_weights(self) -> None:
         """Takes the next weights it is given, though they may be older than its own."""

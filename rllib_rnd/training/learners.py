@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -13,25 +17,94 @@ from rllib_rnd.intrinsic.base import IntrinsicReward
 
 logger = logging.getLogger(__name__)
 
+#: How long the other learners have to answer after one has failed, s.
+GRACE_S = 5.0
+
+
+class LearnerDiedError(RuntimeError):
+    """A learner's process is gone, and with it the training since the last checkpoint. The message says which."""
+
 
 def foreach_learner(group: LearnerGroup, method: str, *args: object) -> list[Any]:
     """Calls a method of every learner with the same arguments; lists travel to remote learners by reference.
 
+    Where one fails the others may wait for its part of a sum for ever: they get `GRACE_S` more and are ended then. If
+    the process of one is gone all are, as none can go on without it.
+
     Raises:
-        Exception: whatever a learner raised.
+        LearnerDiedError: the process of a learner is gone.
+        Exception: whatever a learner raised; of several errors the first that does not just say that another is away.
     """
-    if group.is_remote:
-        args = tuple(
-            [r if isinstance(r, ray.ObjectRef) else ray.put(r) for r in a] if isinstance(a, list) else a for a in args
-        )
-    results = group.foreach_learner(lambda learner, _a=args: getattr(learner, method)(*_a))
-    values = []
-    for result in results:
-        value = result.get()
-        if not result.ok:
-            raise value
-        values.append(value)
-    return values
+    if not group.is_remote:
+        (result,) = group.foreach_learner(lambda learner: getattr(learner, method)(*args))
+        return [result.get()]
+    args = tuple(
+        [r if isinstance(r, ray.ObjectRef) else ray.put(r) for r in a] if isinstance(a, list) else a for a in args
+    )
+    return _answers(group, lambda learner: getattr(learner, method)(*args))
+
+
+@contextmanager
+def told_of_dead_learners(group: LearnerGroup) -> Iterator[None]:
+    """Says which learner's process is gone where RLlib itself talks to learners in the block.
+
+    Raises:
+        LearnerDiedError: one is.
+    """
+    try:
+        yield
+    except (ray.exceptions.RayActorError, AssertionError):  # RLlib asserts that all are in service
+        if group.is_remote:
+            _answers(group, lambda _: None)
+        raise
+
+
+def _answers(group: LearnerGroup, function: Callable[[Any], Any]) -> list[Any]:
+    """What a function returns for every learner in a process of its own; raises as `foreach_learner`."""
+    actors = group._workers
+    calls = [actor.apply.remote(function) for actor in actors]
+    failures, waiting, until = dict[int, Exception](), list(calls), math.inf
+    while waiting and time.monotonic() < until:
+        left_s = None if until == math.inf else max(0.0, until - time.monotonic())
+        ready, waiting = ray.wait(waiting, num_returns=1, timeout=left_s)
+        for call in ready:
+            try:
+                ray.get(call)
+            except Exception as error:  # of the learner's code, of Ray, of torch.distributed
+                failures[calls.index(call)] = error
+                until = min(until, time.monotonic() + GRACE_S)
+    if not failures:
+        return list(ray.get(calls))
+    died = {number: error for number, error in failures.items() if isinstance(error, ray.exceptions.RayActorError)}
+    for number in range(len(actors)) if died else [calls.index(call) for call in waiting]:
+        ray.kill(actors[number])
+    if died:
+        raise LearnerDiedError(_words(died, len(actors)))
+    raise next((error for error in failures.values() if not _is_about_another(error)), next(iter(failures.values())))
+
+
+def _is_about_another(error: Exception) -> bool:
+    """Whether it only says that sums with another learner have broken off."""
+    cause = getattr(error, "cause", error)
+    return isinstance(cause, RuntimeError) and any(word in str(cause) for word in ("gloo", "Connection", "NCCL"))
+
+
+def _words(died: Mapping[int, Exception], learners: int) -> str:
+    """One line about the first of the processes that are gone."""
+    number, error = min(died.items())
+    text = " ".join(str(error).split())
+    pid, place = re.search(r"\bpid: (\d+)", text), re.search(r"\bip: (\S+)", text)
+    where = ", ".join(filter(None, (f"process {pid[1]}" if pid else "", f"on {place[1]}" if place else "")))
+    causes = {
+        "out of memory": "Ray ended it as memory ran out",
+        "OOM killer": "it was killed (signal 9, as by the kernel when memory runs out) or crashed",
+        "node has died": "its node is gone",
+        "node was terminated": "its node is gone",
+        "ray.kill": "it was ended by ray.kill",
+    }
+    cause = next((words for mark, words in causes.items() if mark in text), text[:160])
+    which = f"learner {number + 1} of {learners}" if learners > 1 else "the learner"
+    return f"{which} ({where}) died: {cause}. What it had learned since the last checkpoint is lost."
 
 
 def nodes_of(group: LearnerGroup) -> tuple[str, ...]:

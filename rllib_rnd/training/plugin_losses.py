@@ -18,7 +18,7 @@ from rllib_rnd.options import numbered, plugin_path
 from rllib_rnd.own_code import failures_of, name_of
 from rllib_rnd.plugin_contract import checked_reward, checked_terms
 from rllib_rnd.rollout import Rollout
-from rllib_rnd.training.nonfinite import NonFiniteRewardError
+from rllib_rnd.training.nonfinite import NonFiniteRewardError, not_finite
 
 #: What plug-ins report stands in a section of its own among a learner's metrics: their names are theirs.
 PLUGINS = "plugins/"
@@ -69,14 +69,14 @@ def compute_rewards(rewards: Sequence[IntrinsicReward], rollout: Rollout) -> lis
         ConfigError: a reward fails, or returns something else.
         NonFiniteRewardError: rewards are not finite, here or on another learner; their scales have not seen them.
     """
-    computed, bad = [], []
+    computed, parts = [], []
     for i, reward in enumerate(rewards):
         with at(plugin_path("intrinsic_reward", i, len(rewards))):
             computed.append(checked_reward(reward, reward.compute, rollout))
-        if not bool(torch.isfinite(computed[-1][0]).all()):
-            bad.append(f"the rewards of {name_of(type(reward))}")
-    if rewards and all_reduce_sum(torch.tensor(float(len(bad)), device=rollout.reward.device)) > 0:
-        raise NonFiniteRewardError(", ".join(bad) or "another learner's intrinsic rewards")
+        parts.append((f"the rewards of {name_of(type(reward))}", computed[-1][0]))
+    bad = not_finite(parts, "another learner's intrinsic rewards") if rewards else ""
+    if bad:
+        raise NonFiniteRewardError(bad)
     return computed
 
 

@@ -172,7 +172,7 @@ class Pretraining:
         return weighted_sum(terms, index.device)
 
     def _step(self, rollout: Rollout, index: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        self._guarded.zero_gradients()
+        self._guarded.begin()
         losses = self._weighted(rollout, index, generator)
         losses.total.backward()
         self._guarded.take(losses.parts)

@@ -25,7 +25,7 @@ from rllib_rnd.modules.distributed import all_reduce_sum, standardize, sum_gradi
 from rllib_rnd.options import numbered
 from rllib_rnd.own_code import failures_of
 from rllib_rnd.training.batch import TrainingBatch, have_samples
-from rllib_rnd.training.nonfinite import NonFiniteUpdates
+from rllib_rnd.training.nonfinite import NonFiniteUpdates, StepStatistics
 from rllib_rnd.training.plugin_losses import PLUGINS, WeightedSum, auxiliary_terms, reward_terms, weighted_sum
 
 
@@ -40,6 +40,10 @@ class GuardedStep:
         backbone: what they are told.
         nonfinite: counts the steps that are skipped.
         grad_clip: largest norm of the gradient, or None.
+        module: all networks that the losses go through; None: backbone and plug-ins.
+
+    Attributes:
+        statistics: what the losses move besides; put back where a step is skipped.
     """
 
     def __init__(
@@ -49,14 +53,21 @@ class GuardedStep:
         backbone: Backbone,
         nonfinite: NonFiniteUpdates,
         grad_clip: float | None = None,
+        module: nn.Module | None = None,
     ) -> None:
         self.optimizer, self.plugins, self.backbone = optimizer, list(plugins), backbone
         self.nonfinite, self.grad_clip = nonfinite, grad_clip
+        self.statistics = StepStatistics([backbone, *self.plugins] if module is None else [module])
         self.parameters: list[nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
 
     def zero_gradients(self) -> None:
         """Forgets the gradients of the previous step."""
         self.optimizer.zero_grad(set_to_none=True)
+
+    def begin(self) -> None:
+        """Begins a step: comes before the losses."""
+        self.zero_gradients()
+        self.statistics.keep()
 
     def take(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Sums gradients over learners, checks once that all is finite, clips, steps.
@@ -76,6 +87,8 @@ class GuardedStep:
         # One device sync for the whole step. RLlib's own flag `torch_skip_nan_gradients` does the opposite of its
         # documentation (it steps with the bad gradients), so it plays no part here.
         if not bool(torch.isfinite(norm)):
+            self.statistics.put_back()
+            self.zero_gradients()
             bad = [name for name, value in losses.items() if not bool(torch.isfinite(value))]
             self.nonfinite.skipped(", ".join(bad) or "the gradients")
             return torch.zeros_like(norm)
@@ -147,15 +160,17 @@ class PPOUpdate:
         self.clip_param, self.entropy_coeff = settings.clip_param, settings.entropy_coeff
         self.auxiliaries: list[AuxiliaryLoss] = [] if settings.freeze_backbone else module.auxiliaries()
         plugins: list[IntrinsicReward | AuxiliaryLoss] = [*module.rewards(), *self.auxiliaries]
-        self._guarded = GuardedStep(optimizer, plugins, module.backbone, nonfinite, settings.grad_clip)
+        self._guarded = GuardedStep(optimizer, plugins, module.backbone, nonfinite, settings.grad_clip, module)
 
     def train_on(self, batch: TrainingBatch) -> dict[str, Tensor]:
-        """All epochs over one rollout. Returns means over the minibatches that have samples, ``[]`` each.
+        """All epochs over one rollout. Returns means over the minibatches that have samples, ``[]`` each, of what is
+        finite.
 
         Raises:
             NonFiniteTrainingError: too many steps in a row had a gradient that was not finite.
         """
         values: dict[str, list[Tensor]] = defaultdict(list)
+        skipped = self._guarded.nonfinite.total
         for _ in range(self.settings.num_epochs):
             order = torch.randperm(len(batch.sequences), generator=self.generator, device=batch.sequences.device)
             parts = [batch.sequences[chunk] for chunk in order.tensor_split(self.settings.num_minibatches)]
@@ -163,7 +178,10 @@ class PPOUpdate:
             for sequences, has_samples in zip(parts, have_samples(counts, order.device), strict=True):
                 for name, value in self.step(batch, sequences).items() if has_samples else ():
                     values[name].append(value)
-        return {name: torch.stack(found).mean() for name, found in values.items()}
+        means = {name: torch.stack(found) for name, found in values.items()}
+        if self._guarded.nonfinite.total > skipped:  # else there is nothing to leave out
+            means = {name: found[found.isfinite()] for name, found in means.items()}
+        return {name: found.mean() for name, found in means.items() if len(found)}
 
     def step(self, batch: TrainingBatch, sequences: Tensor) -> dict[str, Tensor]:
         """One step of the optimizer on one minibatch, ``sequences [Q, L]``. Returns metrics, ``[]`` each."""
@@ -183,7 +201,7 @@ class PPOUpdate:
         index = self.samples(batch, sequences)
         if settings.standardize:
             batch = replace(batch, advantage=standardize(batch.advantage, index))
-        self._guarded.zero_gradients()
+        self._guarded.begin()
         count = all_reduce_sum(torch.tensor(float(len(index)), device=index.device)).clamp(min=1.0)
         sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=index.device))
         micro_size = max(1, (settings.micro_batch_size or sequences.numel()) // sequences.shape[1])

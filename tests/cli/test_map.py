@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import pickle
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT
+from rllib_rnd.checkpoints.manifest import MANIFEST, seal
 from rllib_rnd.cli import app
 from rllib_rnd.cli.map import cell_grid, load_run, run_names
 from tests.conftest import small_config
@@ -46,10 +48,12 @@ def runs(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     checkpoint_of(small_config(env="CartPole-v1"), storage, "nowhere", iterations=1)
     checkpoint_of(small_config(env="rllib_rnd/PointMaze-v0"), storage, "maze", iterations=1)
     shutil.copytree(sea, storage / "old")
-    state_file = storage / "old" / TRIAL / "checkpoint_000000" / "algorithm_state.pkl"
-    state = pickle.loads(state_file.read_bytes())
-    del state["intrinsic_ppo"]["places"]
-    state_file.write_bytes(pickle.dumps(state))
+    checkpoint = storage / "old" / TRIAL / "checkpoint_000000"
+    content = json.loads((checkpoint / "algorithm.json").read_text(encoding="utf-8"))
+    del content["state"]["intrinsic_ppo"]["places"]
+    (checkpoint / "algorithm.json").write_text(json.dumps(content), encoding="utf-8")
+    (checkpoint / MANIFEST).unlink()
+    seal(checkpoint, CHECKPOINT_FORMAT, "rllib_rnd.presets:RND", 2, 112)
     yield storage
 
 

@@ -13,7 +13,7 @@ STEPS = "env_runners/num_env_steps_sampled_lifetime"
 RETURN = "env_runners/episode_return_mean"
 
 
-def report(command: str, stop: dict[str, float], interrupted: bool = False) -> Report:
+def report(command: str, stop: dict[str, float], interrupted: str = "") -> Report:
     return Report("x", "/r/x", command, None, interrupted, stop)
 
 
@@ -27,7 +27,7 @@ def test_a_finished_run_goes_on_with_its_condition_doubled() -> None:
 def test_nothing_is_suggested_where_nothing_can_be_doubled() -> None:
     assert further(report("c", {RETURN: 5.0}), {RETURN: 6.0}) == ""
     assert further(report("c", {STEPS: 5.0}), {STEPS: 4}) == ""
-    assert further(report("c", {STEPS: 5.0}, interrupted=True), {STEPS: 6}) == ""
+    assert further(report("c", {STEPS: 5.0}, interrupted="Ctrl-C"), {STEPS: 6}) == ""
 
 
 def test_paths_are_shortened_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,3 +73,18 @@ def test_the_named_examples_exist() -> None:
     assert named
     for path in named:
         assert (ROOT / path).is_file(), f"cluster.yaml names {path}, which is not there"
+
+
+def test_every_ray_demands_the_token_that_every_node_gets() -> None:
+    config = read_cluster_yaml()
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    for key in ("head_start_ray_commands", "worker_start_ray_commands"):
+        starts = [command for command in config[key] if "ray start" in command]
+        assert starts and all("RAY_AUTH_MODE=token" in command for command in starts)
+
+
+def test_the_dashboard_stays_on_loopback_and_is_installed() -> None:
+    config = read_cluster_yaml()
+    assert not any("--dashboard-host" in command for command in config["head_start_ray_commands"])
+    assert any("deploy/requirements.txt" in command for command in config["setup_commands"])
+    assert "deploy" in config["file_mounts"].values()

@@ -11,7 +11,9 @@ import gymnasium as gym
 import torch
 
 from rllib_rnd import IntrinsicPPOConfig
+from rllib_rnd.checkpoints.content import CONSTRUCTOR, ContentWriter
 from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE
+from rllib_rnd.checkpoints.manifest import seal
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.module import IntrinsicPPOModule
 
@@ -39,22 +41,19 @@ def make_module(
 def make_checkpoint(
     folder: Path, env: str, env_config: dict[str, Any], backbone: str | dict[str, Any], seed: int | None = None
 ) -> Path:
-    """Writes what RLlib writes of a single learner, as far as anything reads it."""
+    """Writes the files of an algorithm's checkpoint, as far as anything reads them."""
     config = (
         IntrinsicPPOConfig().environment(env, env_config=env_config).training(backbone=backbone).debugging(seed=seed)
     )
     vector = make_vector_env(env, 1, env_config)
     module = make_module(vector.single_observation_space, vector.single_action_space, backbone)
     vector.close()
-    learner = folder / "learner_group" / "learner"
-    module.save_to_path(learner / "rl_module" / "default_policy")
-    state = {OWN_STATE: {"format": CHECKPOINT_FORMAT}, "training_iteration": 7}
-    saved: dict[str, Any] = {"ctor_args_and_kwargs": ((config.get_state(),), {})}
-    for path, content in {
-        folder / "algorithm_state.pkl": state,
-        folder / "class_and_ctor_args.pkl": saved,
-        learner / "state.pkl": {},
-    }.items():
-        path.write_bytes(pickle.dumps(content))
+    learner = {"rl_module": {"default_policy": module.get_state()}}
+    own = {"format": CHECKPOINT_FORMAT}
+    state = {OWN_STATE: own, "training_iteration": 7, "learner_group": {"learner": learner}}
+    folder.mkdir(parents=True)
+    ContentWriter(folder).write(state, config, type(module), module.get_ctor_args_and_kwargs()[1])
+    (folder / CONSTRUCTOR).write_bytes(pickle.dumps({"ctor_args_and_kwargs": ((config.get_state(),), {})}))
     (folder / "rllib_checkpoint.json").write_text(json.dumps({"type": "Algorithm"}))
+    seal(folder, CHECKPOINT_FORMAT, "rllib_rnd.algorithm:IntrinsicPPO", 7, 0)
     return folder

@@ -138,8 +138,9 @@ def test_a_failed_environment_is_restarted_and_no_partial_rollout_leaves() -> No
 
 def test_a_failed_environment_is_an_error_without_restarts() -> None:
     CrashingEnv.crashes = 0
+    config = small_config(env="tests/Crashing-v0").fault_tolerance(restart_failed_sub_environments=False)
     with pytest.raises(RuntimeError):
-        make_runner(small_config(env="tests/Crashing-v0")).sample()
+        make_runner(config).sample()
 
 
 class StubbornEnv(CrashingEnv):

@@ -43,9 +43,9 @@ def test_rollouts_are_one_update_old_and_carry_their_own_log_probabilities(runne
     module, history = learner.trained_module, []
     update = learner.update_from_rollouts
 
-    def spy(rollouts: list[Any], timesteps: dict[str, int]) -> Any:
+    def spy(rollouts: list[Any], *others: Any) -> Any:
         history.append(({k: v.clone() for k, v in module.state_dict().items()}, learner.own_share(rollouts)))
-        return update(rollouts, timesteps)
+        return update(rollouts, *others)
 
     learner.update_from_rollouts = spy
     for _ in range(4):

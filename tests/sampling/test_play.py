@@ -149,7 +149,8 @@ def test_what_can_be_saved_goes_on_and_what_cannot_begins_anew() -> None:
         state, drawn = game.state(), policy.generator.get_state()
         expected = game.rollout(policy, 5)
         again = play(env_class())
-        assert again.restore(state)
+        why = again.restore(state)
+        assert why is None if goes_on else why == "Counter has no method clone_state"
         policy.generator.set_state(drawn)
         got = again.rollout(policy, 5)
         assert got.action.tolist() == expected.action.tolist()
@@ -157,11 +158,22 @@ def test_what_can_be_saved_goes_on_and_what_cannot_begins_anew() -> None:
         assert (again.env.seeds == [7]) == goes_on  # else another seed: not the first episodes once more
 
 
-def test_a_state_of_another_number_of_environments_is_left_alone() -> None:
-    game = play()
-    assert not game.restore({**game.state(), "num_envs": N + 1, "resets": 9})
+def test_a_state_of_another_number_of_environments_begins_new_episodes_with_new_seeds() -> None:
+    first, game = play(CloneableCounter()), play(CloneableCounter())
+    first.reset()
+    assert game.restore({**first.state(), "num_envs": N + 1, "resets": 9}) is None
     game.reset()
-    assert game.env.seeds == [7]
+    assert game.env.seeds[-1] not in [ResetSeeds(7, used).next for used in range(9)]
+
+
+def test_a_state_that_is_not_taken_back_says_why_and_begins_new_episodes() -> None:
+    first, game = play(CloneableCounter()), play(CloneableCounter())
+    first.reset()
+    state = first.state()
+    game.env.restore_state = lambda saved: saved.gone
+    assert "AttributeError" in str(game.restore(state))
+    assert game.env.seeds == [7] and game.rollout(None, 2).is_first[0].all()
+    assert game.env.seeds[-1] != 7
 
 
 @pytest.mark.parametrize("where", ["reset", "step"])

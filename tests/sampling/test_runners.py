@@ -19,7 +19,8 @@ def test_play_stands_where_it_was_after_a_restore_and_random_play_is_apart(remot
     assert runners.remote == (remote > 0)
     first = runners.collect()
     states = runners.play_states()
-    assert sorted(states) == ([1, 2] if remote else [0])
+    assert [state["runner"] for state in states["states"]] == ([1, 2] if remote else [0])
+    assert states["num_runners"] == max(1, remote)
 
     def frames() -> list[np.ndarray]:
         samples = [sample.rollout for sample in runners.collect()]
@@ -30,10 +31,11 @@ def test_play_stands_where_it_was_after_a_restore_and_random_play_is_apart(remot
     runners.end_random_play()
     assert len(first) == len(played) == max(1, remote)
     assert [rollout.num_steps for rollout in played] == [4] * max(1, remote)
-    runners.restore_play(states)
+    assert runners.restore_play(states) is None
     for got, wanted in zip(frames(), expected, strict=True):
         np.testing.assert_array_equal(got, wanted)
-    runners.restore_play({})  # nothing to restore: it plays on
+    states["states"] = [{**state, "num_envs": 1, "env": None} for state in states["states"]]
+    assert "New episodes begin" in str(runners.restore_play(states))
     assert any((got != wanted).any() for got, wanted in zip(frames(), expected, strict=True))
-    assert runners.replaced == 0
+    assert runners.crew.hanging == runners.crew.restarts == 0
     algorithm.stop()

@@ -14,7 +14,6 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_rnd.cli.evaluate import EvaluateOptions, play
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
-from rllib_rnd.sampling.stock_episodes import StockEpisodes
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -121,7 +120,6 @@ def test_a_restored_game_goes_on_in_its_middle() -> None:
     first.sample()  # 3 of the 5 steps of an episode
     second.sample()
     second.restore_play(first.play_state())
-    second.play.watcher = StockEpisodes(second.play, second._notify)
     second.sample()
     assert lengths == [2, 2]
 

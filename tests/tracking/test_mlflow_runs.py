@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 
+from rllib_rnd.redaction import without_password
 from rllib_rnd.tracking.identity import has_ended, this_process
-from rllib_rnd.tracking.mlflow_store import (
-    charts_link,
-    without_password,
-)
+from rllib_rnd.tracking.mlflow_store import charts_link
 from rllib_rnd.tracking.mlflow_writer import reason_of
 from tests.tracking.mlflow_trials import make, result, runs, trial
 

@@ -76,7 +76,7 @@ def test_every_metric_that_may_stop_a_run_is_reported(environment: str, algorith
     config = configured(algorithm, environment)
     config.training(max_evaluation_steps=3)  # a step less than an episode takes
     run = config.build_algo()
-    run.runners.replaced = 1  # as after an environment that hung
+    run.runners.crew.hanging = run.runners.crew.restarts = 1  # as after an environment that hung
     results = [run.train() for _ in range(4)]
     run.stop()
     lacking = [starts for setting, (starts, _) in REPORTED_WITH.items() if not getattr(config, setting)]

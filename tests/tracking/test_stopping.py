@@ -22,6 +22,7 @@ def result(steps: int, episode_return: float | None = None) -> dict:
 @pytest.fixture
 def interrupt() -> Iterator[Interrupt]:
     with Interrupt() as flag:
+        flag.training = True
         yield flag
 
 

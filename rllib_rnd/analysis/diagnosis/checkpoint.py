@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -118,7 +117,7 @@ def learner_arrays(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
             yield from _arrays_in(_Arrays(file).load(), path.stem)
 
 
-def _arrays_in(value: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
+def _arrays_in(value: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if key != "metrics_logger":  # which has NaN for what was not measured

@@ -15,6 +15,7 @@ from rllib_rnd.analysis.results.processes import state_of_process
 from rllib_rnd.analysis.results.rows import Rows, joined, read_rows
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
+from rllib_rnd.checkpoints.names import by_progress
 from rllib_rnd.tracking.labels import label_of_folder
 from rllib_rnd.tracking.metrics import full_path
 from rllib_rnd.tracking.stopping import reached
@@ -101,6 +102,8 @@ def _runs(folders: Sequence[Path], record: Mapping[str, Any], metrics: Collectio
     trials = [Trial(folder, _json(folder / _PARAMS), read_rows(folder / _RESULTS, metrics)) for folder in folders]
     trials.sort(key=lambda trial: (trial.stamp, trial.folder.name))
     description = record.get("description") or {}
+    if description.get("single") is True:
+        trials = by_progress(trials, lambda trial: next((row.get("iteration") for row in trial.rows.values), None))
     return [_run(parts, record, description) for parts in _continued(trials, description.get("single") is True)]
 
 

@@ -30,7 +30,7 @@ WATCHED = (
 # What plug-ins tell of features that are learned: how far they move, how far they are apart.
 _FEATURES = re.compile(r"(drift|feature_std|feature_spread|feature_norm|collapse)")
 _SKIPPED = ("nonfinite_updates", "broken_observations")  # counts since the start
-_RESTARTS = ("env_failures", "hanging_env_runners")
+_RESTARTS = ("env_failures", "hanging_env_runners", "env_runner_restarts")
 _SPLIT = ("sample_s", "learn_s", "sync_s")
 DEAD_BONUS = 0.01  # of its first tenth: a bonus below that share is spent
 _MOST_CHARTS = 2  # tasks that are drawn

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.ray_logs import environment
-from rllib_rnd.tracking.mlflow_store import database_path, impatience, without_password
+from rllib_rnd.redaction import without_password
+from rllib_rnd.tracking.mlflow_store import database_path, impatience
 from rllib_rnd.tracking.mlflow_writer import reason_of
 
 _PAGE = 1000

@@ -17,7 +17,7 @@ from rllib_rnd.analysis.results.rows import joined, rows_of, thin
 from rllib_rnd.analysis.results.run import MACHINE_MEMORY, Run
 from rllib_rnd.analysis.results.settings import flat_settings, task_of
 from rllib_rnd.errors import ConfigError, nearest_name
-from rllib_rnd.tracking.mlflow_store import without_password
+from rllib_rnd.redaction import without_password
 
 _STATES = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 _MEMORY = "system/system_memory_usage_percentage"

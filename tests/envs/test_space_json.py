@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from rllib_rnd.envs.space_json import space_from_json, space_in_words, space_to_json
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.export.spaces import space_from_json, space_in_words, space_to_json
 from tests.envs.test_plain import ACTIONS, OBSERVATIONS, box
 
 SPACES: dict[str, gym.Space] = {

@@ -1,8 +1,8 @@
 """Rollouts on their way from one machine to another: arrays that lz4 makes smaller travel so, bit for bit the same.
 
 Frames of games are mostly background. Packing runs on the runners, all at the same time, and at some GB/s on each core,
-so that it pays on most networks (docs/performance.md). On one machine rollouts do not travel: the
-learner reads them where the object store keeps them, and packing would only cost.
+so that it pays on most networks (docs/performance.md). On one machine rollouts do not travel: the learner reads them
+where the object store keeps them, and packing would only cost.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def test_auto_packs_what_leaves_the_machine(setting: str, learners: list[str], p
 
 
 @pytest.fixture(scope="module")
-def algorithm() -> Iterator[Any]:
+def algorithm(ray_session: None) -> Iterator[Any]:
     found = small_config("IntrinsicPPO").build_algo()
     yield found
     found.stop()

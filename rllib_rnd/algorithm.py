@@ -95,7 +95,8 @@ class IntrinsicPPO(CheckpointedPPO):
     def step(self) -> dict[str, Any]:
         """RLlib's: one iteration. How long it took is told by a clock that nobody sets, and so is the total."""
         started = time.monotonic()
-        result: dict[str, Any] = super().step()
+        with told_of_dead_learners(self.learner_group):
+            result: dict[str, Any] = super().step()
         result[TIME_THIS_ITER_S] = time.monotonic() - started
         return result
 
@@ -151,8 +152,7 @@ class IntrinsicPPO(CheckpointedPPO):
         results = foreach_learner(self.learner_group, "update_from_rollouts", rollouts, timesteps, environments)
         self.metrics.aggregate(results, key=LEARNER_RESULTS)
         learned = time.perf_counter()
-        with told_of_dead_learners(self.learner_group):
-            self.runners.sync_weights()
+        self.runners.sync_weights()
         share = len(samples) / max(1, self.config.num_env_runners)
         self._log_times(sampled - started, learned - sampled, time.perf_counter() - learned, share)
 

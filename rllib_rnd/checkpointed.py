@@ -32,7 +32,7 @@ from rllib_rnd.own_code import name_of
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners
-from rllib_rnd.training.learners import foreach_learner
+from rllib_rnd.training.learners import foreach_learner, told_of_dead_learners
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class CheckpointedPPO(PPO):
     @override(PPO)
     def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
-        state: dict[str, Any] = super().get_state(*args, **kwargs)
+        with told_of_dead_learners(self.learner_group):
+            state: dict[str, Any] = super().get_state(*args, **kwargs)
         state[OWN_STATE] = {
             "format": CHECKPOINT_FORMAT,
             "pretrained": self.pretrained,

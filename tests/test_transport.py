@@ -112,7 +112,7 @@ def test_a_runner_packs_for_learners_elsewhere(
     context = types.SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     runner = algorithm.env_runner_group.local_env_runner
-    monkeypatch.setattr(runner, "_has_weights", True)
+    monkeypatch.setattr(runner, "has_weights", True)
     sample, rollout = runner.sample_for_driver(learner_nodes=[node])
     assert not isinstance(sample, RunnerFailure)
     assert type(rollout) is kind

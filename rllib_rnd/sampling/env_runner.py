@@ -107,6 +107,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         policy: how they are played.
         seeds: of resets.
         current_random_play: that which `random_play` goes on with, if it has begun.
+        has_weights: its process has got some, besides those it was made with.
     """
 
     env: Any
@@ -124,7 +125,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self.seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
         self.current_random_play = None
         self._failed_random_plays = 0
-        self._has_weights = False  # other than those it was made with
+        self.has_weights = False
         self._finished: list[EpisodeSummary] = []
         self._standing = Standing(self)
         self._notes: list[str] = []
@@ -147,7 +148,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """RLlib's: takes weights and counters."""
         super().set_state(state)
-        self._has_weights = self._has_weights or COMPONENT_RL_MODULE in state
+        self.has_weights = self.has_weights or COMPONENT_RL_MODULE in state
 
     def begin_anew(self, state: Mapping[str, Any], seeds: tuple[int, ...]) -> bool:
         """Takes weights and, in a process that has had none, seeds that no process before it had.
@@ -157,7 +158,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         Returns:
             Whether it is a new process.
         """
-        new = not self._has_weights
+        new = not self.has_weights
         if new and not self.config.in_evaluation:
             self.seeds.first = derived_seed(self.config.seed, self.worker_index, 0, *seeds)
             self.seeds.used = 0
@@ -412,7 +413,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             The sample without its rollout, and the rollout. None and None of a process that has no weights yet: it
             has taken the place of one that died.
         """
-        if not self._has_weights:
+        if not self.has_weights:
             return None, None
         if self.config.overlap_sampling:
             self._standing.note_rollout()

@@ -89,7 +89,8 @@ class Runners:
         while True:
             self._play(besides=samples)
             samples |= self._played()
-            self.crew.answers(self._weights_taken)  # each runner's were there before its next request
+            taken = {i: answer for i, answer in self._weights_taken.items() if i in self.crew.in_service}
+            self.crew.answers(taken)  # each runner's were there before its next request
             self._weights_taken = {}
             if len(samples) >= self._needed:
                 break
@@ -212,7 +213,8 @@ def _sample_for_driver(
 
 
 def _take_weights(runner: RolloutEnvRunner, state: dict[str, Any]) -> None:
-    runner.set_state(state)
+    if runner.has_weights:  # else another process is there, which has to begin anew first
+        runner.set_state(state)
 
 
 def start_failure(config: AlgorithmConfig) -> ConfigError:

@@ -17,15 +17,18 @@ from typing import Any
 import pytest
 import ray
 from ray import exceptions
+from ray.rllib.algorithms.ppo import PPO
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
+from rllib_rnd.algorithm import IntrinsicPPO
 from rllib_rnd.cli import watching
 from rllib_rnd.cli.watching import Draining, RayLives
 from rllib_rnd.experiment.restarts import MAX_DEATHS, MortalTrial, TellRestarts, is_death
 from rllib_rnd.signals import Terminated, outlive_sigterm, sigterm_for_this_process_alone
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import SIGTERM_NOTICE, Interrupt
+from rllib_rnd.training import learners
 from rllib_rnd.training.learners import LearnerDiedError
 from tests.faults.placing import REPOSITORY
 
@@ -232,6 +235,26 @@ def raised(cause: Exception) -> exceptions.RayTaskError:
 )
 def test_a_death_is_not_what_code_raises(error: Exception | None, death: bool) -> None:
     assert is_death(error) is death
+
+
+@pytest.mark.parametrize("method", ["step", "get_state"])
+def test_a_death_of_a_learner_that_rllib_meets_first_is_told_of_too(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RLlib asserts that all learners are in service, in a word-less error that would restart nothing."""
+
+    def raises(error: Exception) -> Any:
+        def function(*_: Any) -> None:
+            raise error
+
+        return function
+
+    monkeypatch.setattr(PPO, method, raises(AssertionError()))
+    monkeypatch.setattr(learners, "_answers", raises(LEARNER_DIED))
+    algorithm = object.__new__(IntrinsicPPO)
+    algorithm.learner_group = SimpleNamespace(is_remote=True)
+    with pytest.raises(LearnerDiedError):
+        getattr(algorithm, method)()
 
 
 def mortal() -> Any:

@@ -12,9 +12,12 @@ import pytest
 import ray
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
+from rllib_rnd.sampling import runners
 from rllib_rnd.sampling import time_limit as limits
 from rllib_rnd.sampling.crew import Crew
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.sampling.time_limit import HangError, time_limit
+from tests.conftest import small_config
 from tests.faults import sampling_faults as faults
 
 
@@ -36,6 +39,17 @@ def test_nothing_happens_to_what_comes_back_in_time_or_has_no_limit() -> None:
         pass
     with time_limit(None, "never"):
         time.sleep(0.1)
+
+
+def test_a_process_in_anothers_place_takes_no_weights_before_it_begins_anew() -> None:
+    """Ray may have it there before the weights of an iteration are sent; having got them it would pass for the old."""
+    config = small_config(env="rllib_rnd/Catch-v0", warmup_steps=0).env_runners(rollout_fragment_length=4)
+    config.validate()
+    old, new = (RolloutEnvRunner(config=config, worker_index=1, num_workers=1) for _ in range(2))
+    state = {**old.get_state(components="rl_module"), WEIGHTS_SEQ_NO: 7}
+    runners._take_weights(new, state)
+    assert new.sample_for_driver() == (None, None)  # by which it is noticed
+    assert new.begin_anew(state, (7, 1)) and new.seeds.first != old.seeds.first and new.has_weights
 
 
 def test_a_runner_that_was_only_out_of_reach_has_new_names_and_is_no_restart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,7 @@ class CheckpointedPPO(PPO):
         super().set_state(state)
         if own is None:  # of some components only
             return
+        self.runners.sync_weights()  # RLlib's own sync passes over runners that have not yet answered to the last one
         self.pretrained, self.warmed_up = own["pretrained"], own["warmed_up"]
         self.places = {kind: PlaceHistory(**history) for kind, history in own["places"].items()}
         self.recent_episodes = RecentEpisodes(self.config.metrics_num_episodes_for_smoothing)

@@ -140,7 +140,7 @@ def test_training_goes_on_in_mid_episode(family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("env_id", "env_config", "why"),
     [
-        ("ALE/Pong-v5", ATARI | {"backend": "ale"}, r"C\+\+ keeps .* backend: gymnasium does not"),
+        ("ALE/Pong-v5", ATARI | {"backend": "ale"}, r"C\+\+ keeps .*backend: gymnasium does not"),
         (f"{__name__}:make_wrapped", {}, "its wrapper Wrapped has no method clone_state and keeps its secret"),
     ],
 )

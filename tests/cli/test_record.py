@@ -18,6 +18,7 @@ from rllib_rnd.analysis.agent import Agent, reward_names
 from rllib_rnd.analysis.figures.video import ContinuousPolicy, DiscretePolicy, Recording, decode_picture
 from rllib_rnd.analysis.player import Player, PlayOptions
 from rllib_rnd.analysis.tape import Tape
+from rllib_rnd.checkpoints import reading
 from rllib_rnd.cli import app
 from rllib_rnd.cli.record import output_path, recordings
 from rllib_rnd.envs import make_env
@@ -183,7 +184,7 @@ def test_a_missing_package_exits_2(deep_sea: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_other_algorithms_modules_are_refused(deep_sea: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "load_module", lambda folder: object())
+    monkeypatch.setattr(reading, "load_module", lambda folder: object())
     with pytest.raises(ConfigError, match="this package's algorithms"):
         Agent.load(deep_sea, "record")
 

@@ -92,12 +92,11 @@ def test_the_runner_comes_back_on_the_new_node(report: dict[str, Any]) -> None:
     assert steps_of(rows, back) == pytest.approx(NUM_RUNNERS * NUM_ENVS * NUM_STEPS, rel=0.2)
 
 
-def test_rollouts_that_die_with_their_node_are_left_out(report: dict[str, Any]) -> None:
+def test_rollouts_that_have_come_in_are_used_though_their_node_dies(report: dict[str, Any]) -> None:
     rows = report["rows"]
     lost = max(i for i, row in enumerate(rows) if len(row["runners"]) == NUM_RUNNERS) + 1
     assert steps_of(rows, lost) == pytest.approx(NUM_RUNNERS * NUM_ENVS * NUM_STEPS, rel=0.2)
-    trained = rows[lost]["trained"] - rows[lost - 1]["trained"]
-    assert trained == pytest.approx(NUM_ENVS * NUM_STEPS, rel=0.2)
+    assert rows[lost]["trained"] - rows[lost - 1]["trained"] == steps_of(rows, lost)
     assert len(rows) > lost + 1
 
 

@@ -92,6 +92,7 @@ class TwoLearners:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._barrier, self._shares = threading.Barrier(2, timeout=120), [torch.empty(0)] * 2
+        self._objects: list[object] = [None, None]
         self._rank = threading.local()
         self.calls: list[list[tuple[str, torch.Size, torch.dtype]]] = [[], []]
         monkeypatch.setattr(dist, "is_initialized", lambda: hasattr(self._rank, "number"))
@@ -99,6 +100,7 @@ class TwoLearners:
         monkeypatch.setattr(dist, "get_rank", lambda: self._rank.number)
         monkeypatch.setattr(dist, "all_reduce", self._sum)
         monkeypatch.setattr(dist, "broadcast", self._broadcast)
+        monkeypatch.setattr(dist, "all_gather_object", self._gather)
 
     def _exchange(self, kind: str, tensor: Tensor) -> list[Tensor]:
         self.calls[self._rank.number].append((kind, tensor.shape, tensor.dtype))
@@ -115,6 +117,11 @@ class TwoLearners:
 
     def _broadcast(self, tensor: Tensor, src: int) -> None:
         tensor.copy_(self._exchange("broadcast", tensor)[src])
+
+    def _gather(self, values: list[object], value: object) -> None:
+        self._objects[self._rank.number] = value
+        self._exchange("gather", torch.empty(0))
+        values[:] = self._objects
 
     def run(self, *tasks: Callable[[], object]) -> None:
         """Runs a task on each; what one of them raises is raised here."""

@@ -20,6 +20,9 @@ from rllib_rnd.tracking.metrics import read, show
 # Of checkpoints without a manifest: parts without which they cannot be restored.
 _NEEDED = ("rllib_checkpoint.json", "algorithm_state.pkl", "class_and_ctor_args.pkl", "learner_group")
 
+# Files that a checkpoint has beside a manifest only: where they lie alone, the manifest is what is missing.
+_OF_FORMAT_4 = ("config.json", "module.json", "module.safetensors", "learner.json", "learner.safetensors")
+
 
 def is_complete(folder: Path) -> bool:
     """Whether a checkpoint was written to its end: every file that its manifest names is there in its full size.
@@ -36,7 +39,8 @@ def _what_is_missing(folder: Path) -> list[str]:
             return problems(folder, read_manifest(folder), hashes=False)
         except ConfigError as error:
             return [error.problem]
-    missing = [name for name in _NEEDED if not (folder / name).exists()]
+    own = [name for name in _OF_FORMAT_4 if (folder / name).exists()]
+    missing = [MANIFEST] if own else [name for name in _NEEDED if not (folder / name).exists()]
     if missing:
         return [f"{missing[0]} is missing: the run was stopped while it was written"]
     pickles = sorted(folder.rglob("*.pkl"))

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import ray
@@ -23,7 +24,7 @@ def _node() -> Node | None:
     return node if node is not None and node.is_head() else None
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """Process ids of what a process has started."""
     found = []
     for entry in os.scandir("/proc"):
@@ -52,8 +53,8 @@ def end_processes() -> None:
     if node is None:
         return
     mine = [info.process for infos in list(node.all_processes.values()) for info in list(infos)]
-    workers = [child for process in mine for child in _children(process.pid)]
-    workers += [grandchild for worker in workers for grandchild in _children(worker)]
+    workers = [child for process in mine for child in children(process.pid)]
+    workers += [grandchild for worker in workers for grandchild in children(worker)]
     for process in mine:  # the raylet among them: its workers end by themselves then
         with contextlib.suppress(OSError):
             process.kill()
@@ -61,6 +62,21 @@ def end_processes() -> None:
         with contextlib.suppress(Exception):
             process.wait(_PATIENCE_S)
     _wait_or_kill(workers)
+
+
+def end_those_begun_since(before: Collection[int]) -> None:
+    """Ends what a start of Ray that failed has left, with all that it has started.
+
+    Args:
+        before: process ids of this process' children as they were before the start.
+    """
+    mine = [pid for pid in children(os.getpid()) if pid not in before]
+    below = [child for pid in mine for child in children(pid)]
+    below += [grandchild for pid in below for grandchild in children(pid)]
+    for pid in (*mine, *below):
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    _wait_or_kill([*mine, *below])
 
 
 def _wait_or_kill(pids: list[int]) -> None:

@@ -28,6 +28,7 @@ R = TypeVar("R")
 USAGE_ERROR = 2  # a mistake in a command, file or option
 RUN_ERROR = 1  # the training itself failed
 INTERRUPTED = 130  # the shell's number for Ctrl-C
+_TRY_AGAIN = "; nothing was trained, try again, where the machine is busy when it is less so"
 
 # Read by Ray when it is imported or started; a value the user has set wins.
 _RAY_ENVIRONMENT = {
@@ -112,7 +113,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
     """
     import ray
 
-    from rllib_rnd.cli.ray_processes import shut_down
+    from rllib_rnd.cli.ray_processes import children, end_those_begun_since, shut_down
 
     be_quiet(verbose)
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
@@ -127,6 +128,7 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
         prepare_token()
     else:
         options["address"] = address
+    before = children(os.getpid())
     with _telling_of_a_wait(address):
         try:
             if "num_cpus" not in options:
@@ -134,10 +136,12 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
                 _take_token()
             with sigterm_for_this_process_alone():
                 ray.init(**options)
-        except Exception as error:  # on a busy machine Ray raises no kind of its own: its start took too long
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except Exception as error:  # a start that takes too long is a bare Exception
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
             if "num_cpus" in options:
-                raise ConfigError("", f"Ray does not start on this machine ({advice(error) or reason})") from error
+                end_those_begun_since(before)  # Ray has no record of them: its node was never complete
+                reason = advice(error) or reason
+                raise ConfigError("", f"Ray does not start on this machine ({reason}){_TRY_AGAIN}") from error
             wanted = "a cluster that runs and whose token this user has, or local for a Ray of this machine alone"
             raise ConfigError("--address", f"cannot reach the cluster at {address} ({reason})", wanted) from error
     be_quiet(verbose)  # ray.init() sets its loggers up again

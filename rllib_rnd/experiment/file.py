@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.errors import ConfigError, KeyPath, at, parse_dotted, unknown_name_error
 from rllib_rnd.experiment.callbacks import import_callbacks
-from rllib_rnd.experiment.checks import build_config, check_config, validate_trials, with_attribute_names
+from rllib_rnd.experiment.checks import build_config, check_config, known_keys, validate_trials, with_attribute_names
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.metric_names import MetricNames, metric_names, read_stop, with_full_metrics
 from rllib_rnd.experiment.python_file import load_python
@@ -42,10 +42,11 @@ from rllib_rnd.experiment.search import (
     read_section,
     read_space,
 )
+from rllib_rnd.experiment.sections import check_section
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places, load_yaml, parse_scalar
 from rllib_rnd.options import Limits, check_value, option, parse_options
 from rllib_rnd.own_code import import_path, is_import_path
-from rllib_rnd.settings import ALIASES, PUBLIC_NAMES, attribute_name
+from rllib_rnd.settings import ALIASES, PUBLIC_NAMES, SETTINGS, attribute_name
 from rllib_rnd.tracking.metrics import is_known
 
 # Options of `search` and `scheduler` that name a metric.
@@ -179,6 +180,12 @@ TOP_LEVEL_KEYS = (
     "max_failures",
     "metrics",
 )
+_HOMES = {
+    "checkpoint_config": [field.name for field in fields(CheckpointOptions)],
+    "tune_config": [field.name for field in fields(TuneOptions)],
+    "": TOP_LEVEL_KEYS,
+    "config": [*SETTINGS, *ALIASES],
+}
 
 
 def load_experiments(path: str | Path, overrides: Overrides | None = None) -> list[Experiment]:
@@ -213,6 +220,11 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
         raise places.error(top, f"{block!r} is not an experiment; expected `{{run: ..., env: ..., ...}}`.")
     base = block.get("_base")
     block = {key: copy.deepcopy(value) for key, value in block.items() if key != "_base"}
+    with places.at(*top):
+        check_section(block, "", TOP_LEVEL_KEYS, _HOMES)
+        for section in ("checkpoint_config", "tune_config"):
+            with at(section):
+                check_section(block.get(section) or (), section, _HOMES[section], _HOMES)
     for key in block:
         if key not in TOP_LEVEL_KEYS:
             raise places.located(top, unknown_name_error("key", str(key), TOP_LEVEL_KEYS, str(key)))
@@ -221,6 +233,8 @@ def _read_block(name: str, block: object, source: Path, places: Places, override
     default = base if base is not None else algorithm_class.get_default_config()
     config = _read_config(block, top, places)
     _apply_overrides(config, (*top, "config"), places, overrides, default)
+    with places.at(*top, "config"):
+        check_section(config, "config", known_keys(default), _HOMES)
     config = with_attribute_names(config, default, (*top, "config"), places)
     with places.at(*top, "config"):
         config = import_callbacks(config)
@@ -366,6 +380,7 @@ def _apply_overrides(
             first = other
         if first not in config and len(parts) > 1:
             config[first] = copy.deepcopy(getattr(default, attribute_name(first), None)) or {}
+            places.set((*path, first), place)
         option_of = Places(place)
         with option_of.at():
             parsed = parse_scalar(value)

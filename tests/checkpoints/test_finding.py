@@ -68,6 +68,14 @@ def test_of_several_bad_ones_each_is_named(tmp_path: Path) -> None:
     assert iteration_of(damaged) == 3
 
 
+@pytest.mark.parametrize("left", ["config.json", "learner.safetensors", "module.json"])
+def test_without_its_manifest_it_is_the_manifest_that_is_missing(tmp_path: Path, left: str) -> None:
+    (tmp_path / "rllib_checkpoint.json").write_text("{}")
+    (tmp_path / left).write_text("{}")
+    with pytest.raises(ConfigError, match=r"is not complete: manifest\.json is missing"):
+        find_checkpoint(tmp_path)
+
+
 def test_where_none_is_valid_there_is_none(tmp_path: Path) -> None:
     path = saved(tmp_path)
     (path / "algorithm.json").unlink()

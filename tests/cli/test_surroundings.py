@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +118,30 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(monkeypatch: pytest.Monk
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     said = refused([*TRAIN, "--storage", str(tmp_path)])
     assert "cannot reach the cluster at 127.0.0.1:1" in said and "or local for a Ray of this machine" in said
+
+
+@pytest.mark.parametrize("kind", [Exception, RuntimeError, ray.exceptions.RaySystemError])
+def test_a_ray_that_does_not_start_is_one_sentence_and_leaves_no_process(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+
+    def init(**_: object) -> None:
+        begun.append(subprocess.Popen(["sleep", "600"]))
+        raise kind("The current node timed out during startup. This could happen because\nof much")
+
+    monkeypatch.setattr(ray, "init", init)
+    earlier = subprocess.Popen(["sleep", "600"])
+    try:
+        with (
+            pytest.raises(ConfigError, match=r"Ray does not start on this machine \(.*timed out.*\).*try again"),
+            ray_session(cpus=1.0),
+        ):
+            pytest.fail("Ray was not started")
+        assert begun[0].wait(10.0) == -signal.SIGKILL and earlier.poll() is None
+    finally:
+        earlier.kill()
+        earlier.wait()
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])

@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
 
 from rllib_rnd import RNDConfig
 from rllib_rnd.cli.examples import example_files
@@ -15,7 +16,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.checks import check_environment
 from rllib_rnd.experiment.file import Overrides, load_experiments
 from rllib_rnd.experiment.metric_names import MetricNames, read_stop
-from rllib_rnd.experiment.yaml_file import Places
+from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 
 GOOD = """\
 first:
@@ -208,6 +209,33 @@ def test_set_goes_into_nested_settings(tmp_path: Path) -> None:
 def test_mistakes_in_overrides_name_the_option(tmp_path: Path, overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, GOOD, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "home"),
+    [
+        ("config", "checkpoint_every_s", "under checkpoint_config (--set changes config alone)"),
+        ("config", "max_concurrent_trials", "under tune_config"),
+        ("config", "max_failures", "beside config"),
+        ("", "num_to_keep", "under checkpoint_config"),
+        ("", "lr", "under config"),
+        ("checkpoint_config", "max_failures", "beside config"),
+        ("checkpoint_config", "lambda", "under config"),
+        ("tune_config", "checkpoint_frequency", "under checkpoint_config"),
+    ],
+)
+def test_an_option_in_another_section_is_told_its_own(tmp_path: Path, where: str, key: str, home: str) -> None:
+    block: dict[str, Any] = {"run": "RND", "env": "CartPole-v1"}
+    (block.setdefault(where, {}) if where else block)[key] = 3
+    place = re.escape(".".join(filter(None, ("x", where, key))))
+    with pytest.raises(ExperimentError, match=rf"{place}: is nothing that .* {re.escape(home)}"):
+        load(tmp_path, yaml.safe_dump({"x": block}))
+
+
+@pytest.mark.parametrize("key", ["checkpoint_frequency", "max_failures", "checkpoint_config.num_to_keep"])
+def test_what_set_does_not_reach_is_told_by_the_option(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ExperimentError, match=rf"^--set {re.escape(key)}=3: .* write it into the file"):
+        load(tmp_path, "x: {run: RND, env: CartPole-v1}", settings=[f"{key}=3"])
 
 
 def test_stop_override_replaces_the_same_metric(tmp_path: Path) -> None:

@@ -106,7 +106,10 @@ class _Nothing:
 
 
 def learner_arrays(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Names and arrays of numbers of a checkpoint's learner: weights, statistics, the optimizer's."""
+    """Names and arrays of numbers of a checkpoint's learner: weights, statistics, the optimizer's.
+
+    Where play stands is left out: it has NaN for what an environment does not tell.
+    """
     root = folder / "learner_group" if (folder / "learner_group").is_dir() else folder
     for path in sorted(path for path in root.rglob("*.safetensors") if path.stem != ALGORITHM):  # where play stands
         from safetensors.numpy import load_file
@@ -183,7 +186,9 @@ def finite(saved: Saved) -> Finding:
         more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
         detail = f"not finite: {kinds} ({bad[0].partition('.')[2]}{more})"
         return Finding("problem", "numbers", detail, "Go on from an older checkpoint, with a smaller lr or grad_clip.")
-    return Finding("ok", "numbers", "weights, statistics and optimizer are finite" if saved.arrays else "none")
+    if not saved.arrays:
+        return Finding("note", "numbers", "not looked at, as none can be read")
+    return Finding("ok", "numbers", "weights, statistics and optimizer are finite")
 
 
 def _kind(name: str) -> str:
@@ -194,6 +199,8 @@ def _kind(name: str) -> str:
 
 def statistics(saved: Saved) -> Finding:
     """Whether running statistics have seen something, and have a scale."""
+    if not saved.arrays:
+        return Finding("note", "statistics", "not looked at, as no numbers can be read")
     counts = {n.removesuffix(".count"): a for n, a in saved.arrays.items() if n.endswith("moments.count")}
     empty = [name for name, count in counts.items() if not np.any(count)]
     if empty:

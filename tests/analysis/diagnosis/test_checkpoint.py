@@ -43,11 +43,13 @@ BAD: dict[str, list[tuple[dict[str, Any], str, str]]] = {
         (with_arrays(module_state__backbone__weight=[np.nan]), "problem", "older checkpoint"),
         (with_arrays(state__optimizer__state__0__exp_avg=[np.inf]), "problem", "older checkpoint"),
         ({"arrays": ARRAYS | {f"{FILTER}.mean": np.array(np.nan)}}, "problem", "older checkpoint"),
+        ({"arrays": {}}, "note", ""),
     ],
     "statistics": [
         ({"arrays": ARRAYS | {f"{FRAMES}.count": np.zeros(())}}, "warning", "warmup_steps"),
         ({"arrays": ARRAYS | {f"{FILTER}.var": np.zeros(())}}, "warning", "the same everywhere"),
         ({"arrays": ARRAYS | {f"{FRAMES}.var": np.zeros(4)}}, "warning", "always the same"),
+        ({"arrays": {}}, "note", ""),
     ],
 }
 
@@ -100,6 +102,13 @@ def test_numbers_are_read_and_nothing_is_run(tmp_path: Path) -> None:
     assert set(found) == {"state.optimizer.moments.0", "module_state.weight"}
     assert found["state.optimizer.moments.0"].tolist() == [2.0, 2.0, 2.0]
     assert not Path("/tmp/doctor_was_here").exists()
+
+
+@pytest.mark.parametrize("version", ["format_3", "format_4"])
+def test_a_real_checkpoint_of_the_middle_of_an_episode_is_well(version: str) -> None:
+    saved = read_saved(Path(__file__).parents[2] / "checkpoints" / "data" / version)
+    found = [check(saved) for check in CHECKS if check is not checks.versions]  # the installed ones change
+    assert [finding.level for finding in found] == ["ok"] * len(found), found
 
 
 @pytest.mark.parametrize("damage", ["none", "cut", "flipped", "deleted"])

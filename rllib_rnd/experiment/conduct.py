@@ -43,6 +43,7 @@ from rllib_rnd.experiment.search import (
     SectionOptions,
 )
 from rllib_rnd.experiment.trial_state import renew
+from rllib_rnd.experiment.tune_memory import forget_results
 from rllib_rnd.tracking.labels import folder_label, trial_label
 from rllib_rnd.tracking.metrics import find
 from rllib_rnd.tracking.stopping import Conditions, reached
@@ -156,9 +157,11 @@ class _Conducted(TrialScheduler):
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Decides whether a trial goes on."""
         controller = getattr(tune_controller, "_tune_controller", None)  # what schedulers are given is wrapped
-        if self.plan.is_new(trial) and controller is not None:
-            # Tune's snapshot of the sweep comes every 10 s or more. What is not in it would begin anew after a kill.
-            controller.checkpoint(force=True, wait=True)
+        if controller is not None:
+            forget_results(controller)
+            if self.plan.is_new(trial):
+                # Tune's snapshot of the sweep comes every 10 s or more; what it lacks would begin anew after a kill.
+                controller.checkpoint(force=True, wait=True)
         if self.plan.conditions.end(trial.trial_id, result):
             return str(TrialScheduler.STOP)
         measured = self._measured(result)

@@ -219,6 +219,8 @@ def one_killed_while_sampling(training: Training) -> Outcome:
     training.orders.place("kill")
     started = time.monotonic()
     training.train()
+    if not training.said:  # with overlap the rollout under way may have been played before the order
+        training.train()
     outcome = _after(training, started, training.remote - 1)
     assert training.crew.restarts == restarts + 1
     return outcome

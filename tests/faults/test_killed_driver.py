@@ -5,6 +5,7 @@ More points are in kill_points.py, which is no test.
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
@@ -31,14 +32,17 @@ def test_a_run_outlives_its_driver_its_ray_and_the_end_of_its_time(tmp_path: Pat
 
     killed = Command(["train", "file", "x.yaml", "--quiet"], tmp_path, [POINTS["between its write and its rename"]])
     assert killed.wait() == -signal.SIGKILL, killed.output
-    assert newest(run) == 3  # of iteration 6 there is a folder that nobody takes for a checkpoint
+    # Of iteration 6 there is a folder that nobody takes for a checkpoint, unless the trial's process, which outlives
+    # its driver by a moment, still gives it its name.
+    assert newest(run) in (3, 6)
 
     # At once, while Ray's processes of the first run may still be there. Its own Ray dies before the next checkpoint.
     lost = Command(["train", "file", "x.yaml", "--resume"], tmp_path, [Fault(STEP, 2, victim="gcs_server")])
     assert lost.wait() == 1, lost.output
     assert "rllib: Ray's control process (GCS) has ended; training cannot go on." in lost.output
-    assert RESUME in lost.output and "(iteration 3)" in lost.output and "Traceback" not in lost.output
-    assert rows_of(run)[1][0] == 4
+    assert RESUME in lost.output and "Traceback" not in lost.output
+    begun = re.findall(r"\(iteration (\d+)", lost.output)[0]
+    assert begun in ("3", "6") and rows_of(run)[1][0] == int(begun) + 1
 
     # Slurm's end of the time: all processes get SIGTERM, Ray's too.
     ended = Command(["train", "file", "x.yaml", "--resume", "--stop", "iteration=100000"], tmp_path)
@@ -50,7 +54,7 @@ def test_a_run_outlives_its_driver_its_ray_and_the_end_of_its_time(tmp_path: Pat
     assert "Traceback" not in ended.output and "Stack trace" not in ended.output
     assert [command.clean_up() for command in (killed, lost, ended)] == [[], [], []]
     rows = rows_of(run)[2]
-    assert rows[0] == 4 and newest(run) == rows[-1]
+    assert rows[0] in (4, 7) and newest(run) == rows[-1]
     logged, runs = mlflow_iterations(tmp_path / "results")
     assert runs == 1 and logged == list(range(1, max(6, rows[-1]) + 1))  # none lost, none twice
 

@@ -47,6 +47,12 @@ EXTRAS = {
     "wandb": ["wandb>=0.20,<1"],
     "onnx": ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"],
     "hub": ["huggingface_hub>=1,<3"],
+    "profile": ["py-spy>=0.4,<0.5"],  # flame graphs of `rllib train file --profile`
+    "docs": [
+        "mkdocs>=1.6,<2",
+        "nbclient>=0.10,<1",
+        "ipykernel>=6.29,<8",
+    ],  # the site, and the notebook that CI executes
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.6,<4",
@@ -64,6 +70,12 @@ EXTRAS = {
 }
 EXTRAS["all"] = sorted({requirement for group in EXTRAS.values() for requirement in group})
 
+# The examples live at the top of the repository and are installed inside the package: package -> folder.
+EXAMPLES = {
+    f"rllib_rnd.{folder.replace('/', '.')}": folder
+    for folder in sorted({str(path.parent.relative_to(ROOT)) for path in (ROOT / "tuned_examples").rglob("*.yaml")})
+}
+
 setup(
     name="rllib_rnd",
     version=VERSION,
@@ -73,22 +85,13 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[
-        *find_packages(include=["rllib_rnd", "rllib_rnd.*"]),
-        "rllib_rnd.tuned_examples",
-        "rllib_rnd.tuned_examples.sweeps",
-    ],
-    # The examples live at the top of the repository and are installed inside the package.
-    package_dir={
-        "rllib_rnd.tuned_examples": "tuned_examples",
-        "rllib_rnd.tuned_examples.sweeps": "tuned_examples/sweeps",
-    },
+    packages=[*find_packages(include=["rllib_rnd", "rllib_rnd.*"]), *EXAMPLES],
+    package_dir=EXAMPLES,
     package_data={
         "rllib_rnd": ["py.typed"],
         "rllib_rnd.analysis.figures": ["*.jinja"],
         "rllib_rnd.analysis.results": ["*.jinja", "*.csv"],
-        "rllib_rnd.tuned_examples": ["*.yaml"],
-        "rllib_rnd.tuned_examples.sweeps": ["*.yaml"],
+        **{package: ["*.yaml"] for package in EXAMPLES},
     },
     install_requires=BASE,
     extras_require=EXTRAS,
@@ -98,6 +101,8 @@ setup(
         "Intended Audience :: Science/Research",
         "Operating System :: POSIX :: Linux",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
     ],

@@ -27,7 +27,7 @@ from benchmarks.harness import HERE, ROOT, publish, table
 if TYPE_CHECKING:
     from tests.faults.outcome import Outcome
 
-MODULES = tuple(f"tests.faults.{part}_faults" for part in ("sampling", "learning", "driver"))
+MODULES = tuple(f"tests.faults.{part}_faults" for part in ("runner", "environment", "learning", "driver"))
 PAGE, BEGIN, END = ROOT / "docs" / "reliability.md", "<!-- faults: begin -->", "<!-- faults: end -->"
 _RESULTS = HERE / "results" / "faults.json"
 _LONGEST_S = 900.0

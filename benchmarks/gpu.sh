@@ -34,10 +34,10 @@ run() {
 
 if [ -n "${QUICK:-}" ]; then
     run environments --envs 2 --rounds 1 --seconds 0.1 --threads 1
-    run learner --envs 2 --rounds 1 --threads 1 $GPU
-    run acceleration --envs 4 --steps 8 --rounds 1 --threads 1 --variants plain bfloat16 $GPU
+    run learner --envs 1 --rounds 1 --threads 1 $GPU
+    run acceleration --envs 2 --steps 8 --rounds 1 --threads 1 --variants plain bfloat16 $GPU
     run backbones --acting 2 --training 8 --rounds 1 --threads 1 --backbones nature_cnn gru $GPU
-    run bonuses --envs 1 --rounds 1 --threads 1 --rewards rnd snd_v $GPU
+    run bonuses --envs 1 --rounds 1 --threads 1 --rewards rnd $GPU
 else
     run environments --envs 128 512 --rounds 2 --seconds 2
     run sampling --envs 32 --rounds 2

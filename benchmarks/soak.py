@@ -34,11 +34,12 @@ from benchmarks.soaking.publish import publish
 from benchmarks.soaking.report import write_report
 from benchmarks.soaking.rows import Recovery, Results, problems_of_iterations, problems_of_rows, recovery
 from benchmarks.soaking.schedule import schedule
-from benchmarks.soaking.training import Training
+from benchmarks.soaking.training import ORPHANS_S, Training
 from rllib_rnd.analysis.results.rows import joined, read_rows
 
 _SAMPLE_S, _POLL_S, _FOLDER_S = 5.0, 0.25, 60.0
 _PATIENCE_S = 900.0  # for the next iteration
+_STARTS = 10  # tries in a row: on a machine that is short of time Ray gives up starting after 30 s
 _FULL_PATIENCE_S = 300.0  # for all runners to be back
 _STORE_PATIENCE_S = 90.0  # for MLflow's store to have all rows, at the end
 
@@ -136,7 +137,7 @@ class Soak:
         Raises:
             RuntimeError: none came, again and again.
         """
-        for _ in range(3):
+        for _ in range(_STARTS):
             self.life += 1
             count = len(self.results.rows)
             self.training.start()
@@ -309,7 +310,7 @@ class Soak:
             self.problem(f"MLflow's store cannot be read: {error}")
         orphans = self.training.outlived()
         if orphans:
-            self.problem(f"processes outlived their driver by a minute: {', '.join(orphans)}")
+            self.problem(f"processes outlived their driver by {ORPHANS_S:.0f} s: {', '.join(orphans)}")
         self._keep_state()
 
     def _result_files(self) -> list[Path]:

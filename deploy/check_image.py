@@ -28,6 +28,8 @@ def wrong_versions(pinned: dict[str, str]) -> list[str]:
     """Returns a line per installed package that has another version than its pin; torch's build may follow a +."""
     problems = []
     for distribution in metadata.distributions():
+        if "_vendor" in Path(str(distribution.locate_file(""))).parts:
+            continue  # what setuptools holds for itself, and puts on the path once it is imported
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         if name in pinned and distribution.version.split("+")[0] != pinned[name].split("+")[0]:
             problems.append(f"{name} is {distribution.version}, pinned is {pinned[name]}")

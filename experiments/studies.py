@@ -42,6 +42,7 @@ class Run:
     settings: tuple[str, ...] = ()
     env: str | None = None  # in place of the example's
     minutes: float = math.inf  # ends it too
+    after: int = 0  # agent steps that it goes on for once it was good enough: does it stay so?
 
     @property
     def columns(self) -> Row:
@@ -96,13 +97,14 @@ def raw_bonus(algorithm: IntrinsicPPO, rollout: Rollout) -> torch.Tensor:
 def train(run: Run, measure: Callable[[IntrinsicPPO], Row] = lambda algorithm: {}) -> Iterator[Row]:
     """Trains and yields one row per iteration, with the columns that ``measure`` makes of the algorithm."""
     algorithm = build(run)
-    started, done = time.monotonic(), False
+    started, done, last = time.monotonic(), False, run.budget
     while not done:
         result = algorithm.train()
         runner, learner = result["env_runners"], result["learners"]["default_policy"]
         steps, mean_return = int(runner["num_env_steps_sampled_lifetime"]), runner.get("episode_return_mean")
-        done = steps >= run.budget or (mean_return is not None and mean_return >= run.enough)
-        done = done or time.monotonic() - started >= 60 * run.minutes
+        if mean_return is not None and mean_return >= run.enough:
+            last = min(last, steps + run.after)
+        done = steps >= last or time.monotonic() - started >= 60 * run.minutes
         yield {
             **run.columns,
             "agent_steps": steps,

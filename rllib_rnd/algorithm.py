@@ -24,15 +24,22 @@ from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import make_env
 from rllib_rnd.envs.makers import EnvSpecifier, Maker
 from rllib_rnd.module import IntrinsicPPOModule
+from rllib_rnd.modules.compiler import compiler_left_out
 from rllib_rnd.modules.generators import global_states, restore_global_states
-from rllib_rnd.resources import check_actors
+from rllib_rnd.resources import check_actors, told_of_full_store
+from rllib_rnd.sampling.answers import RunnerSample
 from rllib_rnd.sampling.crew import Crew, weights_of
-from rllib_rnd.sampling.env_runner import RunnerSample
 from rllib_rnd.sampling.episodes import PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.evaluation_crew import evaluate_remotely
 from rllib_rnd.sampling.runners import start_failure
 from rllib_rnd.training.learner import IntrinsicPPOLearner
-from rllib_rnd.training.learners import foreach_learner, nodes_of, told_of_dead_learners, warn_without_warmup
+from rllib_rnd.training.learners import (
+    bound_waits,
+    foreach_learner,
+    nodes_of,
+    told_of_dead_learners,
+    warn_without_warmup,
+)
 
 
 class IntrinsicPPO(CheckpointedPPO):
@@ -71,9 +78,11 @@ class IntrinsicPPO(CheckpointedPPO):
         self.recent_episodes = RecentEpisodes(config.metrics_num_episodes_for_smoothing)
         check_actors(config)
         try:
-            super().setup(config)
+            with compiler_left_out():
+                super().setup(config)
         except IndexError as error:  # RLlib has asked for the spaces of runners that did not live to tell them
             raise start_failure(config) from error
+        bound_waits(self.learner_group)
         if self.runners.remote:
             self.runners.learner_nodes = nodes_of(self.learner_group)
 
@@ -95,7 +104,7 @@ class IntrinsicPPO(CheckpointedPPO):
     def step(self) -> dict[str, Any]:
         """RLlib's: one iteration. How long it took is told by a clock that nobody sets, and so is the total."""
         started = time.monotonic()
-        with told_of_dead_learners(self.learner_group):
+        with told_of_dead_learners(self.learner_group), told_of_full_store():
             result: dict[str, Any] = super().step()
         result[TIME_THIS_ITER_S] = time.monotonic() - started
         return result
@@ -175,7 +184,7 @@ class IntrinsicPPO(CheckpointedPPO):
         self._log_times(played - started, learned - played, time.perf_counter() - learned)
 
     def _warm_up(self) -> None:
-        """Random play in separate environments for the first statistics (Burda et al. 2018, section 2.4)."""
+        """Random play for the first statistics (Burda et al. 2018, section 2.4)."""
         steps = self.config.get_rollout_fragment_length()
         left = self.config.warmup_steps if self.config.intrinsic_reward_specs() else 0
         if not left:

@@ -29,6 +29,7 @@ from rllib_rnd.checkpoints.restoring import Saved, check_restorable, plays_on, s
 from rllib_rnd.checkpoints.saving import TrialSaver, save_at
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.own_code import name_of
+from rllib_rnd.resources import told_of_full_store
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.sampling.episodes import EpisodeSummary, PlaceHistory, RecentEpisodes
 from rllib_rnd.sampling.runners import Runners
@@ -66,7 +67,7 @@ class CheckpointedPPO(PPO):
     @override(PPO)
     def get_state(self, *args: object, **kwargs: object) -> dict[str, Any]:
         """RLlib's algorithm state plus warm-up flag, places visited, and where every runner's play stands."""
-        with told_of_dead_learners(self.learner_group):
+        with told_of_dead_learners(self.learner_group), told_of_full_store():
             state: dict[str, Any] = super().get_state(*args, **kwargs)
         state[OWN_STATE] = {
             "format": CHECKPOINT_FORMAT,

@@ -79,6 +79,8 @@ SUCCESSORS: dict[str, tuple[str, ...]] = {
     "vf_coef": ("vf_loss_coeff",),
     "max_grad_norm": ("grad_clip",),
     "normalize_advantage": ("normalize_advantages",),
+    "handle_timeout_termination": ("bootstrap_truncated",),
+    "use_proper_time_limits": ("bootstrap_truncated",),
     "total_timesteps": ("agent_steps",),
     "ep_rew_mean": ("return_mean",),
     "ep_len_mean": ("episode_len_mean",),

@@ -15,20 +15,22 @@ import gymnasium as gym
 
 from rllib_rnd import machine
 from rllib_rnd.config import IntrinsicPPOConfig
-from rllib_rnd.envs import frame_stack, make_vector_env
+from rllib_rnd.envs import count_processes, frame_stack, make_vector_env
 from rllib_rnd.envs.makers import env_name, is_own, is_registered
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.machine import in_words
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.rollout import CHUNK, Rollout, shapes_of
+from rllib_rnd.threads import plan_threads
 from rllib_rnd.training.footprint import Footprint, footprint, undisturbed
 from rllib_rnd.training.work import CPU_MICRO_BATCH
 
 _MIB = 2**20
 # What a process has for itself before it learns or plays (Python, torch, RLlib), and the libraries that all share.
 _PROCESS, _LIBRARIES = 350 * _MIB, 290 * _MIB
-# Ray's own processes on a machine; the command's with MLflow.
-_RAY, _COMMAND = 550 * _MIB, 550 * _MIB
+# Ray's own processes on a machine (205 MiB on two cores, of which 45 a process that waits); the command's with MLflow
+# (430 MiB): besides the libraries that all share.
+_RAY, _COMMAND = 300 * _MIB, 500 * _MIB
 # A CUDA context with its libraries, on the GPU.
 _CUDA = 600 * _MIB
 # A pass needs what it keeps for its way back, and as much again for gradients and temporaries.
@@ -40,6 +42,8 @@ _RETURNS = 10
 # An environment besides what it shows, by what its name has in it (Doom's engine is a process), and any other.
 _ENVIRONMENTS = {"Doom": 80 * _MIB, "ALE/": 3 * _MIB // 2, "NoFrameskip": 3 * _MIB // 2}
 _ENVIRONMENT = _MIB // 2
+# A process that steps environments and does nothing else, besides those.
+_STEPPING = 80 * _MIB
 #: From this share of what there is on, it is said that memory is tight.
 TIGHT = 0.75
 #: Above this share it is refused: the prediction is an upper bound, up to so much above what is measured.
@@ -94,16 +98,20 @@ class Prediction:
         return sum(part.bytes for part in self.on_gpu)
 
 
-def predict(config: IntrinsicPPOConfig, spaces: tuple[gym.Space, gym.Space]) -> Prediction:
+def predict(
+    config: IntrinsicPPOConfig, spaces: tuple[gym.Space, gym.Space], module: IntrinsicPPOModule | None = None
+) -> Prediction:
     """What a training with these settings takes.
 
     Args:
         config: the settings.
         spaces: observations and actions of a single environment.
+        module: a learner's, made with these settings, which is used up; None to build one.
     """
     with undisturbed():
-        spec = config.get_rl_module_spec(spaces={"default_policy": spaces}, inference_only=False)
-        module: IntrinsicPPOModule = spec.build()
+        if module is None:
+            spec = config.get_rl_module_spec(spaces={"default_policy": spaces}, inference_only=False)
+            module = spec.build()
         stack = frame_stack(config.env, dict(config.env_config)).size
         networks = footprint(module, stack, config.freeze_backbone)
     return predicted(config, networks, rollout_bytes(config, module), _frame_elements(config, spaces))
@@ -189,7 +197,8 @@ def _playing(config: IntrinsicPPOConfig, networks: Footprint, rollout: int) -> i
     envs = config.num_envs_per_env_runner
     name = env_name(config.env or "")
     each = next((size for part, size in _ENVIRONMENTS.items() if part in name), _ENVIRONMENT)
-    return rollout + networks.sent + envs * (each + networks.policy)
+    stepping = count_processes(config.env, envs, dict(config.env_config), plan_threads(config).runner) * _STEPPING
+    return rollout + networks.sent + envs * (each + networks.policy) + stepping
 
 
 def rollout_bytes(config: IntrinsicPPOConfig, module: IntrinsicPPOModule) -> int:

@@ -112,7 +112,11 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
         return cast("list[AuxiliaryLoss]", list(self.auxiliary_losses))
 
     def policy_and_values(
-        self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None
+        self,
+        obs: Tensor,
+        state: Tensor | None = None,
+        is_first: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Maps raw observations to what the policy and the critics say of them.
 
@@ -120,16 +124,24 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
             obs: ``[B, ...]``; with a recurrent backbone B = L * N, in time-major order.
             state: ``[N, F]``, the memory before the first step; None is an empty one.
             is_first: ``[L, N]`` bool, steps that begin with an empty memory; None: one step, no such.
+            places: ``[B]``, for backbones with ``reads_each_once``: ``obs`` holds ``[U, ...]`` different observations,
+                of which sample b is row ``places[b]``. None: ``obs`` is whole.
 
         Returns:
             Inputs of the action distribution ``[B, P]``, values ``[B, S]``, and the memory after the last step
             ``[N, F]`` (None if the backbone has none).
         """
-        features = self.backbone(obs, state, is_first)
+        if places is not None and self.backbone.state_size:
+            features, places = self.backbone(obs, state, is_first, places), None
+        else:
+            features = self.backbone(obs, state, is_first)
         dist_inputs = self.policy_head(features.policy)
         if self.log_std is not None:
             dist_inputs = torch.cat([dist_inputs, self.log_std.expand_as(dist_inputs)], dim=1)
-        return dist_inputs, self.critics(features.extrinsic, features.intrinsic), features.state
+        values: Tensor = self.critics(features.extrinsic, features.intrinsic)
+        if places is not None:
+            dist_inputs, values = dist_inputs.index_select(0, places), values.index_select(0, places)
+        return dist_inputs, values, features.state
 
     @override(RLModule)
     def get_initial_state(self) -> dict[str, Tensor]:

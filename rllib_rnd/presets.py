@@ -1,11 +1,13 @@
-"""Presets: IntrinsicPPO with other defaults, and nothing else."""
+"""Presets: IntrinsicPPO with other defaults, and nothing else. Importing this registers the names with Ray Tune."""
 
 from __future__ import annotations
 
 from ray.rllib.utils.annotations import override
+from ray.tune import register_trainable
 
 from rllib_rnd.algorithm import IntrinsicPPO
 from rllib_rnd.config import IntrinsicPPOConfig
+from rllib_rnd.ray_logs import drop_noise
 from rllib_rnd.settings import SETTINGS, table
 
 
@@ -54,6 +56,10 @@ class SND(IntrinsicPPO):
 
 #: What ``run`` may name besides RLlib's own algorithms.
 ALGORITHMS: dict[str, type[IntrinsicPPO]] = {cls.__name__: cls for cls in (IntrinsicPPO, RND, SND)}
+
+drop_noise()
+for _name, _algorithm in ALGORITHMS.items():
+    register_trainable(_name, _algorithm)
 
 
 def settings_table() -> list[tuple[str, str, str, str]]:

@@ -45,6 +45,21 @@ def only_errors() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
+@contextlib.contextmanager
+def nothing_of_processes() -> Iterator[None]:
+    """While it is open Ray prints no paragraphs of its own on processes that died, nodes that fill up and the like.
+
+    (It does so whatever ``log_to_driver`` is.) What matters of it commands say themselves, in a line.
+    """
+    from ray._private import worker
+
+    before, worker._worker_logs_enabled = worker._worker_logs_enabled, False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = before
+
+
 def keep_keys_out() -> None:
     """Has Tune pass no AWS keys on to its trials in a runtime environment, which Ray writes into its logs.
 

@@ -1,12 +1,17 @@
-"""What processes ask of a Ray cluster, against what its nodes have: what can never start is refused, not waited for."""
+"""What processes ask of a Ray cluster, against what its nodes have: what can never start is refused, not waited for.
+
+And what is said where its object store is full.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import ray
+from ray.exceptions import ObjectStoreFullError, OutOfDiskError, RayError, RayTaskError
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.utils import _get_env_runner_bundles, _get_learner_bundles
 from ray.util import get_current_placement_group, placement_group_table
@@ -165,3 +170,39 @@ def can_grow() -> bool:
     from ray._private.state import state
 
     return state.get_cluster_config() is not None
+
+
+# --- the object store ------------------------------------------------------------------------------------------------
+
+#: What is said of it.
+FULL_STORE = (
+    "Ray's object store is full, and so is the disk that it spills to. A smaller num_envs_per_env_runner, "
+    "rollout_fragment_length or num_env_runners takes less of it; more room in /dev/shm (docker run --shm-size=4g), or "
+    "on the disk of Ray's folder (TMPDIR, else /tmp), holds more"
+)
+
+
+class StoreFullError(OSError):
+    """Something does not fit into Ray's object store, nor beside it; the message says what helps."""
+
+
+def is_full_store(error: BaseException | None) -> bool:
+    """Whether this is Ray's error for a full object store, from wherever it comes."""
+    return isinstance(error, (ObjectStoreFullError, OutOfDiskError, StoreFullError)) or (
+        isinstance(error, RayTaskError) and is_full_store(getattr(error, "cause", None))
+    )
+
+
+@contextlib.contextmanager
+def told_of_full_store() -> Iterator[None]:
+    """Says in one line what helps where something in the block does not fit into Ray's object store.
+
+    Raises:
+        StoreFullError: it does not.
+    """
+    try:
+        yield
+    except (RayError, StoreFullError) as error:
+        if is_full_store(error):
+            raise StoreFullError(FULL_STORE) from None
+        raise

@@ -37,6 +37,11 @@ class Settings:
     normalize_advantages: Literal["none", "rollout", "minibatch"] = option(
         "none", "standardise the mixed advantage over all samples of the iteration, or of each minibatch; RND: none"
     )
+    bootstrap_truncated: bool = option(
+        True,
+        "returns that stop at episode ends go on with the value of the last observation where a time limit has cut the "
+        "episode; False: the limit is the task's own end and nothing follows, as in the code of RND, RIDE and NovelD",
+    )
     backbone: dict | str = option({"type": "auto"}, "the network below policy and critics; auto picks by observation")
     heads: dict = option({}, "changes to how policy and critics stand on the backbone")
     intrinsic_reward: dict | str | list | None = option(None, "one intrinsic reward or several, a value stream each")
@@ -45,8 +50,14 @@ class Settings:
     freeze_backbone: bool = option(
         False, "train everything but the backbone; auxiliary losses act in pre-training only"
     )
-    warmup_steps: int = option(
-        0, "vector steps of random play, in separate environments, for the first statistics", low=0
+    warmup_steps: int = option(0, "vector steps of random play before training, for the first statistics", low=0)
+    # A process that is stopped, or waits for a GPU that is gone, would be waited for without end.
+    learn_timeout_s: float | None = option(
+        3600.0,
+        "seconds that learners in processes of their own may take for an iteration before they are given up, and the "
+        "trial goes on from its checkpoint; null: any",
+        above=0.0,
+        logged=False,
     )
     max_nonfinite_updates: int = option(20, "skipped updates in a row that end the training", low=1, logged=False)
     torch_threads: int | None = option(

@@ -25,8 +25,11 @@ def exit_code(number: int) -> int:
 
 
 def is_command() -> bool:
-    """Whether this process is the ``rllib`` command."""
-    return bool(sys.argv) and Path(sys.argv[0]).name == "rllib"
+    """Whether this process is the ``rllib`` command, also as ``python -m rllib_rnd``."""
+    program = Path(sys.argv[0]) if sys.argv else Path()
+    if program.name == "-m":  # Python is still looking for the module
+        return "rllib_rnd" in sys.orig_argv[: sys.orig_argv.index("-m") + 2]
+    return program.name == "rllib" or program.parts[-2:] == ("rllib_rnd", "__main__.py")
 
 
 def end_while_importing() -> None:

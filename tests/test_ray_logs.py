@@ -92,6 +92,7 @@ LASTING = {
     "cli/runtime.py": "of a command, whose process ends with it",
     "cli/surroundings.py": "Ray's secret, of a command",
     "training/network.py": "of a learner's process, which has no other use",
+    "modules/compiler.py": "what torch's own setting of determinism would set, were the compiler there",
     "tracking/mlflow_logger.py": "the same in every training of this package",
 }
 

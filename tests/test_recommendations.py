@@ -18,11 +18,17 @@ from rllib_rnd.own_code import import_path
 
 ROOT = Path(__file__).parents[1]
 
-#: Options of other programs (MLflow, git, nvidia-smi) that are named beside ours.
+#: Options of other programs (MLflow, git, nvidia-smi, py-spy) that are named beside ours.
 OTHERS = {"--backend-store-uri", "--porcelain", "--untracked-files", "--error-unmatch", "--query-gpu"} | {
     "--shm-size",
     "--cpus",
     "--force-reinstall",
+    "--pid",
+    "--duration",
+    "--rate",
+    "--threads",
+    "--output",
+    "--cap-add",
 }
 
 
@@ -47,7 +53,7 @@ def found(pattern: str) -> dict[str, Path]:
 def commands() -> dict[str, set[str]]:
     """Command -> its options."""
     root = typer.main.get_command(app)
-    every = {}
+    every = {"": {option for p in root.params for option in p.opts}}
     context = typer.Context(root)
     for name in root.list_commands(context):  # type: ignore[attr-defined]
         command = root.get_command(context, name)  # type: ignore[attr-defined]

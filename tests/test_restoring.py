@@ -43,6 +43,7 @@ LEARNED: dict[str, list[Any]] = {
     "extrinsic_reward": ["none"],
     "num_minibatches": [4],
     "normalize_advantages": ["rollout", "minibatch"],
+    "bootstrap_truncated": [False],
     "backbone": [{"type": "mlp", "hidden_sizes": [32]}, {"type": "mlp", "activation": "relu"}],
     "heads": [{"policy_hidden": "relu", "policy_hidden_size": 8}],
     "intrinsic_reward": [None, {"type": "count"}, {**REWARD, "feature_dim": 8}, [REWARD, {"type": "count"}]],
@@ -61,7 +62,7 @@ BUILT = set(
     evaluation_sample_timeout_s restart_failed_env_runners restart_failed_sub_environments max_num_env_runner_restarts
     num_consecutive_env_runner_failures_tolerance delay_between_env_runner_restarts_s env_runner_restore_timeout_s
     warmup_steps pretraining max_nonfinite_updates torch_threads keep_freed_memory overlap_sampling
-    compress_rollouts""".split()  # noqa: SIM905
+    compress_rollouts learn_timeout_s""".split()  # noqa: SIM905
 )
 CHANGES = [(name, value) for name, values in LEARNED.items() for value in values]
 
@@ -90,11 +91,14 @@ def options() -> list[tuple[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def trained(ray_session: None) -> dict[str, Any]:
+def trained(ray_session: str) -> dict[str, Any]:
     """A learner's state after one iteration, and the rollout of the next."""
     config = configured()
     runner = RolloutEnvRunner(config=config, worker_index=0)
     first, second = runner.sample(), runner.sample()
+    # DeepSea has no time limit, and what the task has ended has no value.
+    second.truncated, second.terminated = second.terminated, second.truncated
+    second.value[1:][second.truncated] = 1.0
     learner = build(config)
     learner.update_from_rollouts([first], {"num_env_steps_sampled_lifetime": STEPS})
     state = learner.get_state()

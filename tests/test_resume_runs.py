@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +76,14 @@ ray.shutdown()
 """
 
 
-def test_a_new_process_and_a_second_resume_give_the_same(tmp_path: Path) -> None:
+def test_a_new_process_and_a_second_resume_give_the_same(quick_python: Path, tmp_path: Path) -> None:
     import pickle
 
     folder = tmp_path / "checkpoint"
     expected = straight(spread(0, 2), 1, 2, folder)
     assert_same_trees(resumed(spread(0, 2), 2, folder), expected)
     done = subprocess.run(
-        [sys.executable, "-c", GO_ON, str(folder), str(tmp_path / "found")],
+        [str(quick_python), "-c", GO_ON, str(folder), str(tmp_path / "found")],
         capture_output=True,
         text=True,
         timeout=500,

@@ -45,6 +45,9 @@ def test_small_work_is_not_shared_unless_asked_for(torch_threads: int | None, fl
 
 def test_the_line_for_people_names_processes_and_threads() -> None:
     config = small_config().training(torch_threads=None)
+    assert describe_processes(config, native_envs=False, cores=4, env_processes=4).startswith(
+        "the main process plays (environments in 4 processes), the main"
+    )
     assert describe_processes(config, native_envs=True, cores=4) == (
         "the main process plays (environments in C++: 4 threads), the main process learns (1 thread, or 4 if its work "
         "is worth sharing), in turn; 4 cores to use"

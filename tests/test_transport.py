@@ -13,7 +13,7 @@ import ray
 import rllib_rnd
 from rllib_rnd import transport
 from rllib_rnd.rollout import ARRAYS, Rollout
-from rllib_rnd.sampling.env_runner import RunnerFailure
+from rllib_rnd.sampling.answers import RunnerFailure
 from rllib_rnd.transport import PackedRollout, pack, packs, unpack
 from tests.conftest import small_config
 
@@ -99,7 +99,7 @@ def test_auto_packs_what_leaves_the_machine(setting: str, learners: list[str], p
 
 
 @pytest.fixture(scope="module")
-def algorithm(ray_session: None) -> Iterator[Any]:
+def algorithm(ray_session: str) -> Iterator[Any]:
     found = small_config("IntrinsicPPO").build_algo()
     yield found
     found.stop()

@@ -145,8 +145,9 @@ def write_report(out: Path) -> None:
     found = facts_of(out)
     text = [f"# A soak {'under faults' if found['faults'] else 'without faults'}", summary(found)]
     text += ["\n".join(f"- {seconds} s: {problem}" for seconds, problem in found["problems"])] * bool(found["problems"])
-    text += [table(found["by_kind"])] * bool(found["by_kind"])
-    text += [SLOPES_ARE, *(table(found[name]) for name in ("slopes", "machine_slopes") if found[name])]
+    tables = {name: table(found[name]) for name in ("by_kind", "slopes", "machine_slopes") if found[name]}
+    text += [tables.pop("by_kind")] if "by_kind" in tables else []
+    text += [SLOPES_ARE, *tables.values()]
     facts = machine()
     text += [f"{facts['cores']} cores, Python {facts['python']}; commit {facts['commit']}.", f"    {facts['command']}"]
     (out / "soak.md").write_text("\n\n".join(text) + "\n")

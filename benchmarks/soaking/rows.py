@@ -140,7 +140,8 @@ def recovery(rows: Sequence[Row], fault: float, begins_anew: bool) -> Recovery:
         fault: when it was placed, in seconds of the clock.
         begins_anew: it ends the trial: iterations count that came after it was restored.
     """
-    hit = next((i for i, row in enumerate(rows) if row.ended + 1.0 > fault), len(rows))  # whole seconds
+    # Ends are told in whole seconds, rounded down: what is counted as after the fault certainly is.
+    hit = next((i for i, row in enumerate(rows) if row.ended >= fault), len(rows))
     if begins_anew:
         hit = next((i for i in range(hit, len(rows)) if rows[i].since == 1), len(rows))
     before, after = rows[:hit], rows[hit:]
@@ -155,7 +156,7 @@ def recovery(rows: Sequence[Row], fault: float, begins_anew: bool) -> Recovery:
         last,
         seconds(iter(after)),
         seconds(row for row in after if row.iteration > last),
-        seconds(row for row in after if row.ended - row.took + 1.0 > fault and row.sampled >= usual),
+        seconds(row for row in after if row.ended - row.took >= fault and row.sampled >= usual),
         max(0, last - (after[0].iteration - 1)) if after else 0,
     )
 

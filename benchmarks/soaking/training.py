@@ -18,7 +18,8 @@ from rllib_rnd.checkpoints import checkpoints_in, iteration_of
 
 NAME = "soak"
 SAMPLE_TIMEOUT_S = 45
-_ORPHANS_S = 60.0  # in which what is below an ended driver must end
+#: Seconds in which what is below an ended driver must end; Ray's agents look for its end for 65.
+ORPHANS_S = 90.0
 EXPERIMENT = f"""\
 # Made by benchmarks/soak.py: RND on DeepSea, small and fast, saved every few seconds.
 {NAME}:
@@ -120,7 +121,7 @@ class Training:
         ended = [self.processes] if self.processes is not None and self.code is not None else []
         return sum(len(processes.left()) for processes in (*ended, *(former for _, former in self._former)))
 
-    def outlived(self, patience_s: float = _ORPHANS_S) -> list[str]:
+    def outlived(self, patience_s: float = ORPHANS_S) -> list[str]:
         """What was below drivers that ended long ago and still lives; it is killed."""
         names: list[str] = []
         for ended, processes in self._former:
@@ -136,7 +137,7 @@ class Training:
             self.processes.find()
             self._driver.kill()
             self._driver.wait()
-            self.processes.wait_for_end(_ORPHANS_S)
+            self.processes.wait_for_end(ORPHANS_S)
             kill_all(self.processes.left())
 
     def saved(self) -> list[Saved]:

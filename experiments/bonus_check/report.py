@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiments.report import commits, document, read, section
 from experiments.run_report import (
+    METRIC,
     Columns,
     Task,
     blocks_of_runs,
@@ -26,6 +27,7 @@ from rllib_rnd.analysis.results.figures.chart import Chart
 from rllib_rnd.analysis.results.figures.charts import points_chart
 from rllib_rnd.analysis.results.groups import Variant
 from rllib_rnd.analysis.results.score_sections import spread
+from rllib_rnd.analysis.results.statistics import steps_to
 from rllib_rnd.analysis.results.tables import Cell, PlusMinus
 
 HERE = Path(__file__).parent
@@ -89,7 +91,8 @@ def steps_figure(name: str, task: Task, variants: Sequence[Variant]) -> Chart:
     assert task.enough is not None
     points = {}
     for variant in variants:
-        solved = [run.agent_steps for run in variant.runs if last_value(run) >= task.enough]
+        found = [steps_to(run.metrics["agent_steps"], run.metrics[METRIC], task.enough) for run in variant.runs]
+        solved = [steps for steps, there in found if there]
         points[f"{variant.name} ({len(solved)} of {len(variant.runs)})"] = np.array(solved, dtype=np.float64)
     title = re.split("[,:]", task.title)[0]
     return points_chart(name, task.title, {title: points}, list(points), "agent steps until solved")

@@ -9,6 +9,7 @@ Writes a CSV file per task, pictures and results.md; goes on where it was cut. T
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,10 +63,13 @@ class Task:
     warmup_steps: int
     env: str | None = None  # in place of the example's
     settings: tuple[str, ...] = ()
+    after: int = 0  # agent steps that a run goes on for once it is solved
 
 
 TASKS = {
-    "minigrid": Task("minigrid_ppo", 600_000, 0.9, 256, "MiniGrid-MultiRoom-N4-S5-v0", ("env_config.max_steps=60",)),
+    "minigrid": Task(
+        "minigrid_ppo", 600_000, 0.9, 256, "MiniGrid-MultiRoom-N4-S5-v0", ("env_config.max_steps=60",), after=100_000
+    ),
     "deep_sea_pixels": Task("deep_sea_pixels_rnd", 60_000, 0.9, 48),
     # Nothing is enough here: all learn for as long.
     NOISY_TV: Task("deep_sea_pixels_rnd", 25_000, 9.0, 48, settings=("env_config.noisy_tv=true",)),
@@ -95,7 +99,8 @@ def planned(task: str, bonuses: list[str], seeds: list[int]) -> Iterator[Run]:
         for bonus in bonuses:
             if task != "minigrid" or bonus not in IMAGES_ONLY:
                 own = settings(task, bonus)
-                yield Run(task, bonus, rules.example, seed, rules.budget, rules.enough, settings=own, env=rules.env)
+                run = Run(task, bonus, rules.example, seed, rules.budget, rules.enough, settings=own, env=rules.env)
+                yield dataclasses.replace(run, after=rules.after)
 
 
 def watch_tv(run: Run) -> list[Row]:

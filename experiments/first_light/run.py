@@ -45,7 +45,7 @@ def planned(study: str) -> Iterator[Run]:
     elif study == "minigrid":
         for seed in range(10, 13):  # other seeds than those the settings were found with
             for variant in ("rnd", "ppo"):
-                yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9)
+                yield Run(study, variant, f"minigrid_{variant}", seed, 1_000_000, 0.9, after=200_000)
 
 
 def montezuma() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rllib_rnd.checkpoints.manifest import MANIFEST, read_manifest
+from rllib_rnd.checkpoints.pickles import read_inert
 from rllib_rnd.errors import ConfigError
 
 #: Of the checkpoints that this version writes and reads. Those without a number are 1.
@@ -79,70 +79,3 @@ def _refusal(found: object, checkpoint: str | Path, by: str = "") -> ConfigError
         f"its format is {found}, of another version of rllib_rnd{by}",
         f"{CHECKPOINT_FORMAT}: train anew, or use the version that wrote it",
     )
-
-
-class _Gone:
-    """Stands in for whatever a checkpoint names and this version does not have, or does not want to run."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> _Gone:
-        return super().__new__(cls)
-
-    def __init__(self, *_args: object, **_kwargs: object) -> None:
-        """Takes any arguments."""
-
-    def __setstate__(self, state: object) -> None:
-        """Takes any state."""
-
-    def __setitem__(self, key: object, value: object) -> None:
-        """Takes any entry."""
-
-    def append(self, value: object) -> None:
-        """Takes any member."""
-
-    def extend(self, values: object) -> None:
-        """Takes any members."""
-
-
-class _Tolerant(pickle.Unpickler):
-    """Reads pickles that name classes which are no longer where they were."""
-
-    def find_class(self, module: str, name: str) -> Callable[..., object]:
-        """Returns the class or function, or a stand-in."""
-        try:
-            return super().find_class(module, name)  # type: ignore[no-any-return]
-        except (ImportError, AttributeError):
-            return _Gone
-
-
-class _Inert(pickle.Unpickler):
-    """Reads the plain data of a pickle (mappings, lists, numbers, words) and runs nothing that it names."""
-
-    def find_class(self, _module: str, _name: str) -> Callable[..., object]:
-        """Returns a stand-in, whatever is named."""
-        return _Gone
-
-
-def read_inert(path: Path) -> object:
-    """What is plain in a pickle; all else is a stand-in. No code of it runs.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return _Inert(file).load()
-    except Exception as error:  # a damaged pickle may raise any
-        raise ConfigError(f"checkpoint {path.parent}", f"its state cannot be read ({error})") from error
-
-
-def read_tolerant(path: Path) -> object:
-    """What a pickle of an older version holds; stand-ins for what this version does not have. **Code of it runs.**
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return _Tolerant(file).load()
-    except Exception as error:
-        raise ConfigError(f"checkpoint {path.parent}", f"{path.name} cannot be read ({error})") from error

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, MIGRATED, OWN_STATE, STATE_FILE, read_tolerant
+from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, MIGRATED, OWN_STATE, STATE_FILE
+from rllib_rnd.checkpoints.pickles import read_tolerant
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.generators import global_states
 

@@ -13,9 +13,10 @@ from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.core.rl_module.rl_module import RLModule
 
 from rllib_rnd.checkpoints.content import CONSTRUCTOR, ContentReader, config_from_json, has_content
-from rllib_rnd.checkpoints.format import STATE_FILE, read_inert
+from rllib_rnd.checkpoints.format import STATE_FILE
 from rllib_rnd.checkpoints.manifest import MANIFEST, read_manifest
 from rllib_rnd.checkpoints.migration import migrated_algorithm, migrated_state
+from rllib_rnd.checkpoints.pickles import read_inert
 from rllib_rnd.errors import ConfigError, unknown_name_error
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.layers import noisy_layers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,6 +84,7 @@ class TrialSaver:
 
     def __init__(self, storage: StorageContext) -> None:
         self._storage = storage
+        self._reached = False
         self.problem = ""
 
     def save(self, write: Write, metrics: dict[str, Any]) -> _TrainingResult:
@@ -98,12 +101,12 @@ class TrialSaver:
             What Tune is told: the checkpoint, or None, of which Tune takes no notice.
 
         Raises:
-            RuntimeError: the storage cannot be reached from this machine at all.
+            RuntimeError: the storage has never been reached from this machine: nothing of the trial would be saved.
         """
         storage, self.problem = self._storage, ""
         before, checkpoint = storage.current_checkpoint_index, None
         try:
-            storage._check_validation_file()
+            self._check_storage()
             storage._update_checkpoint_index(metrics)
             if isinstance(storage.storage_filesystem, pyarrow.fs.LocalFileSystem):
                 for trial in Path(storage.experiment_fs_path).iterdir():  # each resume has a trial folder of its own
@@ -117,3 +120,25 @@ class TrialSaver:
             self.problem = error.strerror or str(error)
             logger.warning("The checkpoint was not saved (%s); training goes on.", error)
         return _TrainingResult(checkpoint=checkpoint, metrics=metrics)
+
+    def _check_storage(self) -> None:
+        """Looks for the mark that Tune has put into the storage; one that was deleted is made again.
+
+        Raises:
+            FileNotFoundError: the folder of the run is gone, as where a share is not mounted any more.
+            RuntimeError: the storage has never been reached from this machine.
+        """
+        storage = self._storage
+        try:
+            storage._check_validation_file()
+        except RuntimeError as error:
+            home = str(storage.experiment_fs_path)
+            if storage.storage_filesystem.get_file_info(home).type == pyarrow.fs.FileType.Directory:
+                storage._create_validation_file()
+            elif self._reached:
+                raise FileNotFoundError(errno.ENOENT, f"the run's folder {home} is gone", home) from error
+            else:
+                here = f"the machine {socket.gethostname()} that the trial is on"
+                wanted = "use a folder that all machines share, or a store (s3://...)"
+                raise RuntimeError(f"--storage: {home} cannot be reached from {here}; {wanted}") from error
+        self._reached = True

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rllib_rnd.cli.runtime import reports_errors
+from rllib_rnd.cli.completion import complete_experiments, complete_kinds, complete_names, complete_plugins
+from rllib_rnd.cli.runtime import reports_errors, say
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.experiment.file import Overrides
+from rllib_rnd.experiment.overrides import Overrides
 from rllib_rnd.signals import end_command, exit_code
 
 app = typer.Typer(
-    help="Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-train_app = typer.Typer(help="Train from experiment files.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(train_app, name="train")
+
+# Imports leave a million objects behind that all stay; looking through them for garbage takes a fifth of a start.
+_COLLECTOR = (100_000, 20, 20)
 
 SetOption = Annotated[
     list[str] | None,
@@ -32,10 +35,36 @@ SetOption = Annotated[
 SeedOption = Annotated[int | None, typer.Option(help="Replaces config.seed.", min=0)]
 
 
-@train_app.command("file")
+def show_versions(wanted: bool) -> None:
+    """Ends the command with the versions, if they are asked for."""
+    if wanted:
+        from rllib_rnd.cli.version import version_line
+
+        say(version_line())
+        raise typer.Exit
+
+
+@app.callback()
+def rllib(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=show_versions, help="Versions of the package, Ray and torch."
+        ),
+    ] = False,
+) -> None:
+    """Trains and evaluates intrinsically motivated agents on RLlib. (Not part of Ray.)"""
+
+
+@app.command("train", no_args_is_help=True)
 @reports_errors
-def train_file(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="YAML or Python files, globs, examples.")],
+def train(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="YAML or Python files, globs, examples.", autocompletion=complete_experiments
+        ),
+    ],
     set_: SetOption = None,
     stop: Annotated[
         list[str] | None,
@@ -57,12 +86,16 @@ def train_file(
     wandb: Annotated[
         str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (WANDB_MODE=offline: to files).")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Record where time and memory go, into the folder profile of the run.")
+    ] = False,
 ) -> None:
     """Train every experiment of the files, one after the other."""
     from rllib_rnd.cli.examples import experiment_paths
-    from rllib_rnd.cli.train import train_files
     from rllib_rnd.cli.train_options import TrainOptions
 
+    if paths[0] == "file" and len(paths) > 1:  # `train file X.yaml`, as RLlib's own command had it
+        paths = paths[1:]
     if seed is not None and seeds is not None:
         raise ConfigError("--seeds", "stands in place of --seed; give one of them")
     options = TrainOptions(
@@ -75,8 +108,14 @@ def train_file(
         quiet=quiet,
         verbose=verbose,
         wandb=wandb,
+        profile=profile,
     )
-    code = train_files(experiment_paths(paths), options)
+    files = experiment_paths(paths)
+    if not quiet:
+        tell_of_loading(f"Training {shown(files)}")
+    from rllib_rnd.cli.train import train_files
+
+    code = train_files(files, options)
     if code == exit_code(signal.SIGTERM):  # all is written: not a second is spent on tidying up this process
         sys.stdout.flush()
         sys.stderr.flush()
@@ -167,29 +206,90 @@ def map_(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help="algorithms, backbones, rewards, losses, environments or examples; all without it."),
+        typer.Argument(
+            help="algorithms, settings, backbones, rewards, losses, environments or examples; all without it.",
+            autocompletion=complete_kinds,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="One of them, with its options: list rewards rnd.", autocompletion=complete_names),
     ] = None,
 ) -> None:
-    """Show what an experiment file can name."""
+    """Show what an experiment file can name, a line each; with NAME one of them and its options."""
     from rllib_rnd.cli.listing import print_list
 
-    print_list(kind)
+    print_list(kind, name)
 
 
 @app.command()
 @reports_errors
 def check(
-    path: Annotated[str, typer.Argument(help="Experiment file.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Experiment files, globs, examples.", autocompletion=complete_experiments
+        ),
+    ],
     set_: SetOption = None,
     seed: SeedOption = None,
 ) -> None:
-    """Validate a file, build it small, run one tiny iteration; show spaces, parameters and memory."""
-    from rllib_rnd.cli.check import check_file
+    """Validate files, build them, run an iteration; show spaces, parameters, memory, hours (several: a line each)."""
     from rllib_rnd.cli.examples import experiment_paths
 
-    files: list[Path] = experiment_paths([path])
-    for file in files:
-        check_file(file, Overrides(set_ or (), (), seed))
+    files = experiment_paths(paths)
+    tell_of_loading(f"Checking {shown(files)}")
+    from rllib_rnd.cli.check import check_files
+
+    code = check_files(files, Overrides(set_ or (), (), seed))
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command("init")
+@reports_errors
+def init_(
+    name: Annotated[str, typer.Argument(help="Of the experiment; its file is NAME.yaml.")],
+    env: Annotated[str, typer.Option(help="The environment, see `rllib list environments`.")] = "rllib_rnd/DeepSea-v0",
+    reward: Annotated[str, typer.Option(help="The intrinsic reward, see `rllib list rewards`, or none.")] = "rnd",
+    backbone: Annotated[str, typer.Option(help="The network, see `rllib list backbones`.")] = "auto",
+) -> None:
+    """Write an experiment file to begin with, every option in it explained, and check it."""
+    from rllib_rnd.cli.starting_points import Wanted, write_starter
+
+    path = write_starter(name, Wanted(env, reward, backbone))
+    tell_of_loading(f"Checking {path}")
+    from rllib_rnd.cli.check import check_files
+
+    try:
+        check_files([path], Overrides())
+    except BaseException:  # what is not fit to begin with is not left behind
+        path.unlink(missing_ok=True)
+        raise
+    say(f"{path} is written. Train: rllib train {path}")
+
+
+@app.command("new")
+@reports_errors
+def new_(
+    kind: Annotated[str, typer.Argument(help="reward, backbone or env.", autocompletion=complete_plugins)],
+    name: Annotated[str, typer.Argument(help="Of its file, and so of its class: my_reward makes MyReward.")],
+) -> None:
+    """Write a plug-in of your own, in one short file that works, and a test of it."""
+    from rllib_rnd.cli.starting_points import write_plugin
+
+    write_plugin(kind, name)
+
+
+def shown(files: Sequence[Path]) -> str:
+    """Returns the name of a file, or how many there are."""
+    return files[0].name if len(files) == 1 else f"{len(files)} files"
+
+
+def tell_of_loading(what: str) -> None:
+    """Says at once what is being done, where the libraries that do it are still to be imported, which takes seconds."""
+    if "torch" not in sys.modules:
+        say(f"{what}: loading torch and Ray ...")
 
 
 @app.command("doctor")
@@ -212,7 +312,21 @@ def doctor_(
 def main() -> None:
     """Entry point of the console script."""
     end_command()
+    gc.set_threshold(*_COLLECTOR)
+    codes = [1]  # of what is not caught
+    atexit.register(_end_at_once, codes)  # the first to be registered is the last to be called
     # A console script's own folder is on the path, not the one it is called in, where users keep their plug-ins.
     # (Ray hands its workers the path of this process.)
     sys.path.append(os.getcwd())
-    app(prog_name="rllib")
+    try:
+        app(prog_name="rllib")
+    except SystemExit as end:
+        codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
+
+
+def _end_at_once(codes: list[int]) -> None:
+    """Ends this process after all else that is called at its end: taking three thousand modules apart is of no use."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(codes[-1])

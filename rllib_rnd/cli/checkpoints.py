@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rllib_rnd import checkpoints
 from rllib_rnd.algorithm import IntrinsicPPO
 from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
 from rllib_rnd.checkpoints.atomic import discard
+from rllib_rnd.checkpoints.finding import what_is_wrong
 from rllib_rnd.cli.runtime import say
 from rllib_rnd.experiment.file import CheckpointOptions
 from rllib_rnd.tracking.metrics import find
@@ -74,6 +75,10 @@ def start_from(checkpoint: Path, with_counters: bool) -> StartFrom:
 class KeepCheckpoints(Callback):
     """Keeps of each trial the checkpoints with the best scores, or the last ones, and the newest in any case.
 
+    A lone run is one trial however often it went on, each time in another folder: what it is to keep is counted over
+    all of them. Nothing is deleted before a newer checkpoint is there as a whole, nor what another trial is to start
+    from, as in population based training.
+
     Tune's own way ends in a log that nobody reads where a checkpoint cannot be deleted, and does not look into a
     result, where all metrics of RLlib are.
 
@@ -81,20 +86,22 @@ class KeepCheckpoints(Callback):
         options: the metric by its path in the result and what best means, or None: the newest are the best; how many
             are kept (None: all).
         tell: says a line to the user.
+        lone: the run has one trial.
     """
 
-    def __init__(self, options: CheckpointOptions, tell: Callable[[str], object] = say) -> None:
+    def __init__(self, options: CheckpointOptions, tell: Callable[[str], object] = say, lone: bool = False) -> None:
         self.options = options
+        self.lone = lone
         self.scores: dict[str, dict[str, float]] = {}  # trial -> path of a checkpoint -> score, oldest first
         self._tell = tell
         self._resisting: dict[str, set[str]] = {}  # trial -> checkpoints that could not be deleted
         self._told = False
 
-    def on_checkpoint(self, *, trial: Trial, checkpoint: Checkpoint, **_: object) -> None:
+    def on_checkpoint(self, *, trial: Trial, checkpoint: Checkpoint, trials: Sequence[Trial] = (), **_: object) -> None:
         """Scores the new checkpoint by the result that it was written at, and deletes what is too many."""
         local = isinstance(checkpoint.filesystem, pyarrow.fs.LocalFileSystem)
         if trial.trial_id not in self.scores:
-            self.scores[trial.trial_id] = self._found(Path(checkpoint.path).parent) if local else {}
+            self.scores[trial.trial_id] = self._found(self._home(Path(checkpoint.path).parent)) if local else {}
         scores = self.scores[trial.trial_id]
         scores.pop(checkpoint.path, None)
         scores[checkpoint.path] = self._score(trial.last_result)
@@ -102,8 +109,9 @@ class KeepCheckpoints(Callback):
             return  # what is there is all that the run can go on from
         ranked = sorted(reversed(scores), key=scores.__getitem__, reverse=True)  # of two that are alike the newer
         resisting = self._resisting.pop(trial.trial_id, set())
+        wanted = {other.checkpoint.path for other in trials if other is not trial and other.checkpoint is not None}
         for path in (*resisting, *ranked[self.options.num_to_keep :]):
-            if path != checkpoint.path:
+            if path != checkpoint.path and path not in wanted:
                 scores.pop(path, None)
                 self._delete(trial.trial_id, path, checkpoint.filesystem)
 
@@ -129,12 +137,16 @@ class KeepCheckpoints(Callback):
             path: score
             for scores in self.scores.values()
             for path, score in scores.items()
-            if score > float("-inf") and Path(path).parent == Path(trial_folder)
+            if score > float("-inf") and self._home(Path(path).parent) == self._home(Path(trial_folder))
         }
         if not scored:
             return None
         path = max(scored, key=scored.__getitem__)
         return path, scored[path] * self._sign
+
+    def _home(self, trial_folder: Path) -> Path:
+        """The folder that holds all that a trial has ever saved."""
+        return trial_folder.parent if self.lone else trial_folder
 
     @property
     def _sign(self) -> float:
@@ -147,8 +159,9 @@ class KeepCheckpoints(Callback):
         return float("-inf") if value is None else value * self._sign
 
     def _found(self, folder: Path) -> dict[str, float]:
-        """What a trial that goes on has kept before."""
-        return {str(path): self._score(result_at(path)) for path in checkpoints_in(folder)} if folder.is_dir() else {}
+        """What a trial that goes on has kept before. A damaged one takes no other's place."""
+        valid = [path for path in checkpoints_in(folder) if not what_is_wrong(path)] if folder.is_dir() else []
+        return {str(path): self._score(result_at(path)) for path in valid}
 
 
 class TellSaves(Callback):

@@ -61,6 +61,25 @@ class SweepCost:
         return f"Sweep: {self.words()}: about {duration(seconds)} ({steps_per_s:,.0f} agent steps/s, {source}){early}."
 
 
+def expected(experiment: Experiment, at_once: int, steps_per_s: float, source: str) -> str:
+    """Returns how long an experiment takes to its end, in a sentence; of a sweep what `SweepCost` tells.
+
+    Args:
+        experiment: one trial or several.
+        at_once: trials that run at the same time.
+        steps_per_s: agent steps per second of a trial.
+        source: where the pace is known from.
+    """
+    cost = SweepCost(experiment, at_once)
+    if not experiment.single:
+        return cost.told(steps_per_s, source)
+    seconds, pace = cost.seconds(steps_per_s), f"{steps_per_s:,.0f} agent steps/s, {source}"
+    if seconds is None:
+        return f"no condition says when it ends ({pace})"
+    end = f"{cost.steps:,.0f} agent steps" if cost.steps is not None else "its end"
+    return f"about {duration(seconds)} to {end} ({pace})"
+
+
 def _steps(experiment: Experiment) -> float | None:
     """Agent steps of a trial that goes to its end."""
     stop, config = experiment.stop, experiment.sample_config()

@@ -16,7 +16,7 @@ from rllib_rnd.analysis.diagnosis import machine as of_machine
 from rllib_rnd.analysis.diagnosis import run as of_run
 from rllib_rnd.analysis.diagnosis.finding import LEVELS, Finding, worst
 from rllib_rnd.analysis.diagnosis.subject import Subject, Trained, find_subject
-from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
+from rllib_rnd.cli.runtime import RUN_ERROR, RayDoesNotStartError, be_quiet, console, ray_session, say
 from rllib_rnd.errors import ConfigError
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warning": ("WARN", "yellow"), "problem": ("FAIL", "red")}
@@ -91,7 +91,8 @@ def together(check: Callable[[Trained], Finding], trials: Sequence[Trained]) -> 
         lines.append(dataclasses.replace(finding, detail=f"{who}: {finding.detail}"))
     if len(others) > _MOST:
         rest = [finding for finding, _ in others[_MOST:]]
-        lines.append(Finding(worst(rest), rest[0].what, f"{len(rest)} more such findings"))
+        advice = "`rllib doctor TRIAL` tells them of each trial's folder."
+        lines.append(Finding(worst(rest), rest[0].what, f"{len(rest)} more such findings", advice))
     return lines
 
 
@@ -125,6 +126,8 @@ def _ask_ray(address: str | None) -> str:
             return "" if ray.cluster_resources().get("CPU") else "it answers, but has no CPUs"
     except ConfigError as error:
         return error.problem
+    except RayDoesNotStartError as error:
+        return str(error)
 
 
 def _relative(path: Path) -> str:

@@ -37,7 +37,7 @@ def description(path: Path) -> str:
 
 
 def experiment_paths(arguments: list[str]) -> list[Path]:
-    """Expands the arguments of ``rllib train file``: paths, globs, and names of tuned examples.
+    """Expands the arguments of ``rllib train``: paths, globs, and names of tuned examples.
 
     Raises:
         ConfigError: an argument matches nothing; the nearest example is named.
@@ -53,6 +53,15 @@ def experiment_paths(arguments: list[str]) -> list[Path]:
             if path not in found:
                 found.append(path)
     return found
+
+
+def as_named(path: Path) -> str:
+    """Returns what `experiment_paths` finds a file by: its path, or the short name of a tuned example."""
+    folder = examples_path()
+    if not path.is_relative_to(folder):
+        return str(path)
+    name = str(path.relative_to(folder).with_suffix(""))
+    return name if experiment_paths([name]) == [path] else str(path)  # a file here may have that name
 
 
 def _is_glob(argument: str) -> bool:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import shutil
+import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class RunRecord:
         key: of this run alone, by which stores know it again when it goes on; "" in records of former versions.
         provenance: commit, versions and hardware at its start, as `tracking.provenance` gives them.
         resumes: the same, and when, for each time it went on.
+        process: of the command that trains it, or did last: its ``host`` and ``pid``, and ``since`` when.
     """
 
     experiment: str
@@ -48,19 +50,24 @@ class RunRecord:
     key: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     resumes: Sequence[Mapping[str, str]] = ()
+    process: Mapping[str, str] = field(default_factory=lambda: _this_process())
 
     @staticmethod
     def read(folder: Path) -> RunRecord | None:
         """Returns the record in a folder, or None if there is none that can be read."""
         try:
             data = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-            return RunRecord(**data)
+            return RunRecord(**{"process": {}, **data})  # former versions do not tell
         except (OSError, ValueError, TypeError):
             return None
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat()
+
+
+def _this_process() -> dict[str, str]:
+    return {"host": socket.gethostname(), "pid": str(os.getpid()), "since": _now()}
 
 
 def claim(storage: str, base: str, record: RunRecord) -> str:
@@ -129,7 +136,8 @@ def update(storage: str, name: str, description: Mapping[str, Any], provenance: 
         return ""
     key = record.key or uuid.uuid4().hex
     resumes = (*record.resumes, {"created": _now(), **provenance})
-    _write(storage, name, _text(dataclasses.replace(record, description=description, key=key, resumes=resumes)))
+    now = dataclasses.replace(record, description=description, key=key, resumes=resumes, process=_this_process())
+    _write(storage, name, _text(now))
     return key
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import typer
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from rllib_rnd.cli.surroundings import advice, prepare_token, ray_folder
 from rllib_rnd.errors import ConfigError
-from rllib_rnd.ray_logs import only_errors
+from rllib_rnd.ray_logs import nothing_of_processes, only_errors
 from rllib_rnd.redaction import without_password
 from rllib_rnd.signals import Terminated, exit_code, sigterm_for_this_process_alone
 
@@ -28,7 +28,8 @@ R = TypeVar("R")
 USAGE_ERROR = 2  # a mistake in a command, file or option
 RUN_ERROR = 1  # the training itself failed
 INTERRUPTED = 130  # the shell's number for Ctrl-C
-_TRY_AGAIN = "; nothing was trained, try again, where the machine is busy when it is less so"
+_TRIES = 2  # to start Ray: a machine that was busy for a moment is none the next time
+_TRY_AGAIN = f", {_TRIES} times; nothing was trained. Where the machine is busy try again when it is less so"
 
 # Read by Ray when it is imported or started; a value the user has set wins.
 _RAY_ENVIRONMENT = {
@@ -40,6 +41,10 @@ _RAY_ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # returns are absent until the first episode ends
     "PYTHONWARNINGS": "ignore::DeprecationWarning",  # for the worker processes
 }
+
+
+class RayDoesNotStartError(RuntimeError):
+    """Ray does not start on this machine: no mistake of the user's, in one line."""
 
 
 def show_what_can_be_shown() -> None:
@@ -69,7 +74,7 @@ def fail(message: str, code: int = USAGE_ERROR) -> typer.Exit:
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Makes a `ConfigError` one line and exit code 2 instead of a traceback."""
+    """Makes a `ConfigError` one line and exit code 2 instead of a traceback; 1 where Ray does not start."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -77,6 +82,8 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except ConfigError as error:
             raise fail(str(error)) from None
+        except RayDoesNotStartError as error:
+            raise fail(str(error), RUN_ERROR) from None
         except Terminated:
             raise fail("stopped by SIGTERM", exit_code(signal.SIGTERM)) from None
         except KeyboardInterrupt:
@@ -109,11 +116,10 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
         verbose: let Ray and its workers write to the terminal.
 
     Raises:
-        ConfigError: the cluster cannot be reached, or Ray does not start here.
+        ConfigError: the cluster cannot be reached.
+        RayDoesNotStartError: Ray does not start here.
     """
-    import ray
-
-    from rllib_rnd.cli.ray_processes import children, end_those_begun_since, shut_down
+    from rllib_rnd.cli.ray_processes import shut_down
 
     be_quiet(verbose)
     options: dict[str, Any] = {"log_to_driver": verbose, "logging_level": "INFO" if verbose else "ERROR"}
@@ -128,27 +134,67 @@ def ray_session(cpus: float, address: str | None = None, verbose: bool = False) 
         prepare_token()
     else:
         options["address"] = address
-    before = children(os.getpid())
     with _telling_of_a_wait(address):
-        try:
-            if "num_cpus" not in options:
-                _knock(str(address))
-                _take_token()
-            with sigterm_for_this_process_alone():
-                ray.init(**options)
-        except Exception as error:  # a start that takes too long is a bare Exception
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-            if "num_cpus" in options:
-                end_those_begun_since(before)  # Ray has no record of them: its node was never complete
-                reason = advice(error) or reason
-                raise ConfigError("", f"Ray does not start on this machine ({reason}){_TRY_AGAIN}") from error
-            wanted = "a cluster that runs and whose token this user has, or local for a Ray of this machine alone"
-            raise ConfigError("--address", f"cannot reach the cluster at {address} ({reason})", wanted) from error
+        if address is None:
+            _start(options)
+        else:
+            _join(address, options)
     be_quiet(verbose)  # ray.init() sets its loggers up again
     try:
-        yield
+        with contextlib.nullcontext() if verbose else nothing_of_processes():
+            yield
     finally:
         shut_down()
+
+
+def _start(options: Mapping[str, Any]) -> None:
+    """Starts Ray here.
+
+    Raises:
+        RayDoesNotStartError: it does not, more than once.
+    """
+    import ray
+
+    from rllib_rnd.cli.ray_processes import children, end_those_begun_since, only_needed_processes
+
+    here, before = ray.is_initialized(), children(os.getpid())
+    for left in reversed(range(_TRIES)):
+        try:
+            with sigterm_for_this_process_alone(), only_needed_processes(logs=bool(options["log_to_driver"])):
+                ray.init(**options)
+            return
+        except Exception as error:  # a start that takes too long is a bare Exception
+            end_those_begun_since(before)  # Ray has no record of them: its node was never complete
+            if not here:
+                with contextlib.suppress(Exception):
+                    ray.shutdown()  # what it has noted of the start
+            reason = advice(error) or _first_line(error)
+            if not left:
+                raise RayDoesNotStartError(f"Ray does not start on this machine ({reason}){_TRY_AGAIN}.") from error
+            say(f"Ray did not start ({reason}); trying once more.")
+
+
+def _join(address: str, options: Mapping[str, Any]) -> None:
+    """Joins a cluster.
+
+    Raises:
+        ConfigError: it cannot be reached.
+    """
+    import ray
+
+    try:
+        _knock(address)
+        _take_token()
+        with sigterm_for_this_process_alone():
+            ray.init(**options)
+    except Exception as error:
+        wanted = "a cluster that runs and whose token this user has, or local for a Ray of this machine alone"
+        problem = f"cannot reach the cluster at {address} ({_first_line(error)})"
+        raise ConfigError("--address", problem, wanted) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _knock(address: str) -> None:

@@ -12,12 +12,14 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.tune import Result
 
 from rllib_rnd.config import IntrinsicPPOConfig
+from rllib_rnd.envs import count_processes, steps_in_threads
 from rllib_rnd.errors import ConfigError, KeyPath, dotted, parse_dotted
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.memory import check_fits
 from rllib_rnd.own_code import refusal_in
 from rllib_rnd.resources import describe_free, describe_nodes, describe_sum, nodes, shortage, trials_wait
 from rllib_rnd.settings import attribute_name
+from rllib_rnd.threads import count, describe_processes, plan_threads
 from rllib_rnd.tracking.metrics import read
 
 Request = tuple[AlgorithmConfig, list[dict[str, float]]]  # a trial's configuration, what each of its processes asks for
@@ -102,6 +104,21 @@ def check_memory(experiment: Experiment) -> list[str]:
         return []
     with experiment.placing_errors():
         return check_fits(config)
+
+
+def processes_of(config: IntrinsicPPOConfig, flops: float | None = None) -> str:
+    """Returns which processes a training has, in a line; ``flops`` as in `describe_processes`."""
+    env_config = dict(config.env_config)
+    workers = count_processes(config.env, config.num_envs_per_env_runner, env_config, plan_threads(config).runner)
+    return describe_processes(config, steps_in_threads(config.env, env_config), flops, env_processes=workers)
+
+
+def first_of_all(config: IntrinsicPPOConfig) -> str:
+    """Returns what a training does before its first iteration, which may take as long as several."""
+    envs = config.num_envs_per_env_runner * max(1, config.num_env_runners)
+    first = f"First: {count(envs, 'environment')} to make"
+    steps = config.warmup_steps * envs if config.intrinsic_reward_specs() else 0
+    return f"{first}, {steps:,} agent steps of random play (warmup_steps)." if steps else f"{first}."
 
 
 def needs(experiment: Experiment) -> Callable[[], str]:

@@ -1,4 +1,4 @@
-"""What ``rllib train file`` tells the stores of runs: whose run it is, and how a trial has ended."""
+"""What ``rllib train`` tells the stores of runs: whose run it is, and how a trial has ended."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _open_mlflow(
     )
     if "://" not in options.storage:
         logger.place = shlex.quote(f"{options.storage_path}/{identity.name}")
-    logger.open()
+    logger.open(wait=False)
     return logger
 
 

@@ -1,7 +1,8 @@
-"""What ``rllib train file`` prints when an experiment has ended."""
+"""What ``rllib train`` prints when an experiment has ended."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import shutil
@@ -15,9 +16,11 @@ from typing import Any
 from ray.tune import Result, ResultGrid
 from rich.table import Table
 
+from rllib_rnd.checkpoints import find_checkpoint
 from rllib_rnd.cli.runtime import console, say
 from rllib_rnd.cli.surroundings import advice_in
 from rllib_rnd.envs.info import PLACES
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.own_code import cause_of
 from rllib_rnd.tracking.labels import label_of_folder, without_seed
 from rllib_rnd.tracking.metrics import STEADY_PATHS, full_path, lookup, read, short_name, show
@@ -221,6 +224,14 @@ def _key(assignment: str) -> str:
     return assignment.partition("=")[0].strip()
 
 
+def _shortest(checkpoint: str, run: str) -> str:
+    """The run's folder, where commands find this very checkpoint in it, else the checkpoint."""
+    with contextlib.suppress(ConfigError, OSError):
+        if "://" not in run and find_checkpoint(run) == Path(checkpoint).resolve():
+            return run
+    return checkpoint
+
+
 def relative(path: str) -> str:
     """Returns the path as seen from the working folder, if it lies in it."""
     here = Path.cwd()
@@ -246,7 +257,7 @@ def _print_commands(report: Report, trial: Result | None, result: Mapping[str, A
             checkpoint, score = best
             name = short_name(report.score)
             say(f"best         {relative(checkpoint)} ({name} {show(name, score)})")
-        path = shlex.quote(relative(checkpoint))
+        path = shlex.quote(relative(_shortest(checkpoint, report.folder)))
         say(f"evaluate     {typed(f'rllib evaluate {path}')}")
         if lookup(result, "timers/sample_s") is not None:  # RLlib's own algorithms cannot be recorded
             say(f"watch        {typed(f'rllib record {path}')}")

@@ -1,4 +1,4 @@
-"""``rllib train file``: runs experiment files through Ray Tune."""
+"""``rllib train``: runs experiment files through Ray Tune."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.utils import force_list
 
 from rllib_rnd.checkpoints import iteration_of, newest_valid, result_at
 from rllib_rnd.checkpoints.format import check_checkpoint
@@ -20,30 +21,32 @@ from rllib_rnd.cli import summary
 from rllib_rnd.cli.checkpoints import KeepCheckpoints, StartFrom, TellSaves, find_checkpoint, start_from
 from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
 from rllib_rnd.cli.ending import Ending, stopped_now
+from rllib_rnd.cli.examples import as_named
 from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
+from rllib_rnd.cli.profiling import FOLDER, TellProfile, check_profile, profile_of
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import (
     check_memory,
     check_resources,
     cluster_address,
     cpus_needed,
+    first_of_all,
     needs,
+    processes_of,
     refusal,
     trials_at_once,
 )
-from rllib_rnd.cli.stores import identity_of, open_stores, status_of
+from rllib_rnd.cli.stores import Stores, identity_of, open_stores, status_of
 from rllib_rnd.cli.surroundings import check_storage
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.cli.watching import watching
 from rllib_rnd.config import IntrinsicPPOConfig
-from rllib_rnd.envs import steps_in_threads
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.restarts import TellRestarts
 from rllib_rnd.ray_logs import keep_keys_out
-from rllib_rnd.threads import describe_processes
 from rllib_rnd.tracking.display import RunDisplay
 from rllib_rnd.tracking.metrics import read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
@@ -94,6 +97,9 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     wandb_options(options.wandb)  # refused before anything starts
     be_quiet(options.verbose)
     experiments = [e for path in paths for e in load_experiments(path, options.overrides)]
+    left_out = check_profile(experiments, options.storage) if options.profile else None
+    if left_out is not None:
+        say(left_out)
     jobs = _jobs(experiments, options)
     if not jobs:
         return 0
@@ -103,7 +109,9 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         for line in (line for job in jobs for line in check_memory(job.experiment)):
             say(line)
     cpus = max(cpus_needed(job.experiment) for job in jobs)
-    files, code = [str(p) for p in paths], 0
+    files, code = [as_named(path) for path in paths], 0
+    if not options.quiet:
+        say("Starting Ray ..." if address is None else f"Joining the Ray cluster at {address} ...")
     # Ray first: until there is something to save, Ctrl-C just stops.
     with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
         if address is None:
@@ -215,40 +223,35 @@ def _already_done(job: Job) -> bool:
 
 
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, resume: str) -> int:
-    experiment = job.experiment
-    sweep = not experiment.single
+    experiment, sweep = job.experiment, not job.experiment.single
     conditions = Conditions(experiment.stop, experiment.promised)
     trials = experiment.num_samples * experiment.space.grids
     display = RunDisplay(job.folder, experiment.stop, console(), options.quiet, needs(experiment), trials=trials)
     display.notice = lambda: interrupt.notice
-    interrupt.training = False
-    interrupt.on_screen = display.is_live
-    identity = identity_of(
-        job.experiment, job.folder, job.key, job.provenance, command, job.start.checkpoint if job.start else ""
-    )
+    interrupt.training, interrupt.on_screen = False, display.is_live
+    start = job.start.checkpoint if job.start else ""
+    identity = identity_of(experiment, job.folder, job.key, job.provenance, command, start)
     status = partial(status_of, conditions=conditions, interrupt=interrupt)
-    stores = open_stores(identity, job.experiment, options, status)
+    stores = open_stores(identity, experiment, options, status)
     ending = Ending(Path(options.storage_path) / job.folder, resume, display.close, stores)
     interrupt.end_now = ending.now
-    timed = SaveInTime(experiment.checkpoint.checkpoint_every_s)
-    callbacks: list[tune.Callback] = [
-        SaveOnInterrupt(interrupt, sweep),
-        timed,
-        display,
-        *result_loggers(say if options.quiet else display.tell),
-        *stores.callbacks,
-    ]
-    score = experiment.checkpoint.checkpoint_score_attribute
     tell = say if options.quiet else display.tell  # warnings are for quiet users too
-    keep = KeepCheckpoints(experiment.checkpoint, tell)
-    callbacks += [keep, TellSaves(tell), TellRestarts(tell, lambda path: iteration_of(Path(path)))]
+    timed = SaveInTime(experiment.checkpoint.checkpoint_every_s)
+    keep = KeepCheckpoints(experiment.checkpoint, tell, lone=not sweep)
+    restarts = TellRestarts(tell, lambda path: iteration_of(Path(path)))
+    callbacks: list[tune.Callback] = [SaveOnInterrupt(interrupt, sweep), timed, display, *result_loggers(tell)]
+    callbacks += [*stores.callbacks, keep, TellSaves(tell), restarts]
+    if options.profile:
+        callbacks.append(TellProfile(Path(options.storage_path) / job.folder / FOLDER, tell))
     if sweep and job.begun is None:
         callbacks += _told_cost(experiment, options, display)
     tuner = _tuner(job, options, RunStopper(conditions, interrupt), callbacks, conditions)
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
-        native = steps_in_threads(config.env, dict(config.env_config))
-        say(f"Processes: {describe_processes(config, native)}.")
+        say(f"Processes: {processes_of(config)}.")
+        say(first_of_all(config))
+    if not options.quiet:
+        say("Starting the trial's process; the first iteration follows ...")
     display.start()
     results, crash = None, None
     try:
@@ -269,24 +272,30 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     refused = None if results is None else refusal(experiment, list(results))
     if refused is not None:
         raise refused
-    mlflow = stores.mlflow
-    report = summary.Report(
+    summary.print_report(_report(job, options, resume, stores, interrupt.name, keep), results, crash)
+    if conditions.problem:
+        say(f"rllib: {experiment.name}.{conditions.problem}")
+    failed = crash is not None or results is None or results.num_errors > 0 or bool(conditions.problem)
+    return RUN_ERROR if failed else 0
+
+
+def _report(
+    job: Job, options: TrainOptions, resume: str, stores: Stores, interrupted: str, keep: KeepCheckpoints
+) -> summary.Report:
+    """What the summary of a run that has ended needs besides its results."""
+    mlflow, score = stores.mlflow, job.experiment.checkpoint.checkpoint_score_attribute
+    return summary.Report(
         name=job.folder,
         folder=f"{options.storage_path}/{job.folder}",
         resume_command=resume,
         mlflow_uri=mlflow.uri if mlflow and mlflow.active else None,
         mlflow_experiment=mlflow.experiment_id if mlflow else "",
         wandb_command=stores.wandb.sync_command() if stores.wandb else "",
-        interrupted=interrupt.name,
-        stop=experiment.stop,
+        interrupted=interrupted,
+        stop=job.experiment.stop,
         best=None if score is None else keep.best,
         score=score or "",
     )
-    summary.print_report(report, results, crash)
-    if conditions.problem:
-        say(f"rllib: {experiment.name}.{conditions.problem}")
-    failed = crash is not None or results is None or results.num_errors > 0 or bool(conditions.problem)
-    return RUN_ERROR if failed else 0
 
 
 def _told_cost(experiment: Experiment, options: TrainOptions, display: RunDisplay) -> list[tune.Callback]:
@@ -310,11 +319,11 @@ def _tuner(
     if job.begun is not None:
         folder = Path(options.storage_path) / job.folder
         changes = changes_since(experiment, job.begun)
-        return restore(experiment, folder, changes, callbacks, conditions, _param_space(job))
+        return restore(experiment, folder, changes, callbacks, conditions, _param_space(job, options))
     checkpoint = experiment.checkpoint
     return tune.Tuner(
         experiment.algorithm_class,
-        param_space=_param_space(job),
+        param_space=_param_space(job, options),
         tune_config=tune_config(experiment, conditions),
         run_config=tune.RunConfig(
             name=job.folder,
@@ -336,7 +345,7 @@ def _shares_cores(config: AlgorithmConfig) -> bool:
     return isinstance(config, IntrinsicPPOConfig) and config.torch_threads is None
 
 
-def _param_space(job: Job) -> dict[str, Any]:
+def _param_space(job: Job, options: TrainOptions) -> dict[str, Any]:
     experiment = job.experiment
     extra: dict[str, Any] = {}
     if not experiment.single and _shares_cores(experiment.sample_config()):
@@ -345,4 +354,8 @@ def _param_space(job: Job) -> dict[str, Any]:
     if job.start is not None:
         job.start.before = getattr(experiment.base, "callbacks_on_algorithm_init", None)
         extra["callbacks_on_algorithm_init"] = job.start
+    if options.profile:
+        before = extra.get("callbacks_on_algorithm_init", getattr(experiment.base, "callbacks_on_algorithm_init", None))
+        profile = profile_of(Path(options.storage_path) / job.folder / FOLDER)
+        extra["callbacks_on_algorithm_init"] = [*force_list(before), profile]
     return experiment.param_space(**extra)

@@ -1,4 +1,4 @@
-"""The options of ``rllib train file``, and the commands that say them again."""
+"""The options of ``rllib train``, and the commands that say them again."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rllib_rnd.experiment.file import Overrides
+from rllib_rnd.experiment.overrides import Overrides
 from rllib_rnd.redaction import without_password
 
 
 @dataclass
 class TrainOptions:
-    """The options of ``rllib train file``.
+    """The options of ``rllib train``.
 
     Attributes:
         overrides: changes to every experiment.
@@ -24,6 +24,7 @@ class TrainOptions:
         quiet: no display, only the summary.
         verbose: Ray's own output.
         wandb: project of Weights & Biases; None leaves it to the environment.
+        profile: record where time and memory go; a resumed run does not.
     """
 
     overrides: Overrides = field(default_factory=Overrides)
@@ -35,6 +36,7 @@ class TrainOptions:
     quiet: bool = False
     verbose: bool = False
     wandb: str | None = None
+    profile: bool = False
 
     @property
     def storage_path(self) -> str:
@@ -62,7 +64,7 @@ def _joined(words: list[str]) -> str:
 
 
 def _words(files: list[str], options: TrainOptions) -> list[str]:
-    words = ["rllib", "train", "file", *files]
+    words = ["rllib", "train", *files]
     for setting in options.overrides.settings:
         words += ["--set", setting]
     for stop in options.overrides.stop:

@@ -1,8 +1,12 @@
-"""Environments: from a name to a vector environment with NEXT_STEP autoreset, seeded by ``reset(seed=)``."""
+"""Environments: from a name to a vector environment with NEXT_STEP autoreset, seeded by ``reset(seed=)``.
+
+Importing this package registers its ids with gymnasium.
+"""
 
 from rllib_rnd.envs.family import EnvironmentFamily
 from rllib_rnd.envs.registry import (
     backend_note,
+    count_processes,
     env_config_class,
     frame_stack,
     list_environments,
@@ -15,6 +19,7 @@ from rllib_rnd.envs.registry import (
 __all__ = [
     "EnvironmentFamily",
     "backend_note",
+    "count_processes",
     "env_config_class",
     "frame_stack",
     "list_environments",
@@ -23,3 +28,5 @@ __all__ = [
     "register_environments",
     "steps_in_threads",
 ]
+
+register_environments()

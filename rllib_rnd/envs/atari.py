@@ -9,6 +9,7 @@ Random Network Distillation", and its published code.
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,15 @@ from rllib_rnd.envs.family import (
     frame_resizer,
 )
 from rllib_rnd.envs.info import EPISODE_FRAME_NUMBER, GAME_GOES_ON, LIVES, ROOM
+from rllib_rnd.envs.processes import ProcessVectorEnv
 from rllib_rnd.errors import at, unknown_name_error
 
 if TYPE_CHECKING:
     from ale_py import ALEInterface
 
 _FIRE = 1  # the joystick action
+# From so many games on they are dealt over processes, one per core: ale-py holds Python's lock while it plays.
+_WORTH_PROCESSES = 8
 _ID = re.compile(r"(?:ALE/(\w+)-v5|(\w+)NoFrameskip-v4)\Z")
 
 
@@ -68,6 +72,8 @@ class AtariEnv(gym.Env):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 60}  # noqa: RUF012 - as gymnasium
+    #: A seeded reset leaves no trace of what was played before, and consoles are dear.
+    reusable = True
 
     def __init__(self, game: str, options: AtariOptions | None = None, render_mode: str | None = None) -> None:
         if game not in atari_games():
@@ -81,7 +87,11 @@ class AtariEnv(gym.Env):
         self.ale = ale_py.ALEInterface()
         self.ale.setFloat("repeat_action_probability", 0.0)
         self.ale.setInt("max_num_frames_per_episode", 0)
-        self._load()
+        # The console's own seed is fixed: without sticky actions it draws nothing. Loading takes 0.1 s, nearly all of
+        # it for palettes; going back to what has been loaded takes none.
+        self.ale.setInt("random_seed", 0)
+        self.ale.loadROM(ale_py.roms.get_rom_path(self._rom))
+        self._loaded, self._just_loaded = self.ale.cloneState(include_rng=True), True
         self._actions = joystick_actions(self.ale, self.options)
 
         size, k = self.options.frame_size, self.options.frame_stack
@@ -100,12 +110,6 @@ class AtariEnv(gym.Env):
         self._lost_life_only = False  # the last episode ended by a lost life: the game itself goes on
         self._ended = True
 
-    def _load(self) -> None:
-        """Switches the console on (0.1 s). Its own seed is fixed: without sticky actions it draws nothing."""
-        self.ale.setInt("random_seed", 0)
-        self.ale.loadROM(import_ale().roms.get_rom_path(self._rom))
-        self._just_loaded = True
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -115,7 +119,8 @@ class AtariEnv(gym.Env):
             self._flicker_random = np.random.default_rng([seed, FLICKER_STREAM])
             if not self._just_loaded:
                 # In some games (Solaris, Tennis) a reset leaves traces of the last game, which a seed must not.
-                self._load()
+                self.ale.restoreState(self._loaded)
+                self._just_loaded = True
         goes_on = self._lost_life_only and seed is None
         if not (goes_on and self._hold(0, 1)):
             self._new_game()
@@ -278,10 +283,17 @@ def _backend(wanted: Wanted[AtariOptions]) -> tuple[str, str]:
         return atari_backend(_find_game(wanted.env_id), wanted.options)
 
 
+def _processes(wanted: Wanted[AtariOptions]) -> int:
+    worth = wanted.threads > 1 and wanted.num_envs >= _WORTH_PROCESSES
+    return wanted.threads if worth and _backend(wanted)[0] == "gymnasium" else 0
+
+
 def _make_vector(wanted: Wanted[AtariOptions]) -> VectorEnv | None:
     backend, _ = _backend(wanted)
     if backend == "gymnasium":
-        return None
+        processes = _processes(wanted)
+        make = functools.partial(AtariEnv, _find_game(wanted.env_id), wanted.options)
+        return ProcessVectorEnv(make, wanted.num_envs, processes, wanted.env_id) if processes else None
     return make_native_atari(backend, _find_game(wanted.env_id), wanted.num_envs, wanted.options, wanted.threads)
 
 
@@ -296,4 +308,5 @@ FAMILY = EnvironmentFamily(
     make_vector=_make_vector,
     stack=lambda options: FrameStack(options.rebuilt_stack, options.stack_order == "newest_first"),
     backend=_backend,
+    processes=_processes,
 )

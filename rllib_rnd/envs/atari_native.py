@@ -272,7 +272,7 @@ def atari_backend(game: str, options: AtariOptions) -> tuple[str, str]:
     if atari_games()[game] in ROOM_BYTES:
         if why_not["envpool"] is None:
             return "envpool", "the fastest that reports rooms"
-        return "gymnasium", f"reports rooms; {why_not['envpool']}"
+        return "gymnasium", f"reports rooms, a process per core steps its games; {why_not['envpool']}"
     for name in ("ale", "envpool"):  # the faster one first, see benchmarks/results/environments.md
         if why_not[name] is None:
             return name, f"{game} has no known rooms, so the fastest installed"

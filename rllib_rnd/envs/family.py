@@ -71,6 +71,7 @@ class EnvironmentFamily(Generic[Options]):
         make_vector: makes a vector environment, or returns None for copies of single ones; None: always copies.
         stack: how frames are stacked; None: there is one.
         backend: which of several backends steps it, and why; None: there is one.
+        processes: how many processes of their own step a vector of them, 0 for none; None: none.
     """
 
     pattern: str
@@ -84,6 +85,7 @@ class EnvironmentFamily(Generic[Options]):
     make_vector: Callable[[Wanted[Options]], VectorEnv | None] | None = None
     stack: Callable[[Options], FrameStack] | None = None
     backend: Callable[[Wanted[Options]], tuple[str, str]] | None = None
+    processes: Callable[[Wanted[Options]], int] | None = None
 
     def owns(self, env_id: str) -> bool:
         """Whether a name belongs to this family."""
@@ -127,6 +129,19 @@ class EnvironmentFamily(Generic[Options]):
             return None
         self._check_name(env_id)
         return self.backend(Wanted(env_id, self._options(env_config)))
+
+    def count_processes(
+        self, env_id: str, num_envs: int, env_config: Mapping[str, Any], num_threads: int | None
+    ) -> int:
+        """How many processes of their own step the environments of `vector`.
+
+        Raises:
+            ConfigError: as `find_backend`.
+        """
+        if self.processes is None:
+            return 0
+        self._check_name(env_id)
+        return self.processes(Wanted(env_id, self._options(env_config), None, num_envs, num_threads))
 
     def _check_name(self, env_id: str) -> None:
         if self.require is not None:

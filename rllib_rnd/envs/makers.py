@@ -13,16 +13,16 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 from gymnasium.vector import VectorEnv
-from ray.rllib.env.env_context import EnvContext
-from ray.rllib.env.multi_agent_env import MultiAgentEnv
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from rllib_rnd.errors import ConfigError, at
 from rllib_rnd.own_code import cause_of, check_arguments, import_name, import_path, is_import_path, name_of
+
+if TYPE_CHECKING:
+    from ray.rllib.env.env_context import EnvContext
 
 #: A class or function that makes an environment.
 Maker = Callable[..., Any]
@@ -83,6 +83,10 @@ def is_own(name: str) -> bool:
 
 def is_registered(name: str) -> bool:
     """Whether a name was registered with ``ray.tune.register_env``."""
+    if "ray" not in sys.modules:  # nobody can have registered any
+        return False
+    from ray.tune.registry import ENV_CREATOR, _global_registry
+
     return bool(_global_registry.contains(ENV_CREATOR, name))
 
 
@@ -100,6 +104,8 @@ def find_maker(name: str) -> Maker:
         ConfigError: it does not import, or is neither.
     """
     if is_registered(name):
+        from ray.tune.registry import ENV_CREATOR, _global_registry
+
         creator: Maker = _global_registry.get(ENV_CREATOR, name)
         return creator
     maker: Maker = import_path(name)
@@ -171,6 +177,8 @@ def make_own(
 
 
 def _check_made(made: object, name: str) -> None:
+    from ray.rllib.env.multi_agent_env import MultiAgentEnv
+
     if isinstance(made, MultiAgentEnv):
         raise ConfigError("env", f"{name} is a multi-agent environment, which is not supported", "a single-agent one")
     if not isinstance(made, gym.Env):
@@ -181,5 +189,7 @@ def _check_made(made: object, name: str) -> None:
 
 
 def _context(env_config: Mapping[str, Any], index: int) -> EnvContext:
+    from ray.rllib.env.env_context import EnvContext
+
     known = env_config if isinstance(env_config, EnvContext) else EnvContext(dict(env_config), worker_index=0)
     return known.copy_with_overrides(vector_index=index)

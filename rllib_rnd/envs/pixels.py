@@ -186,8 +186,11 @@ def _make_inner(options: PixelsOptions) -> gym.Env:
     fixed = sorted({"id", "render_mode"} & set(options.kwargs))
     if fixed:
         raise ConfigError("kwargs", f"{fixed} cannot be set there; the render mode is always 'rgb_array'")
-    # pygame switches sound on along with the rest; without a sound card that fills stderr with warnings.
+    # pygame switches sound on along with the rest; without a sound card that fills stderr with warnings. Likewise it
+    # looks for a screen, which servers lack and pictures do not need.
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    if not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     with at("id"):
         spec = find_spec(options.id)
     # Looked at before an environment is made, for one asked for a render mode that it lacks fails in its own way.

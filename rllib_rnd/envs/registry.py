@@ -138,6 +138,18 @@ def steps_in_threads(env: EnvSpecifier | None, env_config: Mapping[str, Any] | N
     return found is not None and found[0] in NATIVE_BACKENDS
 
 
+def count_processes(
+    env: EnvSpecifier | None, num_envs: int, env_config: Mapping[str, Any] | None = None, num_threads: int | None = None
+) -> int:
+    """How many processes of their own step the environments of `make_vector_env`, whose arguments these are.
+
+    Raises:
+        ConfigError: as `make_vector_env`.
+    """
+    family, name = find_family(env)
+    return family.count_processes(name, num_envs, env_config or {}, num_threads)
+
+
 def _find_backend(env: EnvSpecifier | None, env_config: Mapping[str, Any] | None) -> tuple[str, str] | None:
     family, name = find_family(env)
     return family.find_backend(name, env_config or {})

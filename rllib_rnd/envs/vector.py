@@ -7,11 +7,13 @@ environments.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -40,11 +42,110 @@ def environment_seeds(seed: Seed, num_envs: int) -> list[int | None]:
     return list(seed)
 
 
-class LeanVectorEnv(VectorEnv):
-    """Steps Python environments one after the other.
+def check_saved_number(state: dict[str, Any], num_envs: int) -> None:
+    """Refuses a saved state of another number of environments.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if len(state["envs"]) != num_envs:
+        saved = len(state["envs"])
+        raise ConfigError("state", f"saved from {saved} environments, this vector has {num_envs}")
+
+
+def number_columns(infos: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """What all environments tell as a plain number: name -> ``[N]``, in the order of the first's."""
+    return {
+        key: np.array([info[key] for info in infos])
+        for key in infos[0]
+        if all(isinstance(info.get(key), (bool, int, float, np.number)) for info in infos)
+    }
+
+
+class Single(NamedTuple):
+    """What one of several equal environments is, as far as a vector of them has to know."""
+
+    observation_space: gym.Space
+    action_space: gym.Space
+    metadata: dict[str, Any]
+    render_mode: str | None
+    spec: EnvSpec | None
+    reusable: bool
+
+    @staticmethod
+    def of(env: gym.Env) -> Single:
+        """Of this one."""
+        reusable = bool(getattr(env, "reusable", False))
+        return Single(env.observation_space, env.action_space, env.metadata, env.render_mode, env.spec, reusable)
+
+
+class PythonVectorEnv(VectorEnv, ABC):
+    """N equal environments written in Python, in NEXT_STEP autoreset mode.
 
     Returned arrays are never written again, so a caller may keep them. After ``terminated`` or ``truncated``
     the next step ignores the action, resets that environment and returns its first observation with reward 0.
+
+    Attributes:
+        reusable: the environments say that a seeded reset leaves no trace of what was played before, and that they are
+            dear to make: others may play in them until then.
+    """
+
+    #: The entries of a saved state that hold a row per environment: all of them.
+    state_rows = ("envs", "needs_reset")
+
+    @property
+    @abstractmethod
+    def why_no_state(self) -> str | None:
+        """Why the environments cannot save their state, in words; None: they can."""
+
+    @property
+    def can_clone_state(self) -> bool:
+        """Whether every environment can save its state."""
+        return self.why_no_state is None
+
+    def _describe(self, single: Single, num_envs: int) -> None:
+        """Sets what a vector environment tells of itself.
+
+        Raises:
+            ConfigError: observations are not arrays.
+        """
+        space = single.observation_space
+        if space.shape is None or space.dtype is None:
+            raise ConfigError("env", f"observation space {space} is not one array", "Box or alike")
+        self.num_envs, self.render_mode, self.spec = num_envs, single.render_mode, single.spec
+        self.metadata = {**single.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
+        self.single_observation_space, self.single_action_space = space, single.action_space
+        self.observation_space = batch_space(space, num_envs)
+        self.action_space = batch_space(single.action_space, num_envs)
+        self.reusable = single.reusable
+        self._one_shape = space.shape
+        self._obs_shape = (num_envs, *space.shape)
+        self._obs_dtype = np.dtype(space.dtype)
+
+    def _gather(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
+        """Batches infos as gymnasium does (``key`` and mask ``_key``), with a short way for plain numbers."""
+        gathered = number_columns(infos)
+        fast: set[Any] = set(gathered)
+        gathered = self._with_masks(gathered)
+        odd: set[Any] = set()
+        for i, info in enumerate(infos):
+            if len(info) > len(fast):
+                for key in info.keys() - fast - odd:
+                    try:
+                        self._add_info(gathered, {key: info[key]}, i)
+                    except Exception:  # no two environments need tell the same kind of thing: no batch, but objects
+                        odd.add(key)
+                        gathered[key], gathered[f"_{key}"] = batch_info(infos, key)
+        return gathered
+
+    def _with_masks(self, columns: dict[str, np.ndarray]) -> dict[str, Any]:
+        """The same, and after each who tells it: all do."""
+        told = {key: {key: column, f"_{key}": np.ones(self.num_envs, dtype=bool)} for key, column in columns.items()}
+        return {key: column for one in told.values() for key, column in one.items()}
+
+
+class LeanVectorEnv(PythonVectorEnv):
+    """Steps Python environments one after the other.
 
     Args:
         env_fns: one maker per environment; all spaces must be equal.
@@ -59,37 +160,38 @@ class LeanVectorEnv(VectorEnv):
             raise ConfigError("num_envs", "0 environments asked for", "1 or more")
         self.envs = [make() for make in env_fns]
         first = self.envs[0]
-        if first.observation_space.shape is None or first.observation_space.dtype is None:
-            raise ConfigError("env", f"observation space {first.observation_space} is not one array", "Box or alike")
+        self._describe(Single.of(first), len(self.envs))
         for env in self.envs[1:]:
             if (env.observation_space, env.action_space) != (first.observation_space, first.action_space):
                 raise ConfigError("env", "the environments of one vector differ in their observation or action space")
-        self.num_envs = len(self.envs)
-        self.metadata = {**first.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
-        self.render_mode = first.render_mode
-        self.spec = first.spec
-        self.single_observation_space = first.observation_space
-        self.single_action_space = first.action_space
-        self.observation_space = batch_space(first.observation_space, self.num_envs)
-        self.action_space = batch_space(first.action_space, self.num_envs)
-        self._one_shape = first.observation_space.shape
-        self._obs_shape = (self.num_envs, *self._one_shape)
-        self._obs_dtype = np.dtype(first.observation_space.dtype)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
 
     def reset(self, *, seed: Seed = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Resets every environment; returns ``(obs [N, *obs_shape], infos)``."""
         obs = np.empty(self._obs_shape, self._obs_dtype)
+        return obs, self._gather(self.reset_into(obs, environment_seeds(seed, self.num_envs), options))
+
+    def reset_into(
+        self, obs: np.ndarray, seeds: Sequence[int | None], options: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """As `reset`, with the observations written into ``obs [N, *obs_shape]``; the info of each environment."""
         infos = []
-        for i, (env, env_seed) in enumerate(zip(self.envs, environment_seeds(seed, self.num_envs), strict=True)):
+        for i, (env, env_seed) in enumerate(zip(self.envs, seeds, strict=True)):
             obs[i], info = self._begin(env.reset(seed=env_seed, options=options), env)
             infos.append(info)
         self._needs_reset = np.zeros(self.num_envs, dtype=bool)
-        return obs, self._gather(infos)
+        return infos
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One step of every environment: ``obs [N, *obs_shape]``, then ``[N]`` arrays, then infos."""
         obs = np.empty(self._obs_shape, self._obs_dtype)
+        reward, terminated, truncated, infos = self.step_into(obs, actions)
+        return obs, reward, terminated, truncated, self._gather(infos)
+
+    def step_into(
+        self, obs: np.ndarray, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """As `step`, with the observations written into ``obs [N, *obs_shape]``; the rest, and each one's info."""
         reward = np.zeros(self.num_envs, dtype=np.float64)
         terminated = np.zeros(self.num_envs, dtype=bool)
         truncated = np.zeros(self.num_envs, dtype=bool)
@@ -101,7 +203,7 @@ class LeanVectorEnv(VectorEnv):
                 obs[i], reward[i], terminated[i], truncated[i], info = self._step_one(env, actions[i])
             infos.append(info)
         self._needs_reset = terminated | truncated
-        return obs, reward, terminated, truncated, self._gather(infos)
+        return reward, terminated, truncated, infos
 
     def _begin(self, result: object, env: gym.Env) -> tuple[np.ndarray, dict[str, Any]]:
         """What ``reset`` of one environment returned, as it is to be."""
@@ -126,25 +228,6 @@ class LeanVectorEnv(VectorEnv):
             info = read_info(info, env, "step")
         return obs, reward, terminated, truncated, info
 
-    def _gather(self, infos: list[dict[str, Any]]) -> dict[str, Any]:
-        """Batches infos as gymnasium does (``key`` and mask ``_key``), with a short way for plain numbers."""
-        gathered: dict[str, Any] = {}
-        for key in infos[0]:
-            if all(isinstance(info.get(key), (bool, int, float, np.number)) for info in infos):
-                gathered[key] = np.array([info[key] for info in infos])
-                gathered[f"_{key}"] = np.ones(self.num_envs, dtype=bool)
-        fast: set[Any] = {key for key in infos[0] if key in gathered}
-        odd: set[Any] = set()
-        for i, info in enumerate(infos):
-            if len(info) > len(fast):
-                for key in info.keys() - fast - odd:
-                    try:
-                        self._add_info(gathered, {key: info[key]}, i)
-                    except Exception:  # no two environments need tell the same kind of thing: no batch, but objects
-                        odd.add(key)
-                        gathered[key], gathered[f"_{key}"] = batch_info(infos, key)
-        return gathered
-
     def render(self) -> tuple[Any, ...] | None:
         """Renders every environment."""
         return tuple(env.render() for env in self.envs)
@@ -158,18 +241,10 @@ class LeanVectorEnv(VectorEnv):
         """Reads an attribute of every environment."""
         return tuple(env.get_wrapper_attr(name) for env in self.envs)
 
-    #: The entries of a saved state that hold a row per environment: all of them.
-    state_rows = ("envs", "needs_reset")
-
     @property
     def why_no_state(self) -> str | None:
         """Why the environments cannot save their state, in words; None: they can."""
         return next((why for why in map(why_not_saved, self.envs) if why is not None), None)
-
-    @property
-    def can_clone_state(self) -> bool:
-        """Whether every environment can save its state."""
-        return self.why_no_state is None
 
     def clone_state(self) -> dict[str, Any]:
         """Saves all that decides the future of the environments, as plain data as far as they do.
@@ -188,9 +263,7 @@ class LeanVectorEnv(VectorEnv):
         Raises:
             ConfigError: the state is of another number of environments.
         """
-        if len(state["envs"]) != self.num_envs:
-            saved = len(state["envs"])
-            raise ConfigError("state", f"saved from {saved} environments, this vector has {self.num_envs}")
+        check_saved_number(state, self.num_envs)
         for env, env_state in zip(self.envs, state["envs"], strict=True):
             restore_state(env, env_state)
         self._needs_reset = state["needs_reset"].copy()

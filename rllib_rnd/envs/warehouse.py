@@ -51,11 +51,6 @@ class WarehouseOptions:
     num_stacked: int = option(
         1, "last n observations in one, newest first, zeros before the first; 8: the paper's FNN-8", low=1, high=64
     )
-    time_limit: str = option(
-        "truncate",
-        "what the end of an episode counts as; terminate: without bootstrapping, as in the original",
-        choices=("truncate", "terminate"),
-    )
     dtype: str = option("uint8", "type of the observation", choices=("uint8", "float32"))
 
 
@@ -151,9 +146,8 @@ class WarehouseVectorEnv(ArrayVectorEnv):
             self._place(resetting)
             reward[resetting], emptied[resetting] = 0.0, False
         self._spawn(None if self.variant.refills_at_once else emptied)
-        done = self._steps >= self.variant.episode_length
-        self._needs_reset, never = done.copy(), np.zeros(self.num_envs, dtype=bool)
-        terminated, truncated = (never, done) if self.options.time_limit == "truncate" else (done, never)
+        truncated = self._steps >= self.variant.episode_length
+        self._needs_reset, terminated = truncated.copy(), np.zeros(self.num_envs, dtype=bool)
         return self._observe(), reward, terminated, truncated, self._info()
 
     def _place(self, where: np.ndarray) -> None:

@@ -18,6 +18,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyarrow.fs import FileType
+from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE
 from ray.tune.schedulers import (
@@ -201,6 +203,16 @@ class Pbt(_Conducted, PopulationBasedTraining):
             config["seed"] = trial.config["seed"]
         return config, operations
 
+    def _exploit(self, tune_controller: TuneController, trial: Trial, trial_to_clone: Trial) -> None:
+        """Copies a trial as it was when it was ranked; where that checkpoint has been deleted, as it was saved last.
+
+        (Trials that are ranked at different times save more often than they are ranked.)
+        """
+        state = self._trial_state[trial_to_clone]
+        if trial_to_clone.checkpoint is not None and not _is_there(state.last_checkpoint):
+            state.last_checkpoint = trial_to_clone.checkpoint
+        super()._exploit(tune_controller, trial, trial_to_clone)
+
     def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
         """Returns the next trial; where all wait for one that has ended instead, they go on without a ranking.
 
@@ -214,6 +226,10 @@ class Pbt(_Conducted, PopulationBasedTraining):
         self._next_perturbation_sync = max(self._next_perturbation_sync, farthest) + self._perturbation_interval
         chosen = super().choose_trial_to_run(tune_controller)
         return chosen
+
+
+def _is_there(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.filesystem.get_file_info(checkpoint.path).type != FileType.NotFound)
 
 
 def _keep_in_range(config: dict[str, Any], mutations: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ dict in the same schema whose ``config`` may be an ``AlgorithmConfig``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -30,6 +30,7 @@ from rllib_rnd.experiment.callbacks import import_callbacks
 from rllib_rnd.experiment.checks import build_config, check_config, known_keys, validate_trials, with_attribute_names
 from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.metric_names import MetricNames, metric_names, read_stop, with_full_metrics
+from rllib_rnd.experiment.overrides import Overrides
 from rllib_rnd.experiment.python_file import load_python
 from rllib_rnd.experiment.search import (
     SCHEDULERS,
@@ -147,23 +148,6 @@ class Experiment:
         config = self.base.copy(copy_frozen=False)
         config.update_from_dict(values)
         return dict(config.to_dict())
-
-
-@dataclass
-class Overrides:
-    """What the command line changes in every experiment it runs.
-
-    Attributes:
-        settings: ``key.path=value`` texts for ``config``.
-        stop: ``key=value`` texts for ``stop``.
-        seed: replaces ``config.seed``.
-        seeds: one trial for each replaces it too.
-    """
-
-    settings: Sequence[str] = ()
-    stop: Sequence[str] = ()
-    seed: int | None = None
-    seeds: Sequence[int] = ()
 
 
 TOP_LEVEL_KEYS = (

@@ -5,6 +5,7 @@ from rllib_rnd.functional.byol import byol_loss, byol_tau, collapse_std
 from rllib_rnd.functional.contrastive import contrastive_mse_loss, magnitude_penalty
 from rllib_rnd.functional.discounted_filter import discounted_filter
 from rllib_rnd.functional.gae import generalized_advantage_estimation
+from rllib_rnd.functional.gru import gru_sequence
 from rllib_rnd.functional.infonce import global_local_loss, info_nce_loss, local_local_loss, st_dim_loss
 from rllib_rnd.functional.moments import batch_moments, combine_moments, drift
 from rllib_rnd.functional.ppo import (
@@ -37,6 +38,7 @@ __all__ = [
     "explained_variance",
     "generalized_advantage_estimation",
     "global_local_loss",
+    "gru_sequence",
     "info_nce_loss",
     "local_local_loss",
     "magnitude_penalty",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode_rollout
+from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward, encode, encode_rollout
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
@@ -174,7 +174,7 @@ class BYOLExplore(TransitionReward[BYOLExploreOptions]):
             step = index - j * num_envs
             exists = step >= 0
             step = torch.where(exists, step, index)
-            phi = self.encoder(rollout.obs(step))
+            phi = encode(self.encoder, rollout, step)
             before = state.masked_fill(is_first[step][:, None], 0.0)
             after = self.closed_loop.step(torch.cat([phi, features["previous_action"][step]], dim=1), before)
             state = torch.where(exists[:, None], after, state)

@@ -1,4 +1,4 @@
-"""Count-based bonus: one over the square root of how often an observation has been visited, over all of training."""
+"""Count-based bonus: one over the root of how often an observation was visited, in training or its episode."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, IntrinsicOptions, IntrinsicReward
-from rllib_rnd.intrinsic.episodic_counts import SimHash, hash_observations
+from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, SimHash
 from rllib_rnd.modules.distributed import all_reduce_sum
+from rllib_rnd.modules.repeats import newest_keys
 from rllib_rnd.options import option
 from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
@@ -28,18 +30,31 @@ class CountOptions(IntrinsicOptions):
         False, "divide by the running std of the discounted past sum of rewards, which makes beta meaningless"
     )
     beta: float = option(0.01, "reward of the first visit; both papers (A3C+, TRPO-hash): 0.01", low=0.0)
+    visits: Literal["training", "episode"] = option(
+        "training",
+        "which count: all of training's (both papers), or those of the episode so far, for layouts that change "
+        "(Henaff et al. 2023)",
+    )
     hash: Literal["exact", "simhash"] = option(
         "exact", "what is one state: equal bytes, or equal signs of random projections (Tang et al.)"
     )
     simhash_bits: int = option(32, "simhash: projections; more tell more states apart; usual: 16 to 63", low=1, high=63)
     table_bits: int = option(
-        20, "2 to this power buckets hold the counts, 8 bytes each; usual: 18 to 24", low=1, high=30
+        20,
+        "visits: training: 2 to this power buckets hold the counts, 8 bytes each; usual: 18 to 24",
+        low=1,
+        high=30,
+    )
+    capacity: int = option(
+        1024,
+        "visits: episode: different states remembered per environment; then the first seen is forgotten",
+        low=1,
     )
 
 
 @INTRINSIC_REWARDS.register
 class Count(IntrinsicReward[CountOptions]):
-    """``beta / sqrt(N(s_{t+1}))``, N the visits of the newest frame of ``obs_{t+1}`` in all of training.
+    """``beta / sqrt(N(s_{t+1}))``, N the visits of the newest frame of ``obs_{t+1}`` in training or in its episode.
 
     Bellemare et al. 2016, "Unifying Count-Based Exploration and Intrinsic Motivation" (arXiv:1606.01868), eq. 3,
     with N counted in a hash table as by Tang et al. 2017, "#Exploration" (arXiv:1611.04717), section 2.2.
@@ -51,11 +66,18 @@ class Count(IntrinsicReward[CountOptions]):
     visit itself. Visits that other learners make in the same rollout are seen from the next one on. Random play
     before training counts. There is nothing to learn.
 
-    A key (see `hash_observations` and `SimHash`) is folded into 2^table_bits buckets. A new state meets a used
+    A key (see `newest_keys` and `SimHash`) is folded into 2^table_bits buckets. A new state meets a used
     bucket with probability (used buckets) / 2^table_bits, and is then rewarded too little, never too much.
 
+    With ``visits: episode`` N counts the current episode of each environment alone, this visit included, as the factor
+    of RIDE does; Henaff et al. 2023 (arXiv:2306.03236) call it the episodic bonus. It does not fade over training.
+
     Attributes:
-        counts: ``[2^table_bits]`` int64, visits per bucket over all environments and learners.
+        counts: ``[2^table_bits]`` int64, visits per bucket over all environments and learners; of episodes: ``[0]``.
+        episode_counts: visits in the current episodes; None with ``visits: training``.
+
+    Raises:
+        ConfigError: ``visits: episode`` with ``reward_on: current``.
     """
 
     name = "count"
@@ -68,7 +90,12 @@ class Count(IntrinsicReward[CountOptions]):
     def __init__(self, spaces: Spaces, options: CountOptions) -> None:
         super().__init__(spaces, options)
         self.simhash = SimHash(spaces.frame, options.simhash_bits) if options.hash == "simhash" else None
-        self.register_buffer("counts", torch.zeros(2**options.table_bits, dtype=torch.int64))
+        of_episodes = options.visits == "episode"
+        if of_episodes and options.reward_on == "current":
+            raise ConfigError("reward_on", "'current' has no counts of an episode", "next; or visits: training")
+        self.episode_counts = EpisodicCounts(options.capacity) if of_episodes else None
+        size = 0 if of_episodes else 2**options.table_bits
+        self.register_buffer("counts", torch.zeros(size, dtype=torch.int64))
 
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
@@ -76,24 +103,33 @@ class Count(IntrinsicReward[CountOptions]):
         visits = self.visited(rollout)
         if self.simhash is not None:
             self.simhash.fit(visits.frames, visits.counted)
-        buckets = self._buckets(visits.frames)[visits.counted]
+        if self.episode_counts is not None:
+            return
+        buckets = self._buckets(self._keys(rollout, visits.frames)[visits.counted])
         self.counts += all_reduce_sum(torch.bincount(buckets, minlength=len(self.counts)))
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[Tensor, dict[str, Tensor]]:
         """``[T, N]`` (0 on reset steps), and no features."""
+        if self.episode_counts is not None:
+            keys = self._keys(rollout, rollout.all_newest_frames()).view(-1, rollout.num_envs)
+            number = self.episode_counts.count_rollout(keys, rollout.is_first, rollout.broken)
+            return rollout.per_step(self.options.beta * number.clamp(min=1).float().rsqrt()), {}
         visits = self.visited(rollout)
-        buckets = self._buckets(visits.frames)[visits.counted]
+        buckets = self._buckets(self._keys(rollout, visits.frames)[visits.counted])
         number = self.counts[buckets] + earlier_occurrences(buckets) + 1
         r_t = torch.zeros_like(rollout.reward)
         r_t[rollout.valid] = self.options.beta * number[visits.paid[visits.counted]].float().rsqrt()
         return r_t, {}
 
-    def _buckets(self, frames: Tensor) -> Tensor:
-        """Frames ``[B, ...]`` -> ``[B]`` int64, 0 to ``2^table_bits - 1``."""
-        keys = hash_observations(frames) if self.simhash is None else self.simhash(frames)
+    def _buckets(self, keys: Tensor) -> Tensor:
+        """``[B]`` int64, 0 to ``2^table_bits - 1``."""
         bits = self.options.table_bits
         return (keys * _FIBONACCI >> 64 - bits) & 2**bits - 1
+
+    def _keys(self, rollout: Rollout, frames: Tensor) -> Tensor:
+        """The newest frames of ``obs_0`` and on, ``[B, ...]`` -> ``[B]`` int64, the same for what is one state."""
+        return newest_keys(rollout)[: len(frames)] if self.simhash is None else self.simhash(frames)
 
 
 def earlier_occurrences(values: Tensor) -> Tensor:

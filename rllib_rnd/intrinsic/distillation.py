@@ -46,7 +46,7 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
     predictor g learns f on visited observations; the reward is the mean of ``(f(x) - g(x))^2``.
 
     Attributes:
-        target, predictor: the two networks, what `inputs` returns -> ``[B, feature_dim]``.
+        target, predictor: the two networks, what they read -> ``[B, feature_dim]``.
     """
 
     target: nn.Module
@@ -59,18 +59,22 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
         return self
 
     @abc.abstractmethod
-    def inputs(self, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
-        """What the networks read of the observations that steps ``index [B]`` are rewarded for: ``[B, ...]``."""
+    def run(self, network: nn.Module, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
+        """One of the networks on the observations that steps ``index [B]`` are rewarded for: ``[B, feature_dim]``."""
 
     @torch.no_grad()
     def compute(self, rollout: Rollout) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Prediction errors ``[T, N]`` (0 on reset steps) and the feature ``target [T * N, D]``."""
-        inputs = (self.inputs(rollout, index) for index in rollout.index_chunks())
-        target, error = prediction_errors(self.target, self.predictor, inputs, self._reduce)
+        target, error = prediction_errors(
+            lambda index: self.run(self.target, rollout, index),
+            lambda index: self.run(self.predictor, rollout, index),
+            rollout.index_chunks(),
+            self._reduce,
+        )
         return rollout.per_step(error), {"target": target}
 
     def error(self, x: torch.Tensor) -> torch.Tensor:
-        """The reward of what `inputs` returned, ``[B, ...]`` -> ``[B]``, with gradient."""
+        """The reward of what the networks read, ``[B, ...]`` -> ``[B]``, with gradient."""
         return self._reduce(self.predictor(x) - self.target(x))
 
     def terms(
@@ -79,13 +83,13 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
         """``rnd_predictor_loss``, see `distil`."""
         return {
             "rnd_predictor_loss": self.distil(
-                lambda kept: self.inputs(rollout, kept), features["target"], index, generator
+                lambda kept: self.run(self.predictor, rollout, kept), features["target"], index, generator
             )
         }
 
     def distil(
         self,
-        inputs: Callable[[torch.Tensor], torch.Tensor],
+        predict: Callable[[torch.Tensor], torch.Tensor],
         target: torch.Tensor,
         index: torch.Tensor,
         generator: torch.Generator,
@@ -96,7 +100,7 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
         element mask kept elements / D, so that both have the scale of a mean per sample.
 
         Args:
-            inputs: indices ``[b]`` -> what the predictor reads.
+            predict: indices ``[b]`` -> what the predictor says.
             target: what it is to say, by index.
             index: ``[B]`` samples.
             generator: of the mask.
@@ -110,7 +114,7 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
             # Every parameter still takes part in the graph, as gradient averaging over learners expects.
             zero = torch.stack([p.sum() for p in self.predictor.parameters()]).sum() * 0.0
             return zero, zero.detach().clone()
-        squared = (self.predictor(inputs(kept_index)) - target[kept_index]).square()
+        squared = (predict(kept_index) - target[kept_index]).square()
         if by_element:
             weight = keep.to(squared.dtype) / self.options.feature_dim
             return (squared * weight).sum(), weight.sum()
@@ -123,15 +127,15 @@ class Distillation(IntrinsicReward[DistillationOptionsT], abc.ABC):
 
 @torch.no_grad()
 def prediction_errors(
-    target: nn.Module,
-    predictor: nn.Module,
+    target: Callable[[torch.Tensor], torch.Tensor],
+    predictor: Callable[[torch.Tensor], torch.Tensor],
     inputs: Iterable[torch.Tensor],
     size: Callable[[torch.Tensor], torch.Tensor],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What a predictor has yet to learn of a target network.
 
     Args:
-        target, predictor: inputs ``[b, ...]`` -> ``[b, D]``.
+        target, predictor: the networks, inputs ``[b, ...]`` -> ``[b, D]``.
         inputs: pieces of all samples, one pass each.
         size: differences ``[b, D]`` -> ``[b]``.
 

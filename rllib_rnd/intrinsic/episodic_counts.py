@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import gymnasium as gym
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,59 +12,11 @@ from rllib_rnd.modules.environment_rows import EnvironmentRows
 from rllib_rnd.modules.observations import box_space
 from rllib_rnd.modules.running_moments import RunningMoments
 
-# Numbers converted at a time while a rollout is hashed (32 MiB): bounds memory.
+# Numbers converted at a time while a rollout is projected (32 MiB): bounds memory.
 _CHUNK_ELEMENTS = 2**22
 
 # Limit of normalised observations before they are projected, as of RND's inputs.
 _CLIP = 5.0
-
-_LOW_HALF = 0xFFFFFFFF
-
-
-@torch.no_grad()
-def hash_observations(frames: Tensor) -> Tensor:
-    """Keys of observations, equal exactly where all their bytes are equal.
-
-    Two multilinear hashes of 32 bits each (Lemire and Kaser 2014, "Strongly universal string hashing is fast",
-    arXiv:1202.4961): ``((m_0 + sum_i m_i x_i) mod 2^64) >> 32`` over the 32-bit words x_i of an observation, weights
-    m_i of 64 bits. Over random weights two different observations collide with probability 2^-64, and any two of n
-    with at most n^2 / 2^65: 3e-8 for a million. The weights are fixed numbers (SplitMix64), so that keys mean the
-    same in every process and after a restart. 0.0 and -0.0 are equal.
-
-    Args:
-        frames: ``[B, ...]`` of any dtype.
-
-    Returns:
-        ``[B]`` int64.
-    """
-    size = math.prod(frames.shape[1:])
-    num_bytes = size * frames.element_size()
-    words = -(-num_bytes // 4)
-    weights = _hash_weights(words + 1, frames.device)
-    keys = torch.empty(len(frames), dtype=torch.int64, device=frames.device)
-    rows = max(1, _CHUNK_ELEMENTS // max(1, words))
-    for start in range(0, len(frames), rows):
-        part = frames[start : start + rows].reshape(-1, size)
-        if part.is_floating_point():
-            part = part + 0.0  # -0.0 becomes 0.0
-        padded = torch.zeros(len(part), 4 * words, dtype=torch.uint8, device=frames.device)
-        padded[:, :num_bytes] = part.contiguous().view(torch.uint8)
-        x = padded.view(torch.int32).long() & _LOW_HALF
-        high, low = ((m[0] + (m[1:] * x).sum(dim=1)) >> 32 for m in weights)
-        keys[start : start + rows] = (high << 32) | (low & _LOW_HALF)
-    return keys
-
-
-@functools.lru_cache(maxsize=8)
-def _hash_weights(count: int, device: torch.device) -> Tensor:
-    """``[2, count]`` int64, numbers 1 to 2 ``count`` of SplitMix64 (Steele et al. 2014) with seed 0."""
-    with np.errstate(over="ignore"):
-        z = np.arange(1, 2 * count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    # Alternating, so that a weight does not depend on the number of words.
-    return torch.from_numpy(z.view(np.int64).reshape(count, 2).T.copy()).to(device)
 
 
 class SimHash(nn.Module):

@@ -116,6 +116,11 @@ class ModifiedRND(Distillation[ModifiedRNDOptions]):
         self.watch.keep(rollout, features)
         self.metrics = self.watch.compare(lambda index: self._represent(rollout, index))
 
+    def run(self, network: nn.Module, rollout: Rollout, index: Tensor) -> Tensor:
+        """One of the networks on the normalised features of the rewarded observations: ``[B, feature_dim]``."""
+        features: Tensor = network(self.inputs(rollout, index))
+        return features
+
     def inputs(self, rollout: Rollout, index: Tensor) -> Tensor:
         """Normalised features of the rewarded observations, ``[B, D]`` or ``[B, C, H, W]``."""
         return self.feature_moments.normalize(self._features(rollout)[index], self.options.clip_input)

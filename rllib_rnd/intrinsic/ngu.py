@@ -16,6 +16,9 @@ from rllib_rnd.options import option
 from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
 
+# Observations that are looked up together: their distances take memory, their calls take time.
+_BLOCK = 64
+
 
 @dataclass(frozen=True)
 class NGUOptions(TransitionOptions):
@@ -112,21 +115,57 @@ class NGU(TransitionReward[NGUOptions]):
             broken: ``[T + 1, N]`` bool, as there: not written; None: there are none such.
 
         Returns:
-            ``[T, N, k]`` squared distances to the k nearest, infinite where the memory holds fewer.
+            ``[T, N, k]`` squared distances to the k nearest, infinite where the memory holds fewer and on reset steps.
         """
         self.fit_rows(embedding.shape[1], embedding.device)
-        begins = is_first.clone()
+        begins, active = is_first.clone(), torch.ones_like(is_first) if broken is None else ~broken
         begins[0] |= self.written == 0  # something to compare with, even if the first rollout begins in mid-episode
-        starts = begins.any(dim=1).tolist()
-        seen = torch.ones_like(is_first) if broken is None else ~broken
-        squared = embedding.new_full((*is_first[1:].shape, self.options.num_neighbors), torch.inf)
-        for t in range(len(squared)):
-            if starts[t]:
-                self.renew_rows(begins[t])
-                self._write(embedding[t], begins[t] & seen[t])
-            nearest = self._nearest(embedding[t + 1])
-            squared[t, :, : nearest.shape[1]] = nearest
-            self._write(embedding[t + 1], ~is_first[t + 1] & seen[t + 1])
+        # Each observation is written once: obs_0 was the last one of the rollout before, unless an episode begins with
+        # it; one that begins with obs_T belongs to the next rollout.
+        active[0] &= begins[0]
+        active[-1] &= ~is_first[-1]
+        begins[-1] = False
+        size = min(_BLOCK, self.options.capacity)
+        blocks = zip(*(rows.split(size) for rows in (embedding, begins, active)), strict=True)
+        squared = torch.cat([self._look_up_and_write(*block) for block in blocks])[1:]
+        return squared.masked_fill(is_first[1:, :, None], torch.inf)
+
+    def _look_up_and_write(self, embedding: Tensor, begins: Tensor, active: Tensor) -> Tensor:
+        """A block of S observations at once: the memory as it was before, and those of the block itself.
+
+        Args:
+            embedding: ``[S, N, D]``, S up to the capacity.
+            begins: ``[S, N]`` bool, an episode begins here.
+            active: ``[S, N]`` bool, to be written after the look-up.
+
+        Returns:
+            ``[S, N, k]`` squared distances to what the episode has written before, infinite where it is less than k.
+        """
+        capacity, k = self.options.capacity, self.options.num_neighbors
+        written, x = self.written[:, None], embedding.transpose(0, 1)
+        # What is written is numbered through, over episodes too: a look-up reaches from `low` to below `before`.
+        after = written + active.T.cumsum(dim=1)
+        before = after - active.T.long()
+        start = torch.where(begins.T, before, 0).cummax(dim=1).values
+        low = torch.maximum(start, before - capacity)
+        place = torch.arange(max(1, min(capacity, int(self.written.max()))), device=x.device)
+        # The latest number in each place of the ring; below 0 where it is empty.
+        stored = place + torch.div(written - 1 - place, capacity, rounding_mode="floor") * capacity
+        number = torch.cat([stored, torch.where(active.T, before, -1)], dim=1)[:, None]
+        known = (number >= low[:, :, None]) & (number < before[:, :, None])
+        # In double precision: the rounding of matrix products would hide what is nearer than the cluster distance.
+        queries = x.double()
+        points = torch.cat([self.memory[:, : len(place)].double(), queries], dim=1)
+        squares = points.square().sum(dim=2)
+        distance = torch.baddbmm(squares[:, None], queries, points.mT, alpha=-2.0).masked_fill_(~known, torch.inf)
+        found = distance.topk(min(k, distance.shape[2]), dim=2, largest=False).values
+        found = (found + squares[:, len(place) :, None]).clamp(min=0.0)
+        squared = embedding.new_full((*begins.shape, k), torch.inf)
+        squared[:, :, : found.shape[2]] = found.transpose(0, 1)
+        self.renew_rows(begins.any(dim=0))
+        latest = active.T & (start == start[:, -1:])
+        self.memory[latest.nonzero()[:, 0], (before - start)[latest] % capacity] = x[latest]
+        self.written.copy_(after[:, -1] - start[:, -1])
         return squared
 
     def episodic_reward(self, squared: Tensor) -> Tensor:
@@ -149,19 +188,3 @@ class NGU(TransitionReward[NGUOptions]):
         loss = self.inverse_dynamics.loss(*self.transitions(rollout, index))
         terms = self.rnd.terms(rollout, features, index, generator)
         return {**terms, "ngu_inverse_loss": (loss.sum(), count_samples(index))}
-
-    def _nearest(self, embedding: Tensor) -> Tensor:
-        """``[N, D]`` -> squared distances to at most k nearest ``[N, <= k]``."""
-        used = max(1, min(self.options.capacity, int(self.written.max())))
-        # Without matrix products: their rounding would hide what is nearer than the cluster distance.
-        exact = "donot_use_mm_for_euclid_dist"
-        distance = torch.cdist(embedding[:, None], self.memory[:, :used], compute_mode=exact)[:, 0]
-        empty = torch.arange(used, device=distance.device) >= self.written[:, None]
-        distance = distance.square().masked_fill(empty, torch.inf)
-        return distance.topk(min(self.options.num_neighbors, used), dim=1, largest=False).values
-
-    def _write(self, embedding: Tensor, active: Tensor) -> None:
-        """Puts ``embedding [N, D]`` into the next place of the environments ``active [N]``."""
-        rows = active.nonzero()[:, 0]
-        self.memory[rows, self.written[rows] % self.options.capacity] = embedding[rows]
-        self.written += active

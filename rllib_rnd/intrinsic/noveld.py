@@ -10,8 +10,9 @@ from torch import Tensor
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS, Traced
 from rllib_rnd.intrinsic.distillation import prediction_errors
-from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
+from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts
 from rllib_rnd.intrinsic.rnd import RND, RNDOptions
+from rllib_rnd.modules.repeats import newest_keys
 from rllib_rnd.options import option
 from rllib_rnd.plugin import LossTerms, Spaces
 from rllib_rnd.rollout import Rollout
@@ -65,7 +66,7 @@ class NovelD(RND):
         """``[T, N]`` (0 on reset steps) and the target's features ``[T * N, D]``: ``target`` of ``obs_{t+1}``,
         ``target_t`` of ``obs_t``."""
         novelty, target = self._novelty(rollout)
-        keys = hash_observations(rollout.all_newest_frames()).reshape(novelty.shape)
+        keys = newest_keys(rollout).reshape(novelty.shape)
         visits = self.episode_counts.count_rollout(keys, rollout.is_first, rollout.broken)
         gain = (novelty[1:] - self.options.alpha * novelty[:-1]).clamp(min=0.0)
         num_envs = rollout.num_envs
@@ -82,7 +83,7 @@ class NovelD(RND):
         total, count = super().terms(rollout, features, index, generator)["rnd_predictor_loss"]
         first = index[rollout.is_first.flatten()[index]]
         first_total, first_count = self.distil(
-            lambda kept: self.normalize_frames(rollout.newest_frame(kept)), features["target_t"], first, generator
+            lambda kept: self.run_on(self.predictor, rollout, kept), features["target_t"], first, generator
         )
         return {"rnd_predictor_loss": (total + first_total, count + first_count)}
 
@@ -98,6 +99,10 @@ class NovelD(RND):
     def _novelty(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Novelty of ``obs_0 .. obs_T``, ``[T + 1, N]``, and the target's features of them, ``[(T + 1) * N, D]``."""
         chunks = rollout.index_chunks(num_steps=rollout.num_steps + 1)
-        inputs = (self.normalize_frames(rollout.newest_frame(index)) for index in chunks)
-        target, novelty = prediction_errors(self.target, self.predictor, inputs, lambda d: d.norm(dim=1))
+        target, novelty = prediction_errors(
+            lambda index: self.run_on(self.target, rollout, index),
+            lambda index: self.run_on(self.predictor, rollout, index),
+            chunks,
+            lambda d: d.norm(dim=1),
+        )
         return novelty.reshape(-1, rollout.num_envs), target

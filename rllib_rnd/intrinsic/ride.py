@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
-from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, hash_observations
+from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts
 from rllib_rnd.intrinsic.networks import ICM_CONVS, ForwardDynamics, InverseDynamics
 from rllib_rnd.intrinsic.transitions import TransitionOptions, TransitionReward
+from rllib_rnd.modules.repeats import newest_keys
 from rllib_rnd.options import option
 from rllib_rnd.plugin import LossTerms, Spaces, count_samples
 from rllib_rnd.rollout import Rollout
@@ -76,7 +77,7 @@ class RIDE(TransitionReward[RIDEOptions]):
 
     def _visits(self, rollout: Rollout) -> Tensor:
         """``[T, N]`` visits of ``obs_{t+1}`` in its episode."""
-        keys = hash_observations(rollout.all_newest_frames()).view(-1, rollout.num_envs)
+        keys = newest_keys(rollout).view(-1, rollout.num_envs)
         return self.counts.count_rollout(keys, rollout.is_first, rollout.broken)
 
     def terms(

@@ -18,9 +18,11 @@ from rllib_rnd.modules.image import (
     image_layout,
     is_image,
     to_channels_last_float,
+    with_channels,
 )
 from rllib_rnd.modules.layers import linear_stack, orthogonal_init
 from rllib_rnd.modules.observations import Scale
+from rllib_rnd.modules.repeats import of_each
 from rllib_rnd.modules.running_moments import RunningMoments
 from rllib_rnd.options import option
 from rllib_rnd.plugin import Spaces
@@ -53,6 +55,9 @@ class RNDOptions(DistillationOptions):
     )
     conv_layout: Literal["nature", "michalnand"] = option(
         "nature", "images: conv 8/4, 4/2, 3/1 unpadded (RND) or 8/4, 3/2, 3/1 padded (michalnand, at 96 x 96)"
+    )
+    channels: tuple[int, ...] | None = option(
+        None, "images: outputs of those convolutions, fewer leave the last ones out; null: 32, 64, 64", low=1
     )
     hidden_sizes: tuple[int, ...] = option((128, 128), "vectors: hidden layers of the encoders", low=1)
 
@@ -107,10 +112,19 @@ class RND(Distillation[RNDOptions]):
         """
         self.obs_moments.update(self.rewarded_frames(rollout), rollout.valid.flatten())
 
-    def inputs(self, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
-        """Normalised newest frames of the rewarded observations, as the networks read them."""
-        frame = rollout.newest_frame(index, offset=1 if self.options.reward_on == "next" else 0)
-        return self.normalize_frames(frame)
+    def run(self, network: nn.Module, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
+        """One of the networks on the normalised newest frames of the rewarded observations: ``[B, feature_dim]``."""
+        offset = rollout.num_envs if self.options.reward_on == "next" else 0
+        return self.run_on(network, rollout, index + offset)
+
+    def run_on(self, network: nn.Module, rollout: Rollout, index: torch.Tensor) -> torch.Tensor:
+        """One of the networks on the newest frames of observations ``index [B]``; on each different vector once."""
+
+        def on_rows(rows: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = network(self.normalize_frames(rollout.newest_frame(rows)))
+            return features
+
+        return on_rows(index) if self._layout is not None else of_each(rollout, index, on_rows)
 
     def normalize_frames(self, frame: torch.Tensor) -> torch.Tensor:
         """Raw frames ``[B, *frame_shape]`` -> network input, ``[B, C, H, W]`` channels-last or ``[B, D]``."""
@@ -140,6 +154,8 @@ class RND(Distillation[RNDOptions]):
             size = options.hidden_sizes[-1] if options.hidden_sizes else size
         else:
             convs = _CONV_LAYOUTS[options.conv_layout]
+            if options.channels is not None:
+                convs = with_channels(convs, options.channels)
             size = math.prod(conv_output_shape(convs, self._layout))
             layers = [conv_stack(self._layout.channels, convs, encoder_activation), nn.Flatten()]
         layers.append(orthogonal_init(nn.Linear(size, options.feature_dim)))

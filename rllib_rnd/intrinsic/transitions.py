@@ -13,6 +13,7 @@ from rllib_rnd.intrinsic.base import IntrinsicOptions, IntrinsicReward
 from rllib_rnd.intrinsic.feature_watch import FeatureWatch
 from rllib_rnd.intrinsic.networks import ObservationEncoder
 from rllib_rnd.modules.image import NATURE_CONVS, ConvSpec
+from rllib_rnd.modules.repeats import of_each
 from rllib_rnd.options import option
 from rllib_rnd.plugin import Spaces
 from rllib_rnd.rollout import Rollout
@@ -61,7 +62,7 @@ class TransitionReward(IntrinsicReward[TransitionOptionsT]):
     @torch.no_grad()
     def update_statistics(self, rollout: Rollout) -> None:
         """Sets the metrics; adds every observation once to the encoder's moments, if it has any (float vectors)."""
-        self.metrics = self.watch.compare(lambda index: self.encoder(rollout.obs(index)))
+        self.metrics = self.watch.compare(lambda index: encode(self.encoder, rollout, index))
         if self.encoder.moments is not None:
             # In one piece, since learners with different numbers of environments must sum equally often.
             index = torch.arange((rollout.num_steps + 1) * rollout.num_envs, device=rollout.frames.device)
@@ -73,12 +74,19 @@ class TransitionReward(IntrinsicReward[TransitionOptionsT]):
         ``obs_{t+1}`` of an episode's last step is its true last observation.
         """
         both = torch.cat([index, index + rollout.num_envs])
-        phi_t, phi_tp1 = self.encoder(rollout.obs(both)).chunk(2)
+        phi_t, phi_tp1 = encode(self.encoder, rollout, both).chunk(2)
         return phi_t, phi_tp1, rollout.action.flatten(0, 1)[index]
+
+
+def encode(encoder: ObservationEncoder, rollout: Rollout, index: Tensor) -> Tensor:
+    """Features of the observations of flat indices ``[B]``: ``[B, D]``, of vectors each different one once."""
+    if encoder.layout is not None:
+        return encoder(rollout.obs(index))
+    return of_each(rollout, index, lambda rows: encoder(rollout.obs(rows)))
 
 
 @torch.no_grad()
 def encode_rollout(encoder: ObservationEncoder, rollout: Rollout) -> Tensor:
     """Features of ``obs_0 .. obs_T``: ``[(T + 1) * N, D]``; those of ``obs_{t+1}`` begin at row N."""
     chunks = rollout.index_chunks(num_steps=rollout.num_steps + 1)
-    return torch.cat([encoder(rollout.obs(index)) for index in chunks])
+    return torch.cat([encode(encoder, rollout, index) for index in chunks])

@@ -14,8 +14,9 @@ from torch import Tensor
 from rllib_rnd.errors import ConfigError, at
 
 AutocastType = Literal["none", "bfloat16"]
-# (observations, memory, is_first) -> (inputs of the action distribution, values, memory), see `IntrinsicPPOModule`.
-PolicyAndValues = Callable[[Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]
+# (observations, memory, is_first) -> (inputs of the action distribution, values, memory), see `IntrinsicPPOModule`; the
+# learner's takes places as a fourth.
+PolicyAndValues = Callable[..., tuple[Tensor, Tensor, Tensor | None]]
 
 
 def accelerate(
@@ -38,10 +39,10 @@ def accelerate(
         return function
 
     def in_low_precision(
-        obs: Tensor, memory: Tensor | None, is_first: Tensor | None
+        obs: Tensor, memory: Tensor | None, is_first: Tensor | None, places: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         with torch.autocast(device.type, torch.bfloat16):
-            dist_inputs, values, memory = function(obs, memory, is_first)
+            dist_inputs, values, memory = function(obs, memory, is_first, places)
         return dist_inputs.float(), values.float(), memory  # memories are never rounded
 
     return in_low_precision

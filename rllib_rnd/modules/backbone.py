@@ -70,6 +70,9 @@ class Backbone(nn.Module, abc.ABC, Generic[OptionsT]):
         state_size: F, numbers that the memory of one environment holds; 0 for stateless backbones.
         max_seq_len: L, steps that gradients flow back through; 1 for stateless backbones.
         heads: what stands on the features unless the configuration says otherwise.
+        reads_each_once: observations that come again may be handed to it once. What is before a memory depends on the
+            observation alone: there is no statistic of a batch, and no draw for each sample. A recurrent one then takes
+            ``places [L * N]`` as a fourth argument, the row of ``obs`` that each step sees.
     """
 
     Options: ClassVar[type[BackboneOptions]] = BackboneOptions
@@ -80,6 +83,7 @@ class Backbone(nn.Module, abc.ABC, Generic[OptionsT]):
     feature_dim: int
     state_size: int = 0
     max_seq_len: int = 1
+    reads_each_once: bool = False
 
     def __init__(self, observation_space: gym.Space, options: OptionsT) -> None:
         super().__init__()

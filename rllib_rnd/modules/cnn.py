@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from rllib_rnd.modules.backbone import BACKBONES, BackboneOptions, BackboneOutput, ImageBackbone
 from rllib_rnd.modules.heads import HeadStyle
-from rllib_rnd.modules.image import MIN_IMAGE_SIDE, NATURE_CONVS, ConvSpec, conv_output_shape, conv_stack
+from rllib_rnd.modules.image import (
+    MIN_IMAGE_SIDE,
+    NATURE_CONVS,
+    ConvSpec,
+    conv_output_shape,
+    conv_stack,
+    with_channels,
+)
 from rllib_rnd.modules.layers import NoisyLinear, check_hidden_sizes, linear_stack
 from rllib_rnd.options import option
 
@@ -38,6 +45,9 @@ class NatureCNNOptions(ConvOptions):
         "what representation losses and feature-based rewards read: the features, or the last convolution's maps "
         "(the linear layers then belong to the heads alone)",
     )
+    channels: tuple[int, ...] = option(
+        (32, 64, 64), "outputs of the convolutions 8x8/4, 4x4/2, 3x3/1; fewer numbers leave the last ones out", low=1
+    )
 
 
 class ConvBackbone(ImageBackbone[ConvOptionsT]):
@@ -58,11 +68,17 @@ class ConvBackbone(ImageBackbone[ConvOptionsT]):
     def __init__(self, observation_space: gym.Space, options: ConvOptionsT) -> None:
         super().__init__(observation_space, options)
         check_hidden_sizes(options.hidden_sizes)
-        self.map_shape = conv_output_shape(self.convolutions, self.image.layout, min_side=MIN_IMAGE_SIDE)
-        self.convs = conv_stack(self.image.layout.channels, self.convolutions, nn.ReLU)
+        convolutions = self._convolutions(options)
+        self.map_shape = conv_output_shape(convolutions, self.image.layout, min_side=MIN_IMAGE_SIDE)
+        self.convs = conv_stack(self.image.layout.channels, convolutions, nn.ReLU)
         linear = NoisyLinear if options.noisy else nn.Linear
         self.fc = linear_stack(math.prod(self.map_shape), options.hidden_sizes, nn.ReLU, linear)
         self.feature_dim = options.hidden_sizes[-1]
+
+    @classmethod
+    def _convolutions(cls, _options: ConvOptionsT) -> tuple[ConvSpec, ...]:
+        """Those that the options ask for."""
+        return cls.convolutions
 
     def maps(self, obs: Tensor) -> Tensor:
         """What the linear layers read, ``[B, *observation_space.shape]`` raw -> ``[B, C, H, W]``."""
@@ -85,7 +101,8 @@ class NatureCNN(ConvBackbone[NatureCNNOptions]):
     convolution (`OpenAICNN`); 3x3 (Mnih et al. 2015) is what most reproductions use. 996,192 parameters at 4 x 84 x 84.
 
     The reproductions with self-supervised losses vary the last width (16, 448, 2048: ``hidden_sizes: [256, 2048]``)
-    and the layer that the loss and the policy share (``shared_output``).
+    and the layer that the loss and the policy share (``shared_output``). ``channels: [16, 32], hidden_sizes: [256]`` is
+    the network of Mnih et al. 2013 (arXiv:1312.5602), a third of the arithmetic.
 
     Raises:
         ConfigError: as `ConvBackbone`; the smallest side is 36 pixels.
@@ -96,6 +113,10 @@ class NatureCNN(ConvBackbone[NatureCNNOptions]):
     cost = "about 1.0 M parameters, 9 M multiply-adds per observation at 4 x 84 x 84"
     name = "nature_cnn"
     convolutions = NATURE_CONVS
+
+    @classmethod
+    def _convolutions(cls, options: NatureCNNOptions) -> tuple[ConvSpec, ...]:
+        return with_channels(cls.convolutions, options.channels)
 
     def representation(self, obs: Tensor) -> Tensor:
         """The shared layer: features ``[B, feature_dim]``, or with ``shared_output: conv`` the maps ``[B, C, H, W]``.

@@ -135,6 +135,17 @@ def smallest_side(convs: Sequence[ConvSpec]) -> int:
     return side
 
 
+def with_channels(convs: Sequence[ConvSpec], channels: Sequence[int]) -> tuple[ConvSpec, ...]:
+    """The convolutions with other numbers of output channels; fewer numbers leave the last convolutions out.
+
+    Raises:
+        ConfigError: no number, or more than there are convolutions.
+    """
+    if not 1 <= len(channels) <= len(convs):
+        raise ConfigError("channels", f"{list(channels)} has {len(channels)} numbers", f"1 to {len(convs)} numbers")
+    return tuple((own, *conv[1:]) for own, conv in zip(channels, convs, strict=False))
+
+
 def conv_output_shape(convs: Sequence[ConvSpec], layout: ImageLayout, min_side: int = 1) -> tuple[int, int, int]:
     """``(channels, height, width)`` that the convolutions leave of one image.
 

@@ -37,6 +37,7 @@ class MLP(StatelessBackbone[MLPOptions]):
     name = "mlp"
     source = "Schulman et al. 2017 (arXiv:1707.06347), the network of its control experiments"
     cost = "about 5 thousand parameters for 4 inputs"
+    reads_each_once = True
 
     def __init__(self, observation_space: gym.Space, options: MLPOptions) -> None:
         super().__init__(observation_space, options)

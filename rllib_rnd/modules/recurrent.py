@@ -1,7 +1,8 @@
 """Feed-forward and recurrent backbones on one encoder, so that they differ in memory alone.
 
 They are the networks that influence-aware memory is compared with (Suau et al. 2022, arXiv:1911.07643): FNN, GRU and
-LSTM. Sequences are unrolled step by step, because episodes may begin inside them.
+LSTM. Sequences are unrolled step by step, because episodes may begin inside them; a GRU whose input is known
+beforehand by `gru_sequence`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import Literal
 
 import gymnasium as gym
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rllib_rnd.functional.gru import gru_sequence
 from rllib_rnd.modules.backbone import BACKBONES, Backbone, BackboneOptions, BackboneOutput, StatelessBackbone
 from rllib_rnd.modules.heads import HeadStyle
 from rllib_rnd.modules.image import NATURE_CONVS, ImageInput, conv_output_shape, conv_stack, image_layout, is_image
@@ -145,6 +148,7 @@ class Memory(nn.Module):
         state: Tensor | None,
         is_first: Tensor | None,
         read: Callable[[Tensor, Tensor], Tensor] | None = None,
+        places: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Runs L steps of N environments.
 
@@ -154,6 +158,7 @@ class Memory(nn.Module):
             is_first: ``[L, N]`` bool: forget everything before this step; None is one step without.
             read: a step's part of x ``[N, ...]`` and the memory's output before it ``[N, H]`` (zero where an episode
                 begins) -> the input ``[N, in_features]``.
+            places: ``[L * N]``: x holds different rows only, and step b reads row ``places[b]``; None: x is whole.
 
         Returns:
             Outputs ``[L * N, H]``, time-major, and the state after the last step ``[N, state_size]``.
@@ -162,6 +167,10 @@ class Memory(nn.Module):
             is_first = torch.zeros((1, len(x)), dtype=torch.bool, device=x.device)
         if state is None:
             state = torch.zeros(is_first.shape[1], self.state_size, device=x.device)
+        if isinstance(self.cell, nn.GRUCell) and read is None and len(is_first) > 1:
+            return self._unroll_gru(self.cell, x, state, is_first, places)
+        if places is not None:
+            x = x.index_select(0, places)
         outputs = []
         # The cells have no kernel in bfloat16 on every device, and rounding adds up along a sequence.
         with torch.autocast(x.device.type, enabled=False):
@@ -170,6 +179,17 @@ class Memory(nn.Module):
                 state = self.step(x_t if read is None else read(x_t, self.output(state)), state)
                 outputs.append(self.output(state))
         return torch.cat(outputs), state
+
+    def _unroll_gru(
+        self, cell: nn.GRUCell, x: Tensor, state: Tensor, is_first: Tensor, places: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            from_input = F.linear(x.float(), cell.weight_ih, cell.bias_ih)
+            if places is not None:
+                from_input = from_input.index_select(0, places)
+            steps = from_input.unflatten(0, is_first.shape)
+            outputs, state = gru_sequence(steps, state.float(), is_first, cell.weight_hh, cell.bias_hh)
+        return outputs.flatten(0, 1), state
 
 
 @BACKBONES.register
@@ -191,6 +211,7 @@ class FNN(StatelessBackbone[FNNOptions]):
         super().__init__(observation_space, options)
         self.encoder = Encoder(self.observation_space, options.hidden_sizes, options.activation)
         self.feature_dim = self.encoder.out_features
+        self.reads_each_once = self.encoder.convs is None
 
     def features(self, obs: Tensor) -> BackboneOutput:
         """``[B, *observation_space.shape]`` raw -> ``[B, feature_dim]``, one tensor for all three heads."""
@@ -217,11 +238,18 @@ class Recurrent(Backbone[RecurrentOptions]):
         self.memory = Memory(self.cell, self.encoder.out_features, options.memory_size)
         self.feature_dim, self.state_size = options.memory_size, self.memory.state_size
         self.max_seq_len = options.max_seq_len
+        self.reads_each_once = self.encoder.convs is None
 
-    def forward(self, obs: Tensor, state: Tensor | None = None, is_first: Tensor | None = None) -> BackboneOutput:
+    def forward(
+        self,
+        obs: Tensor,
+        state: Tensor | None = None,
+        is_first: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> BackboneOutput:
         """``[L * N, *observation_space.shape]`` raw -> ``[L * N, memory_size]``, one tensor for all three heads."""
         x = self.encoder(self.encoder.entries(obs))
-        return BackboneOutput.shared(*self.memory.unroll(x, state, is_first))
+        return BackboneOutput.shared(*self.memory.unroll(x, state, is_first, places=places))
 
     def feature_maps(self) -> list[str]:
         """The convolutions' activations, or the linear layers'."""

@@ -22,7 +22,9 @@ from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
 from rllib_rnd.envs.makers import env_name
 from rllib_rnd.own_code import cause_of
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, failure_or
+from rllib_rnd.resources import FULL_STORE, is_full_store
+from rllib_rnd.sampling.answers import RunnerFailure, failure_or
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,7 @@ class Crew:
             try:
                 found[runner] = ray.get(requests[runner])
             except RayError as error:
-                self.lost(runner, told(error))
+                self.lost(runner, told(error), lives=is_full_store(error))
         if late:
             self._stop_hanging([runner for runner, request in requests.items() if request in late])
         for answer in found.values():
@@ -128,8 +130,13 @@ class Crew:
 
     # --- losses and returns ------------------------------------------------------------------------------------------
 
-    def lost(self, runner: int, cause: str) -> None:
+    def lost(self, runner: int, cause: str, lives: bool = False) -> None:
         """Takes a runner out of service.
+
+        Args:
+            runner: its index.
+            cause: in words.
+            lives: its process is well; only what it answered is lost.
 
         Raises:
             RuntimeError: the settings allow no loss.
@@ -137,7 +144,9 @@ class Crew:
         self._manager.set_actor_state(runner, healthy=False)
         self._away_since.setdefault(runner, time.monotonic())
         self._last_failure = f"env runner {runner}: {cause}"
-        if self._config.restart_failed_env_runners:
+        if lives and self._config.restart_failed_env_runners:
+            logger.warning("The rollout of env runner %d is lost: %s. It plays another.", runner, cause)
+        elif self._config.restart_failed_env_runners:
             logger.warning("Env runner %d is lost: %s. It is started anew.", runner, cause)
         elif self._config.ignore_env_runner_failures:
             logger.warning("Env runner %d is lost: %s. The others go on (ignore_env_runner_failures).", runner, cause)
@@ -316,6 +325,8 @@ def told(error: RayError) -> str:
     """What has happened to a runner, in one line."""
     if isinstance(error, ActorDiedError) and error.actor_init_failed:
         return f"it cannot be made ({cause_of(error)})"
+    if is_full_store(error):
+        return FULL_STORE
     if isinstance(error, OutOfMemoryError):
         return "Ray ended its process for want of memory"
     if isinstance(error, ActorDiedError | ActorUnavailableError):

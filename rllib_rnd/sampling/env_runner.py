@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -19,8 +18,6 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env.env_context import EnvContext
-from ray.rllib.env.env_errors import StepFailedRecreateEnvError
-from ray.rllib.env.env_runner import NUM_ENV_STEP_FAILURES_LIFETIME
 from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.annotations import override
@@ -30,20 +27,21 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 from ray.util import log_once
 
 from rllib_rnd.envs.makers import env_name
-from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.accelerate import accelerate, worker_compile_options
+from rllib_rnd.modules.compiler import compiler_left_out
 from rllib_rnd.modules.layers import noisy_layers
-from rllib_rnd.own_code import cause_of
 from rllib_rnd.rollout import Rollout
-from rllib_rnd.sampling.episodes import EpisodeSummary, EpisodeTracker, Visits
+from rllib_rnd.sampling.answers import RunnerFailure, RunnerSample, failure_or
+from rllib_rnd.sampling.attempts import Attempts
+from rllib_rnd.sampling.episodes import EpisodeSummary, EpisodeTracker
 from rllib_rnd.sampling.evaluation import play_episodes, shares
-from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.sampling.play import Play, make_play
 from rllib_rnd.sampling.policy import Policy
+from rllib_rnd.sampling.random_play import RandomPlay
 from rllib_rnd.sampling.seeds import ResetSeeds, derived_seed, runner_seed
 from rllib_rnd.sampling.standing import Standing
 from rllib_rnd.sampling.stock_episodes import EPISODE_CALLBACKS, StockEpisodes, defines_episode_callbacks
-from rllib_rnd.sampling.time_limit import HangError, time_limit, told_where
+from rllib_rnd.sampling.time_limit import told_where
 from rllib_rnd.signals import outlive_sigterm
 from rllib_rnd.threads import plan_threads
 from rllib_rnd.transport import PackedRollout, pack, packs
@@ -51,52 +49,6 @@ from rllib_rnd.transport import PackedRollout, pack, packs
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_MAX_RESTARTS = 10  # of environments that fail in one rollout or reset, before training stops
-_MAX_HANGS = 3  # likewise: each costs the whole limit
-_CLOSE_S = 30.0  # that an environment may take which has failed
-
-
-class RunnerSample(NamedTuple):
-    """What a runner hands to the algorithm each iteration.
-
-    Attributes:
-        rollout: the arrays; None where they travel apart.
-        metrics: the runner's reduced metrics.
-        episodes: the training episodes finished since the last sample.
-        visits: agent steps that this rollout spent at each place.
-        notes: failures of environments that were made anew since the last sample, in words.
-        environments: who played, each with a name of its own that nobody had before a restart.
-        reference: of a remote runner's rollout, for learners in other processes.
-    """
-
-    rollout: Rollout | None
-    metrics: dict[str, Any]
-    episodes: list[EpisodeSummary]
-    visits: Visits
-    notes: list[str]
-    environments: tuple[tuple[int, ...], ...] = ()
-    reference: ray.ObjectRef | None = None
-
-
-class RunnerFailure(NamedTuple):
-    """What a runner in another process answers instead of raising: nothing is wrong with the process.
-
-    Attributes:
-        error: one that can travel between processes.
-    """
-
-    error: Exception
-
-
-def failure_or(function: Callable[[], T]) -> T | RunnerFailure:
-    """Calls a function; its error becomes its result."""
-    try:
-        return function()
-    except (ConfigError, EnvironmentFailedError) as error:
-        return RunnerFailure(error)
-    except Exception as error:
-        return RunnerFailure(RuntimeError(cause_of(error)))
 
 
 class RolloutEnvRunner(SingleAgentEnvRunner):
@@ -106,7 +58,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         play: the training environments and where they stand.
         policy: how they are played.
         seeds: of resets.
-        current_random_play: that which `random_play` goes on with, if it has begun.
+        attempts: what happens where environments fail.
+        random: play beside that of training.
         has_weights: its process has got some, besides those it was made with.
     """
 
@@ -115,7 +68,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     play: Play
     policy: Policy
     seeds: ResetSeeds
-    current_random_play: Play | None
+    attempts: Attempts
+    random: RandomPlay
 
     @override(SingleAgentEnvRunner)
     def __init__(self, *, config: AlgorithmConfig, worker_index: int | None = None, **kwargs: object) -> None:
@@ -123,13 +77,11 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         self._num_threads = plan_threads(config).runner
         # Two streams: one the environments are reset with, one that actions are drawn from.
         self.seeds = ResetSeeds(runner_seed(config.seed, worker_index or 0, config.in_evaluation))
-        self.current_random_play = None
-        self._failed_random_plays = 0
+        self.attempts, self.random, self._standing = Attempts(self), RandomPlay(self), Standing(self)
         self.has_weights = False
         self._finished: list[EpisodeSummary] = []
-        self._standing = Standing(self)
-        self._notes: list[str] = []
-        super().__init__(config=config, worker_index=worker_index, **kwargs)
+        with compiler_left_out():
+            super().__init__(config=config, worker_index=worker_index, **kwargs)
         if self.worker_index == 0 and config.num_learners == 0 and not config.in_evaluation:
             # RLlib keeps the local runner on the CPU; beside a learner on a GPU it had better use that.
             self._device = get_device(config, config.num_gpus_per_learner)
@@ -195,21 +147,22 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         tracker = None
         if self.env is not None:  # the old ones have failed, or the configuration has been changed
             tracker = self.play.tracker
-            with suppress(Exception), time_limit(_CLOSE_S, f"env: {env_name(self.config.env)!r} hangs in close()."):
-                self.play.close()
-        self._make_play(tracker)
-
-    def _make_play(self, tracker: EpisodeTracker | None) -> None:
+            self.attempts.close(self.play)
         self.num_envs = self.config.num_envs_per_env_runner
-        context = self._context()
-        with self._limited("made"):
-            self.play = make_play(self.config, self.num_envs, self.seeds, self._num_threads, tracker, context)
+        with self.attempts.limited("made"):
+            self.play = self.new_play(tracker)
         self.env = self.play.env
         functions = [getattr(self.config, f"callbacks_{name}") for name in EPISODE_CALLBACKS]
         if self.config.in_evaluation or defines_episode_callbacks(self._callbacks, functions):
             self.play.watcher = StockEpisodes(self.play, self._notify)
         self._needs_initial_reset = True
-        self._run_callback("on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=context)
+        self._run_callback(
+            "on_environment_created", env_runner=self, env=self.env.unwrapped, env_context=self._context()
+        )
+
+    def new_play(self, tracker: EpisodeTracker | None = None) -> Play:
+        """Play in environments that are made for it; ``tracker`` as of `Play`."""
+        return make_play(self.config, self.num_envs, self.seeds, self._num_threads, tracker, self._context())
 
     def _context(self) -> EnvContext:
         return EnvContext(dict(self.config.env_config), worker_index=self.worker_index, num_workers=self.num_workers)
@@ -219,58 +172,6 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """The episodes of what is played: there in evaluation, and where callbacks want them."""
         assert isinstance(self.play.watcher, StockEpisodes)
         return self.play.watcher
-
-    @property
-    def _limit_name(self) -> str:
-        return "evaluation_sample_timeout_s" if self.config.in_evaluation else "sample_timeout_s"
-
-    @property
-    def _limit_s(self) -> float | None:
-        """Seconds that a rollout or an evaluation may take."""
-        return getattr(self.config, self._limit_name)  # type: ignore[no-any-return]
-
-    def _limited(self, done: str) -> AbstractContextManager[None]:
-        env, limit = env_name(self.config.env), f"{self._limit_name} = {self._limit_s} s"
-        return time_limit(self._limit_s, f"env: {env!r} hangs: it is not {done} within {limit}.")
-
-    def _until_it_works(self, function: Callable[[], T], make_anew: Callable[[], None]) -> T:
-        """Calls a function that plays; where restarts are allowed, failures are counted and it is tried again.
-
-        Raises:
-            EnvironmentFailedError: there was a failure and ``restart_failed_sub_environments`` is off.
-            RuntimeError: the environment failed too often in a row.
-        """
-        hung, last = 0, None
-        for _ in range(_MAX_RESTARTS):
-            try:
-                if last is not None:
-                    self._make_again(make_anew)
-                # The process of a remote runner is watched from outside.
-                with self._limited("done") if self.worker_index == 0 else nullcontext():
-                    return function()
-            except EnvironmentFailedError as failure:
-                last = failure
-                self.metrics.log_value(NUM_ENV_STEP_FAILURES_LIFETIME, 1, reduce="lifetime_sum")
-                hung += isinstance(failure.__cause__, HangError)
-                if hung == _MAX_HANGS or not self.config.restart_failed_sub_environments:
-                    raise
-                if not isinstance(failure.__cause__, StepFailedRecreateEnvError):  # which asks for just that
-                    self._notes.append(str(failure))
-        assert last is not None
-        raise RuntimeError(
-            f"env: {last.env!r} failed in {last.where}() {_MAX_RESTARTS} times in a row, the last time: {last.reason}"
-        ) from last
-
-    def _make_again(self, make_anew: Callable[[], None]) -> None:
-        """Makes environments anew that have failed.
-
-        Raises:
-            EnvironmentFailedError: it cannot be done. It could before, so that it is no mistake in the settings.
-        """
-        try:
-            make_anew()
-        except (ConfigError, HangError) as error:
-            raise EnvironmentFailedError(env_name(self.config.env), "__init__", str(error)) from error
 
     # --- playing -----------------------------------------------------------------------------------------------------
 
@@ -300,8 +201,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """T agent steps of each of the N environments under the current policy."""
         self.module.eval()
         steps = self.config.get_rollout_fragment_length(self.worker_index)
-        rollout = self._until_it_works(
-            lambda: self.play.rollout(self.policy, steps, page_locked=self._page_locked), self.make_env
+        rollout = self.attempts.until_it_works(
+            lambda: self.play.rollout(self.policy, steps, page_locked=self.page_locked), self.make_env
         )
         # Once per rollout: RLlib's own way, in every step, takes longer than the steps of a small environment.
         self.metrics.log_value(ENV_STEP_TIMER, self.play.step_seconds / steps, reduce="ema")
@@ -343,13 +244,13 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         if num_episodes is not None:
             self.seeds.used = 0  # each evaluation is asked the same
             left = shares(num_episodes, self.num_envs)
-            self._until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
+            self.attempts.until_it_works(lambda: self._play_episodes(policy, left, ended), self.make_env)
             self._needs_initial_reset, num_steps = True, sum(map(len, ended))
         else:
             if force_reset:
                 self._needs_initial_reset = True
             wanted = num_timesteps or 0
-            num_steps = self._until_it_works(lambda: self._play_steps(policy, wanted, ended), self.make_env)
+            num_steps = self.attempts.until_it_works(lambda: self._play_steps(policy, wanted, ended), self.make_env)
             parts = self._stock.take_unfinished(self.config.episode_lookback_horizon)
         self._log_broken()
         self._done_episodes_for_metrics.extend(ended)
@@ -390,7 +291,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         return num_steps
 
     @property
-    def _page_locked(self) -> bool:
+    def page_locked(self) -> bool:
         """Whether the learner is in this process and copies to a GPU while it does other things."""
         return bool(self._device.type == "cuda" and self.worker_index == 0)
 
@@ -398,8 +299,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         """Samples one rollout, with all that belongs to it."""
         rollout = self.sample()
         finished, self._finished = self._finished, []
-        notes, self._notes = self._notes, []
-        return RunnerSample(rollout, self.get_metrics(), finished, self.play.tracker.take_visits(), notes)
+        visits, notes = self.play.tracker.take_visits(), self.attempts.take_notes()
+        return RunnerSample(rollout, self.get_metrics(), finished, visits, notes)
 
     def sample_for_driver(
         self, learner_nodes: Collection[str] = ()
@@ -417,7 +318,7 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
             return None, None
         if self.config.overlap_sampling:
             self._standing.note_rollout()
-        with told_where(self._limit_s), self._standing.older_weights():
+        with told_where(self.attempts.limit_s), self._standing.older_weights():
             result = failure_or(self.sample_all)
         if isinstance(result, RunnerFailure):
             return result, None
@@ -427,38 +328,16 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
         return result._replace(rollout=None), rollout
 
     def random_play(self, num_steps: int) -> Rollout:
-        """Plays ``num_steps`` vector steps at random, in environments of their own that later calls go on with.
-
-        They are made by the first call, and again by the first one after `end_random_play`.
-        """
-
-        def rollout() -> Rollout:
-            if self.current_random_play is None:
-                self.current_random_play = make_play(
-                    self.config, self.num_envs, self.seeds, self._num_threads, context=self._context()
-                )
-                seed = self.seeds.first
-                self.current_random_play.env.action_space.seed(
-                    None if seed is None else seed + 1 + self._failed_random_plays
-                )
-            return self.current_random_play.rollout(None, num_steps, page_locked=self._page_locked)
-
-        def anew() -> None:
-            self.end_random_play()
-            self._failed_random_plays += 1  # the same actions might fail again
-
-        return self._until_it_works(rollout, anew)
+        """The next ``num_steps`` vector steps at random; see `RandomPlay.rollout`."""
+        return self.random.rollout(num_steps)
 
     def first_random_play(self, num_steps: int) -> Rollout:
         """The first rollout of random play; after a resume it is played once more, and later ones go on from there."""
         return self._standing.first_random_play(num_steps)
 
     def end_random_play(self) -> None:
-        """Closes the environments of `random_play`."""
-        if self.current_random_play is not None:
-            with suppress(Exception):  # they may have failed
-                self.current_random_play.close()
-            self.current_random_play = None
+        """Closes the environments of random play, if they are its own."""
+        self.random.end()
 
     def idle_metrics(self) -> dict[str, Any]:
         """Metrics of an iteration without steps of training: random play does not count."""
@@ -482,6 +361,8 @@ class RolloutEnvRunner(SingleAgentEnvRunner):
     def restore_generators(self, state: Mapping[str, Any]) -> None:
         """Takes `generators` back; see `Standing.restore_generators`."""
         self._standing.restore_generators(state)
+
+    # --- callbacks ---------------------------------------------------------------------------------------------------
 
     def _notify(self, event: str, episode: SingleAgentEpisode, env_index: int) -> None:
         """Tells callbacks of an episode, with RLlib's arguments. Episodes are whole here: there are no chunks of it."""

@@ -10,8 +10,9 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS
 from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
+from rllib_rnd.sampling.answers import RunnerFailure, failure_or
 from rllib_rnd.sampling.crew import Crew
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, failure_or
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.sampling.evaluation import shares
 
 logger = logging.getLogger(__name__)

@@ -147,6 +147,11 @@ class Play:
         return self._position
 
     @property
+    def can_be_lent(self) -> bool:
+        """Whether somebody else may play in the environments until the first reset, which leaves no trace of that."""
+        return self._position is None and bool(getattr(self.env, "reusable", False))
+
+    @property
     def num_envs(self) -> int:
         """N."""
         return int(self.env.num_envs)

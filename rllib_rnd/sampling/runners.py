@@ -15,10 +15,12 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from rllib_rnd.envs.makers import env_name
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.own_code import cause_of
+from rllib_rnd.resources import is_full_store
 from rllib_rnd.rollout import Rollout
+from rllib_rnd.sampling.answers import RunnerFailure, RunnerSample, failure_or
 from rllib_rnd.sampling.crew import Crew, told, weights_of
 from rllib_rnd.sampling.dealing import deal
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerFailure, RunnerSample, failure_or
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.transport import PackedRollout
 
 logger = logging.getLogger(__name__)
@@ -121,7 +123,7 @@ class Runners:
                 names = tuple((runner, life, i) for i in range(self._config.num_envs_per_env_runner))
                 found[runner] = sample._replace(rollout=rollout, environments=names, reference=reference)
             except RayError as error:
-                self.crew.lost(runner, told(error))
+                self.crew.lost(runner, told(error), lives=is_full_store(error))
         return found
 
     def sync_weights(self) -> None:

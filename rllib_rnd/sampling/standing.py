@@ -14,6 +14,7 @@ from rllib_rnd.modules.generators import global_states, process_state, restore_g
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.sampling.play import Play
 from rllib_rnd.sampling.policy import Policy
+from rllib_rnd.sampling.random_play import RandomPlay
 from rllib_rnd.sampling.seeds import ResetSeeds
 
 _WEIGHTS = ("weights", "weights_seq_no")
@@ -28,14 +29,8 @@ class Runner(Protocol):
     play: Play
     policy: Policy
     seeds: ResetSeeds
-    current_random_play: Play | None
+    random: RandomPlay
     _weights_seq_no: int
-
-    def random_play(self, num_steps: int) -> Rollout:
-        """The next rollout of random play."""
-
-    def end_random_play(self) -> None:
-        """Closes the environments of random play."""
 
 
 class Standing:
@@ -67,7 +62,7 @@ class Standing:
         self._before_rollout = {**played_with, **self._now()}
 
     def _now(self) -> dict[str, Any]:
-        random_play, under_way = self._later_random_play, self._runner.current_random_play
+        random_play, under_way = self._later_random_play, self._runner.random.current
         if under_way is not None:
             actions = under_way.env.action_space.np_random.bit_generator.state
             random_play = {"play": under_way.state(), "actions": actions}
@@ -82,7 +77,7 @@ class Standing:
         """
         self._before_rollout, self._later_random_play = None, state["random_play"]
         self._replayed = {name: state[name] for name in _WEIGHTS} if "weights" in state else None
-        self._runner.end_random_play()
+        self._runner.random.end()
         why = self._runner.play.restore(state)
         self.restore_generators(state)  # last: an environment that is reset may have drawn from them
         return why
@@ -127,11 +122,11 @@ class Standing:
         """The first rollout of random play; after a resume it is played once more, and later ones go on from there."""
         later, self._later_random_play = self._later_random_play, None
         if later is None:
-            return self._runner.random_play(num_steps)
+            return self._runner.random.rollout(num_steps)
         process = global_states()
         self._runner.seeds.used = 0
-        rollout = self._runner.random_play(num_steps)
-        play = self._runner.current_random_play
+        rollout = self._runner.random.rollout(num_steps)
+        play = self._runner.random.current
         assert play is not None
         if play.restore(later["play"]) is None:
             play.env.action_space.np_random.bit_generator.state = later["actions"]

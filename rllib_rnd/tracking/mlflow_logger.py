@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +18,11 @@ from ray.tune.logger import LoggerCallback
 
 from rllib_rnd.redaction import without_password
 from rllib_rnd.tracking.identity import RunIdentity
-from rllib_rnd.tracking.metrics import read
-from rllib_rnd.tracking.mlflow_gaps import folders_with_rows, metrics_of, rows_between, write_rows
+from rllib_rnd.tracking.mlflow_gaps import folders_with_rows, metrics_of
+from rllib_rnd.tracking.mlflow_open import OpenRun
 from rllib_rnd.tracking.mlflow_runs import (
     FOLDERS,
     KEY,
-    SETTING,
-    changed_settings,
     close_orphans,
     find_run,
     log_curves,
@@ -30,20 +30,20 @@ from rllib_rnd.tracking.mlflow_runs import (
     log_files,
     media_in,
     reopen,
-    set_params,
     set_tags,
     tags_of,
 )
 from rllib_rnd.tracking.mlflow_store import alone, database_path, impatience, valid_keys, valid_text
 from rllib_rnd.tracking.mlflow_writer import Job, StoreWriter, reason_of
-from rllib_rnd.tracking.parameters import number_of, parameters
+from rllib_rnd.tracking.parameters import parameters
 from rllib_rnd.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
 
 _PATIENCE_S = 60.0  # for what is still to be written when a run has ended
+#: As it is called in Tune's snapshots of sweeps that were begun before it had a file of its own.
+_Open = OpenRun
 
 
 def is_refusal(error: Exception) -> bool:
@@ -53,33 +53,6 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return 400 <= error.get_http_status_code() < 500 and error.get_http_status_code() not in (408, 429)
     return isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
-
-
-@dataclass
-class _Open:
-    """One run of the store that is being written.
-
-    Attributes:
-        run_id: in the store; "" until it is there.
-        iteration: the last one that the store has; each is logged once, also where a run goes on from before.
-        step: agent steps at the last row.
-        folders: with the results of the run so far.
-        params: those that the store has.
-        changed: what some of these settings have become since.
-        config: the trial's configuration now; a scheduler may give it another.
-        texts: its settings as parameters.
-        result: the trial's newest.
-    """
-
-    run_id: str = ""
-    iteration: float = 0.0
-    step: int = 0
-    folders: list[Path] = field(default_factory=list)
-    params: dict[str, str] = field(default_factory=dict)
-    changed: dict[str, str] = field(default_factory=dict)
-    config: Mapping[str, Any] | None = None
-    texts: Mapping[str, str] = field(default_factory=dict)
-    result: Mapping[str, Any] = field(default_factory=dict)
 
 
 class MLflowLogger(LoggerCallback):
@@ -119,8 +92,8 @@ class MLflowLogger(LoggerCallback):
         self.experiment = experiment
         self.algorithm = algorithm
         self.identity = identity
-        self._open: dict[str, _Open] = {}
-        self._parent = _Open()
+        self._open: dict[str, OpenRun] = {}
+        self._parent = OpenRun()
         self._failed = False
         self._make_config: Callable[[Mapping[str, Any]], Any] | None = make_config
         self._say: Callable[[str], None] | None = say
@@ -133,10 +106,11 @@ class MLflowLogger(LoggerCallback):
         self._experiment_id = ""
         self.place, self.left = "", 0
         self._reopens = True
+        self._begun = threading.Event()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks into the run's folder: no database connection, and no password.
-        gone = dict.fromkeys(("_client", "_writer", "_make_config", "_say", "_status"))
+        gone = dict.fromkeys(("_client", "_writer", "_begun", "_make_config", "_say", "_status"))
         return {**self.__dict__, **gone, "_open": {}, "uri": without_password(self.uri)}
 
     @property
@@ -149,29 +123,55 @@ class MLflowLogger(LoggerCallback):
         """Of the runs' MLflow experiment; "" before the store has answered."""
         return self._experiment_id
 
-    def open(self) -> None:
-        """Opens the store and the experiment; prints one line if that is not possible."""
+    def open(self, wait: bool = True) -> None:
+        """Opens the store and the experiment; prints one line if that is not possible.
+
+        Args:
+            wait: until that is done. A new store takes seconds; else they pass while training starts.
+        """
         os.environ.update(impatience())
         try:
-            import mlflow.tracking  # noqa: F401
-        except ImportError:
+            if wait:
+                import mlflow.tracking  # noqa: F401
+            missing = importlib.util.find_spec("mlflow") is None
+        except (ImportError, ValueError):
+            missing = True
+        if missing:
             self._tell("MLflow is not installed; training goes on without it (pip install mlflow).")
             return
-        for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing mlflow sets its loggers up
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # faults are told in one line
         self._writer = StoreWriter(self._tell, is_refusal)
-        try:
-            self._connect()
-        except Exception as error:  # any fault of the store: the run matters more than its log
-            # The writer goes on trying: its first job needs the store.
-            self._tell(
-                f"MLflow store {self.uri} cannot be used ({reason_of(error)}); training goes on without it "
-                "and tries it again from time to time."
-            )
-            self._writer.trouble = reason_of(error)
+        begin = functools.partial(self._begin, self._writer)
+        if wait:
+            with contextlib.suppress(Exception):  # the writer goes on trying: its first job needs the store
+                begin()
+        else:
+            self._writer.put(Job(begin))
         self._put(_close_orphans)
         if self.identity.sweep:
             self._put(self._begin_parent)
+
+    def _begin(self, writer: StoreWriter) -> None:
+        """Imports MLflow, and tries the store for the first time.
+
+        Raises:
+            Exception: any fault of the store, which is told; the run matters more than its log.
+        """
+        try:
+            import mlflow.tracking  # noqa: F401
+
+            for name in ("mlflow", "mlflow.store.db.utils", "alembic"):  # importing mlflow sets its loggers up
+                logging.getLogger(name).setLevel(logging.CRITICAL)  # faults are told in one line
+            self._connect()
+        except Exception as error:
+            if not self._begun.is_set():
+                self._tell(
+                    f"MLflow store {self.uri} cannot be used ({reason_of(error)}); training goes on without it "
+                    "and tries it again from time to time."
+                )
+            writer.trouble = reason_of(error)
+            raise
+        finally:
+            self._begun.set()
 
     def _connect(self) -> MlflowClient:
         """Returns the client of the store; opens it if that is still to be done."""
@@ -206,7 +206,7 @@ class MLflowLogger(LoggerCallback):
         if self._writer is not None:
             self._writer.put(Job(job, spare))
 
-    def _put_in(self, run: _Open, write: Callable[[MlflowClient], object], spare: bool = False) -> None:
+    def _put_in(self, run: OpenRun, write: Callable[[MlflowClient], object], spare: bool = False) -> None:
         """Writes into a run, unless the store has refused to begin it."""
 
         def if_there(client: MlflowClient) -> None:
@@ -248,7 +248,7 @@ class MLflowLogger(LoggerCallback):
             self._note_changes(known, trial)
             return
         name, folder = valid_text(self.identity.trial_name(trial)), str(trial.path or "")
-        state = self._open[trial.trial_id] = _Open(config=trial.config)
+        state = self._open[trial.trial_id] = OpenRun(config=trial.config)
         state.folders = folders_with_rows(folder, self.identity.sweep)
         more = {"algorithm": self.algorithm, "trial_folder": folder, FOLDERS: folder}
         more |= {KEY: self.identity.trial_key(trial), "seed": str(trial.config.get("seed"))}
@@ -262,22 +262,14 @@ class MLflowLogger(LoggerCallback):
             found = find_run(client, tags[KEY])
             if found is not None:
                 reopen(client, found, tags, self._reopens)
-                state.run_id, self._experiment_id = found.info.run_id, found.info.experiment_id
-                state.params, state.changed = dict(found.data.params), changed_settings(found)
-                state.iteration = found.data.metrics.get("iteration", 0.0)
-                state.step = int(found.data.metrics.get("agent_steps", 0.0))
+                state.goes_on_from(found)
+                self._experiment_id = found.info.experiment_id
                 return
             run = client.create_run(self._experiment_id, start_time=started, run_name=name, tags=tags)
             state.run_id = run.info.run_id
 
-        def describe(client: MlflowClient) -> None:
-            new = {key: value for key, value in values.items() if key not in state.params}
-            set_params(client, state.run_id, new)
-            state.params |= new
-            _write_changes(client, state, values)
-
         self._put(begin)
-        self._put_in(state, describe)
+        self._put_in(state, lambda client: state.write_settings(client, values))
         source = None if self.identity.sweep else self.identity.source
         self._put_in(state, lambda client: self._quietly(lambda: log_description(client, state.run_id, source, values)))
 
@@ -290,13 +282,13 @@ class MLflowLogger(LoggerCallback):
             self._tell(f"MLflow: the settings of a trial cannot be logged ({reason_of(error)}); training goes on.")
         return {key: valid_text(str(value)) for key, value in valid_keys(found).items()}
 
-    def _note_changes(self, state: _Open, trial: Trial) -> None:
+    def _note_changes(self, state: OpenRun, trial: Trial) -> None:
         """A scheduler has given a running trial another configuration."""
         if trial.config is not state.config:
             state.config, values, before = trial.config, self._texts(trial.config), state.texts
             if values != before:
                 state.texts = values
-                self._put_in(state, lambda client: _write_changes(client, state, values))
+                self._put_in(state, lambda client: state.write_changes(client, values))
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Logs the curated metrics of one result; the step is the number of agent steps."""
@@ -305,23 +297,8 @@ class MLflowLogger(LoggerCallback):
             return
         state.result = result
         self._note_changes(state, trial)
-        system, reached = self._system.read(), read(result, "iteration")
-        metrics_now = metrics_of(result, system)  # the time of a row is not that of its last try
-
-        def log(client: MlflowClient, metrics: list[Metric], newest: Mapping[str, Any]) -> None:
-            client.log_batch(state.run_id, metrics)
-            state.iteration = read(newest, "iteration") or state.iteration
-            state.step = int(read(newest, "agent_steps") or 0)
-
-        def write(client: MlflowClient) -> None:
-            if reached is not None and reached <= state.iteration:
-                return
-            if (reached or 0.0) > state.iteration + 1:  # what is missing in between is in the run's folder
-                missed = rows_between(state.folders, state.iteration, reached or 0.0)
-                write_rows(missed, lambda metrics, newest: log(client, metrics, newest))
-            log(client, metrics_now, result)
-
-        self._put_in(state, write, spare=True)
+        metrics = metrics_of(result, self._system.read())  # now: the time of a row is not that of its last try
+        self._put_in(state, lambda client: state.write_row(client, metrics, result), spare=True)
 
     def log_trial_save(self, trial: Trial) -> None:
         """Notes where the newest checkpoint is."""
@@ -357,6 +334,7 @@ class MLflowLogger(LoggerCallback):
             self._terminate(trial_id, status)
         if self._writer is None:
             return
+        self._begun.wait(patience_s)
         if self.identity.sweep:
             whole = parent or ("FAILED" if self._failed else status if left_open else "FINISHED")
             self._put_in(self._parent, lambda client: client.set_terminated(self._parent.run_id, whole))
@@ -379,26 +357,3 @@ class MLflowLogger(LoggerCallback):
 def _close_orphans(client: MlflowClient) -> None:
     with contextlib.suppress(Exception):  # of a store of another kind; nothing of this run depends on it
         close_orphans(client)
-
-
-def _write_changes(client: MlflowClient, state: _Open, values: Mapping[str, str]) -> None:
-    """Writes settings that differ from the run's parameters, or did: numbers as curves, all else as tags."""
-    from mlflow.entities import Metric
-
-    now, metrics, tags = int(time.time() * 1000), [], {}
-    for key, value in values.items():
-        first = state.params.get(key, value)
-        old, number = number_of(first), number_of(value)
-        before = state.changed.get(key, first)
-        if value == before or (number is not None and number == number_of(before)):
-            continue
-        if old is None or number is None:
-            tags[SETTING + key] = value
-        else:
-            if key not in state.changed:
-                metrics.append(Metric(SETTING + key, old, now, 0))
-            metrics.append(Metric(SETTING + key, number, now, state.step))
-        state.changed[key] = value
-    if metrics:
-        client.log_batch(state.run_id, metrics=metrics)
-    set_tags(client, state.run_id, tags)

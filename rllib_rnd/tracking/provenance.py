@@ -28,7 +28,7 @@ def provenance(source: Path, cluster_cores: float | None = None) -> dict[str, st
     """
     found = commit_of(source) or commit_of(Path(__file__)) or {}
     found["python"] = platform.python_version()
-    found |= {name: version for name in _PACKAGES if (version := _version(name))}
+    found |= {name: version for name in _PACKAGES if (version := installed_version(name))}
     if cluster_cores is None:
         return {**found, "hardware": hardware(), "cores": str(cores())}
     return {**found, "hardware": f"Ray cluster, driver on {hardware()}", "cores": f"{cluster_cores:g}"}
@@ -58,7 +58,8 @@ def _git(folder: Path, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """Returns the version of an installed package, which is not imported for it; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:  # run out of its folder

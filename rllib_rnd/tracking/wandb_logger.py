@@ -5,6 +5,7 @@ The key is where wandb looks for it (``WANDB_API_KEY``, ``wandb login``); this p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -86,7 +87,8 @@ class WandbLogger(LoggerCallback):
     """Logs every trial as one wandb run, its metrics against agent steps; those of a sweep are in one group.
 
     The id of a run follows from its key, so a run that goes on continues the same one, online and offline.
-    A fault of wandb costs one printed line, never the training.
+    A fault of wandb costs a printed line, never the training: what it does not take is kept and logged with the next
+    result; where no run can be opened, training goes on without it.
 
     Args:
         options: where to.
@@ -116,12 +118,14 @@ class WandbLogger(LoggerCallback):
         self._results: dict[str, Mapping[str, Any]] = {}
         self._configs: dict[str, Mapping[str, Any]] = {}
         self._logged = self._read_logged()
+        self._kept: dict[str, list[tuple[str, int, dict[str, float]]]] = {}  # trial -> (key, iteration, metrics) to log
+        self._refused: set[str] = set()  # trials whose newest results were not taken
         self._broken = False
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks; runs and terminals cannot be pickled.
         gone = dict.fromkeys(("_make_config", "_say", "_status"))
-        return {**self.__dict__, **gone, "_runs": {}, "_results": {}, "_configs": {}}
+        return {**self.__dict__, **gone, "_runs": {}, "_results": {}, "_configs": {}, "_kept": {}, "_refused": set()}
 
     def _guarded(self, write: Callable[[], None]) -> None:
         if self._broken:
@@ -130,8 +134,11 @@ class WandbLogger(LoggerCallback):
             write()
         except Exception as error:  # any fault of wandb: the run matters more than its log
             self._broken = True
-            if self._say is not None:
-                self._say(f"Weights & Biases does not work ({reason_of(error)}); training goes on without it.")
+            self._tell(f"Weights & Biases does not work ({reason_of(error)}); training goes on without it.")
+
+    def _tell(self, line: str) -> None:
+        if self._say is not None:
+            self._say(line)
 
     def log_trial_start(self, trial: Trial) -> None:
         """Opens the trial's run, or notes that a scheduler has changed its settings."""
@@ -183,13 +190,34 @@ class WandbLogger(LoggerCallback):
         """Logs the curated metrics of one result; an iteration that was logged before is left out."""
         run, reached = self._runs.get(trial.trial_id), int(read(result, "iteration") or 0)
         key = self.identity.short_key(trial)
-        if run is None or reached <= self._logged.get(key, 0):
+        kept = self._kept.setdefault(trial.trial_id, [])
+        if run is None or reached <= max(self._logged.get(key, 0), kept[-1][1] if kept else 0):
             return
         self.log_trial_start(trial)
         self._results[trial.trial_id] = result
-        self._guarded(lambda: run.log(curated(result), step=reached))
-        self._logged[key] = reached
-        self._write_logged()
+        kept.append((key, reached, curated(result)))
+        if self._log_kept(trial.trial_id, run):
+            self._write_logged()
+
+    def _log_kept(self, trial_id: str, run: Run) -> bool:
+        """Logs what a trial has still to log, in order; whether all of it was taken."""
+        rows = self._kept.get(trial_id, [])
+        try:
+            while rows:
+                key, reached, metrics = rows[0]
+                run.log(metrics, step=reached)
+                rows.pop(0)
+                self._logged[key] = reached
+        except Exception as error:  # any fault of wandb: the run matters more than its log
+            if not self._refused:
+                self._tell(f"Weights & Biases takes no results ({reason_of(error)}); they are kept and logged later.")
+            self._refused.add(trial_id)
+            return False
+        if trial_id in self._refused:
+            self._refused.discard(trial_id)
+            if not self._refused:
+                self._tell("Weights & Biases takes results again; all that were kept are logged.")
+        return True
 
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """Closes the trial's run."""
@@ -199,6 +227,8 @@ class WandbLogger(LoggerCallback):
     def _finish(self, trial_id: str, status: str) -> None:
         run = self._runs.pop(trial_id, None)
         if run is not None:
+            if not self._log_kept(trial_id, run):
+                self._tell(f"{len(self._kept[trial_id])} results are not in Weights & Biases; result.json has them.")
             self._guarded(lambda: run.finish(exit_code=_EXIT_CODES[status]))
 
     def close(self, status: str = "KILLED") -> None:
@@ -225,10 +255,7 @@ class WandbLogger(LoggerCallback):
         if self.folder is None:
             return
         path = self.folder / "wandb" / _LOGGED
-
-        def write() -> None:
-            new = path.with_suffix(".new")
+        new = path.with_suffix(".new")
+        with contextlib.suppress(OSError):  # a disk that is full for a while: it is written with the next result
             new.write_text(json.dumps(self._logged), encoding="utf-8")
             os.replace(new, path)
-
-        self._guarded(write)

@@ -29,6 +29,7 @@ class AdvantageSettings:
         extrinsic_coeff: weight of the extrinsic advantage.
         extrinsic_reward: what the learner trains on, see `extrinsic_reward`.
         standardize: whether the mixed advantage is standardised over the rollout.
+        bootstrap_truncated: whether episodic returns go on with a value after a truncation; else it ends them.
     """
 
     gamma: float
@@ -36,6 +37,7 @@ class AdvantageSettings:
     extrinsic_coeff: float = 1.0
     extrinsic_reward: str = "raw"
     standardize: bool = False
+    bootstrap_truncated: bool = True
 
 
 @dataclass
@@ -100,7 +102,7 @@ def _prepared(
     advantage, target = generalized_advantage_estimation(
         torch.stack(rewards, dim=-1),
         rollout.value,
-        rollout.terminated,
+        rollout.terminated if settings.bootstrap_truncated else rollout.terminated | rollout.truncated,
         rollout.truncated,
         rollout.is_first[1:],
         torch.tensor(gammas, device=device),

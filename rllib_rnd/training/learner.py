@@ -28,9 +28,10 @@ from rllib_rnd.errors import at
 from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import accelerate, learner_compile_options
-from rllib_rnd.modules.distributed import bound_waits, broadcast_from_first, from_all, rank, world_size
-from rllib_rnd.modules.environment_rows import follow_environments, forget_rows, gather_rows, saved_shapes, scatter_rows
-from rllib_rnd.modules.generators import State, process_state, restore_process, seed_globals
+from rllib_rnd.modules.compiler import Adam, RMSprop, compiler_left_out
+from rllib_rnd.modules.distributed import bound_waits, broadcast_from_first, rank, world_size
+from rllib_rnd.modules.environment_rows import saved_shapes
+from rllib_rnd.modules.generators import State, seed_globals
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
 from rllib_rnd.plugin_contract import checked_metrics
@@ -48,6 +49,7 @@ from rllib_rnd.training.nonfinite import (
 )
 from rllib_rnd.training.plugin_losses import PLUGINS, check_minibatches, update_statistics
 from rllib_rnd.training.pretraining import Pretraining
+from rllib_rnd.training.standing import Standing
 from rllib_rnd.training.update import PPOSettings, PPOUpdate
 from rllib_rnd.training.work import CPU_MICRO_BATCH, forward_flops
 from rllib_rnd.transport import unpack
@@ -63,7 +65,8 @@ class IntrinsicPPOLearner(TorchLearner):
     def __init__(self, *, config: AlgorithmConfig, **kwargs: object) -> None:
         if config.num_learners > 1:  # before RLlib has them meet
             meet_where_ray_does()
-        super().__init__(config=config, **kwargs)
+        with compiler_left_out():
+            super().__init__(config=config, **kwargs)
 
     @override(TorchLearner)
     def build(self) -> None:
@@ -71,7 +74,8 @@ class IntrinsicPPOLearner(TorchLearner):
         # Under Ray a process is limited to one thread unless told otherwise.
         torch.set_num_threads(plan_threads(self.config).learner)
         bound_waits()
-        super().build()
+        with compiler_left_out():
+            super().build()
         module, config = self.trained_module, self.config
         if self._device.type == "cpu":
             torch.set_num_threads(learner_threads(config, forward_flops(config, module)))
@@ -84,9 +88,8 @@ class IntrinsicPPOLearner(TorchLearner):
         if config.keep_freed_memory and self._device.type == "cpu":
             keep_freed_memory()
         self._generator = torch.Generator(device=self._device)
-        self._seed_generator()
-        self._environment_rows: dict[str, Tensor] = {}
-        self._environments: Sequence[Hashable] = ()
+        self._standing = Standing(module, self._generator, config.seed, self._device)
+        self._standing.seed_generator()
         self._reported: dict[str, float] = {}
         self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates)
         options = config.pretraining_options()
@@ -97,26 +100,11 @@ class IntrinsicPPOLearner(TorchLearner):
         )
         optimizer, settings = self.get_optimizer(DEFAULT_MODULE_ID), self._settings()
         self.ppo_update = PPOUpdate(module, networks, optimizer, self.nonfinite, self._generator, settings)
-        self._gather_generators()
-
-    def _seed_generator(self) -> None:
-        if self.config.seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(self.config.seed + 7919 * rank())
-
-    def _gather_generators(self) -> None:
-        """On every learner, because a checkpoint is written by the first one only; a single one needs none of it."""
-        if world_size() > 1:
-            self._generators = from_all(self.generator_states())
+        self._standing.note_generators()
 
     def generator_states(self) -> State:
         """This learner's own generator and the global ones of its process."""
-        return process_state(self._generator, self._device)
-
-    def _all_generators(self) -> list[State]:
-        """The generators of every learner, in their order, as of the end of the newest update."""
-        return [self.generator_states()] if world_size() == 1 else self._generators
+        return self._standing.own_generators()
 
     def _settings(self) -> PPOSettings:
         config, micro_batch_size = self.config, self.config.micro_batch_size
@@ -158,9 +146,9 @@ class IntrinsicPPOLearner(TorchLearner):
         params = [p for p in module.parameters() if p.requires_grad and id(p) not in left_out]
         optimizer: torch.optim.Optimizer
         if config.optimizer_type == "rmsprop":
-            optimizer = torch.optim.RMSprop(params, alpha=0.99, eps=config.optimizer_epsilon)
+            optimizer = RMSprop(params, alpha=0.99, eps=config.optimizer_epsilon)
         else:
-            optimizer = torch.optim.Adam(params, fused=True, eps=config.optimizer_epsilon)
+            optimizer = Adam(params, fused=True, eps=config.optimizer_epsilon)
         self.register_optimizer(module_id=module_id, optimizer=optimizer, params=params, lr_or_lr_schedule=config.lr)
 
     def update_statistics(self, rollouts: Rollouts) -> None:
@@ -196,7 +184,7 @@ class IntrinsicPPOLearner(TorchLearner):
             self._log_plugins(auxiliary_loss=self.trained_module.auxiliaries())
         self._log({"nonfinite_updates": self.nonfinite.total})
         self._reported = {}  # what belongs to pre-training is not told of afterwards
-        self._gather_generators()
+        self._standing.note_generators()
         return self.metrics.reduce(), self.pretraining.finished
 
     def update_from_rollouts(
@@ -225,28 +213,18 @@ class IntrinsicPPOLearner(TorchLearner):
         started = time.perf_counter()
         rollout = self.own_share(rollouts)
         self._log({"transfer_s": time.perf_counter() - started, "threads": torch.get_num_threads()})
-        self._follow(environments)
+        self._standing.follow(environments)
         if not (self._is_usable(rollout) and self._train_on(rollout)):
             forget_ended_episodes(self.trained_module.rewards(), rollout.is_first)
         self._resample_noise()
-        self._gather_generators()
-        # On every learner, because a checkpoint is written by the first one only.
-        self._environment_rows = gather_rows(self.trained_module, *self._share)
+        self._standing.note_generators()
+        self._standing.note_rows(*self._share)
         self._log({"nonfinite_updates": self.nonfinite.total})
         self._log_steps(rollout)
         # Without a sample some have no value: they keep the last one, where RLlib would report NaN.
         self._log({name: value for name, value in before.items() if name not in self._reported})
         self.after_gradient_based_update(timesteps=timesteps)
         return self.metrics.reduce()
-
-    def _follow(self, environments: Sequence[Hashable]) -> None:
-        """Environments that are lost take their rows with them; those that are left keep theirs."""
-        if self._environments and environments and self._environments != environments:
-            gathered = follow_environments(
-                self.trained_module, self._environment_rows, self._environments, environments
-            )
-            scatter_rows(self.trained_module, gathered, world_size(), rank())
-        self._environments = environments
 
     def _train_on(self, rollout: Rollout) -> bool:
         """Rewards, all epochs, statistics; nothing (False, and counted) if rewards or advantages are not finite."""
@@ -294,6 +272,7 @@ class IntrinsicPPOLearner(TorchLearner):
             extrinsic_coeff=config.extrinsic_coeff,
             extrinsic_reward=config.extrinsic_reward,
             standardize=config.normalize_advantages == "rollout",
+            bootstrap_truncated=config.bootstrap_truncated,
         )
         batch, metrics = prepare_training(self.trained_module, rollout, settings)
         self._log(metrics)
@@ -357,9 +336,8 @@ class IntrinsicPPOLearner(TorchLearner):
         if not self._check_component("intrinsic_ppo", components, not_components):
             return state
         state["intrinsic_ppo"] = {
-            "generators": self._all_generators(),
+            **self._standing.state(),
             "reported": dict(self._reported),
-            "environment_rows": {name: rows.cpu().numpy() for name, rows in self._environment_rows.items()},
             "nonfinite_updates": self.nonfinite.total,
             "nonfinite_in_a_row": self.nonfinite.in_a_row,
             "pretraining": None if self.pretraining is None else self.pretraining.get_state(),
@@ -374,26 +352,13 @@ class IntrinsicPPOLearner(TorchLearner):
         super().set_state(state)
         own = state.get("intrinsic_ppo")
         if own is not None:
-            # One more than there were draws what no other does: two learners must not have the same masks.
-            restore_process(own["generators"], rank(), self._generator, self._device)
-            self._gather_generators()
+            num_envs = self.config.num_envs_per_env_runner * max(1, self.config.num_env_runners)
+            self._standing.restore(own, num_envs)
             self._reported = dict(own["reported"])
-            self._take_rows({name: torch.from_numpy(rows.copy()) for name, rows in own["environment_rows"].items()})
-            self._environments = ()
             self.nonfinite.total = own["nonfinite_updates"]
             self.nonfinite.in_a_row = own["nonfinite_in_a_row"]
             if self.pretraining is not None and own.get("pretraining") is not None:
                 self.pretraining.set_state(own["pretraining"])
-
-    def _take_rows(self, rows: dict[str, Tensor]) -> None:
-        """This learner's share of saved rows; of another number of environments nobody can tell which is which."""
-        num_envs = self.config.num_envs_per_env_runner * max(1, self.config.num_env_runners)
-        if any(len(saved) not in (0, num_envs) for saved in rows.values()):  # 0: no rollout has shown it yet
-            self._environment_rows = {}
-            forget_rows(self.trained_module)
-            return
-        self._environment_rows = rows
-        scatter_rows(self.trained_module, rows, world_size(), rank())
 
     def apply_settings(self, agent_steps: int, reseed: bool = False) -> None:
         """After `set_state`: gives the optimizer, whose state holds those of the saved run, this run's settings.
@@ -410,10 +375,10 @@ class IntrinsicPPOLearner(TorchLearner):
         for group in optimizer.param_groups:
             group["eps"] = self.config.optimizer_epsilon
         if reseed:
-            self._seed_generator()
+            self._standing.seed_generator()
             if self.config.seed is not None:
                 seed_globals(self.config.seed)
-            self._gather_generators()
+            self._standing.note_generators()
 
     def forget_weights(self) -> None:
         """Takes the next weights it is given, though they may be older than its own."""

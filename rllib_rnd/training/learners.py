@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray.rllib.core.learner.learner_group import LearnerGroup
+from ray.rllib.utils.actor_manager import RemoteCallResults
 
 from rllib_rnd.intrinsic.base import IntrinsicReward
 
@@ -22,17 +23,17 @@ GRACE_S = 5.0
 
 
 class LearnerDiedError(RuntimeError):
-    """A learner's process is gone, and with it the training since the last checkpoint. The message says which."""
+    """A learner's process is gone, or given up, and with it the training since the last checkpoint; see the message."""
 
 
 def foreach_learner(group: LearnerGroup, method: str, *args: object) -> list[Any]:
     """Calls a method of every learner with the same arguments; lists travel to remote learners by reference.
 
     Where one fails the others may wait for its part of a sum for ever: they get `GRACE_S` more and are ended then. If
-    the process of one is gone all are, as none can go on without it.
+    the process of one is gone, or has not answered within ``learn_timeout_s``, all are, as none can go on without it.
 
     Raises:
-        LearnerDiedError: the process of a learner is gone.
+        LearnerDiedError: the process of a learner is gone, or hangs.
         Exception: whatever a learner raised; of several errors the first that does not just say that another is away.
     """
     if not group.is_remote:
@@ -49,7 +50,7 @@ def told_of_dead_learners(group: LearnerGroup) -> Iterator[None]:
     """Says which learner's process is gone where RLlib itself talks to learners in the block.
 
     Raises:
-        LearnerDiedError: one is.
+        LearnerDiedError: one is, or hangs.
     """
     try:
         yield
@@ -59,11 +60,40 @@ def told_of_dead_learners(group: LearnerGroup) -> Iterator[None]:
         raise
 
 
+def bound_waits(group: LearnerGroup) -> None:
+    """Has RLlib itself wait for answers of learners no longer than ``learn_timeout_s`` either, where it would for ever.
+
+    What is late is a `LearnerDiedError` then.
+    """
+    if not group.is_remote:
+        return
+    manager = group._worker_manager
+    ask = manager.foreach_actor
+
+    def foreach_actor(
+        *args: object,
+        remote_actor_ids: list[int] | None = None,
+        timeout_seconds: float | None = None,
+        **kwargs: object,
+    ) -> RemoteCallResults:
+        if timeout_seconds is not None:  # who says how long it waits bears it
+            return ask(*args, remote_actor_ids=remote_actor_ids, timeout_seconds=timeout_seconds, **kwargs)
+        asked, limit = set(remote_actor_ids or manager.healthy_actor_ids()), group.config.learn_timeout_s
+        results = ask(*args, remote_actor_ids=remote_actor_ids, timeout_seconds=limit, **kwargs)
+        late = sorted(asked.intersection(manager.healthy_actor_ids()) - {result.actor_id for result in results})
+        if late:
+            _give_up(group, late, _in_time(group))
+        return results
+
+    manager.foreach_actor = foreach_actor
+
+
 def _answers(group: LearnerGroup, function: Callable[[Any], Any]) -> list[Any]:
     """What a function returns for every learner in a process of its own; raises as `foreach_learner`."""
-    actors = group._workers
+    actors, limit = group._workers, group.config.learn_timeout_s
     calls = [actor.apply.remote(function) for actor in actors]
-    failures, waiting, until = dict[int, Exception](), list(calls), math.inf
+    failures, waiting = dict[int, Exception](), list(calls)
+    until = math.inf if limit is None else time.monotonic() + limit
     while waiting and time.monotonic() < until:
         left_s = None if until == math.inf else max(0.0, until - time.monotonic())
         ready, waiting = ray.wait(waiting, num_returns=1, timeout=left_s)
@@ -73,14 +103,40 @@ def _answers(group: LearnerGroup, function: Callable[[Any], Any]) -> list[Any]:
             except Exception as error:  # of the learner's code, of Ray, of torch.distributed
                 failures[calls.index(call)] = error
                 until = min(until, time.monotonic() + GRACE_S)
-    if not failures:
+    late = [calls.index(call) for call in waiting]
+    if not failures and not late:
         return list(ray.get(calls))
     died = {number: error for number, error in failures.items() if isinstance(error, ray.exceptions.RayActorError)}
-    for number in range(len(actors)) if died else [calls.index(call) for call in waiting]:
-        ray.kill(actors[number])
     if died:
+        _end(actors)
         raise LearnerDiedError(_words(died, len(actors)))
+    if late and all(map(_is_about_another, failures.values())):
+        _give_up(group, late, "while another waits for it" if failures else _in_time(group))
+    _end([actors[number] for number in late])
     raise next((error for error in failures.values() if not _is_about_another(error)), next(iter(failures.values())))
+
+
+def _in_time(group: LearnerGroup) -> str:
+    return f"within learn_timeout_s = {group.config.learn_timeout_s} s"
+
+
+def _give_up(group: LearnerGroup, late: Sequence[int], why: str) -> None:
+    """Ends all learners where some do not answer, which may be stopped or hang, or wait for one that does.
+
+    Raises:
+        LearnerDiedError: always.
+    """
+    learners = len(group._workers)
+    _end(group._workers)
+    one = "the learner" if learners == 1 else f"learner {late[0] + 1} of {learners}"
+    which = one if len(late) == 1 else f"{len(late)} of {learners} learners"
+    lost = "What was learned since the last checkpoint is lost."
+    raise LearnerDiedError(f"no answer of {which} {why}: a process hangs or is stopped. {lost}")
+
+
+def _end(actors: Sequence[ray.actor.ActorHandle]) -> None:
+    for actor in actors:
+        ray.kill(actor)
 
 
 def _is_about_another(error: Exception) -> bool:

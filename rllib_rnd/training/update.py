@@ -22,6 +22,7 @@ from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.accelerate import PolicyAndValues
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, standardize, sum_gradients, world_size
+from rllib_rnd.modules.repeats import different
 from rllib_rnd.options import numbered
 from rllib_rnd.own_code import failures_of
 from rllib_rnd.training.batch import TrainingBatch, have_samples
@@ -272,9 +273,11 @@ class PPOUpdate:
         """Flat indices ``[B]`` of the samples in sequences, as of `samples`, with the inputs of their action
         distribution ``[B, P]`` and their values ``[B, S]``."""
         rollout, index = batch.rollout, sequences.T.flatten()
+        found = different(rollout, index) if self.module.backbone.reads_each_once else None
+        rows, places = (index, None) if found is None else found
         if not self.module.is_stateful():
-            dist_inputs, values, _ = self.networks(rollout.obs(index), None, None)
+            dist_inputs, values, _ = self.networks(rollout.obs(rows), None, None, places)
             return index, dist_inputs, values
-        dist_inputs, values, _ = self.networks(rollout.obs(index), *rollout.sequence_starts(sequences))
+        dist_inputs, values, _ = self.networks(rollout.obs(rows), *rollout.sequence_starts(sequences), places)
         valid = rollout.valid.flatten()[index]
         return index[valid], dist_inputs[valid], values[valid]

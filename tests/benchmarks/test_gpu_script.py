@@ -16,8 +16,8 @@ def gpu_script(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_it_runs_through_and_leaves_its_tables(tmp_path: Path) -> None:
-    done = gpu_script(QUICK="1", BENCHMARK_RESULTS=str(tmp_path))
+def test_it_runs_through_and_leaves_its_tables(quick_python: Path, tmp_path: Path) -> None:
+    done = gpu_script(QUICK="1", BENCHMARK_RESULTS=str(tmp_path), PYTHON=str(quick_python))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     tables = {path.stem.removesuffix("_gpu"): json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
     assert set(tables) == {"environments", "learner", "acceleration", "backbones", "bonuses"}

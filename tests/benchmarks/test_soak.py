@@ -234,7 +234,11 @@ def test_the_report_tells_faults_slopes_and_what_was_wrong(tmp_path: Path, capsy
     assert (tmp_path / "soak.png").stat().st_size > 10_000
     assert "0.50 hours, 359 iterations" in text and "2 faults, 3 drivers" in text and "1 thing went wrong." in text
     found = json.loads((tmp_path / "soak.json").read_text())
-    still = {**found, "agent_steps": 2 * found["agent_steps"], "problems": [], "by_kind": []}
+    (tmp_path / "faults.csv").unlink()
+    (tmp_path / "state.json").write_text(json.dumps({"lives": 1, "problems": []}))
+    write_report(tmp_path)
+    assert (tmp_path / "soak.md").read_text().startswith("# A soak without faults\n\n0.50 hours, 359 iterations")
+    still = {**json.loads((tmp_path / "soak.json").read_text()), "agent_steps": 2 * found["agent_steps"]}
     page = publish.rewritten(f"a\n{publish.BEGIN}\nold\n{publish.END}\nb\n", {"faults": found, "still": still})
     assert page.startswith(f"a\n{publish.BEGIN}\nUnder faults: 0.50 hours") and page.endswith(f"\n{publish.END}\nb\n")
     assert "cost 50 % of the agent steps" in page and "- wrong at 61 s: a row is missing" in page

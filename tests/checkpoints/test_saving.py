@@ -105,6 +105,32 @@ def test_mistakes_that_are_no_full_disk_end_the_trial(tmp_path: Path) -> None:
         TrialSaver(storage_in(tmp_path)).save(broken, {})
 
 
+def test_a_mark_of_tunes_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    for saved_before in (0, 1):
+        saver = TrialSaver(storage_in(tmp_path / str(saved_before)))
+        for _ in range(saved_before + 1):
+            (mark,) = (tmp_path / str(saved_before) / "run").glob(".validate*")
+            mark.unlink()
+            assert saver.save(write, {}).checkpoint is not None and mark.exists()
+
+
+def test_a_run_whose_folder_goes_is_trained_on_and_saved_when_it_is_there_again(tmp_path: Path) -> None:
+    saver, run, away = TrialSaver(storage_in(tmp_path)), tmp_path / "run", tmp_path / "away"
+    saver.save(write, {})
+    run.rename(away)  # as a share that is not mounted any more
+    assert saver.save(partial(write, iteration=2), {}).checkpoint is None
+    assert saver.problem == f"the run's folder {run} is gone" and not run.exists()
+    away.rename(run)
+    assert saver.save(partial(write, iteration=3), {}).checkpoint is not None and not saver.problem
+
+
+def test_a_storage_that_this_machine_never_saw_ends_the_trial_in_one_line(tmp_path: Path) -> None:
+    storage = storage_in(tmp_path)
+    (tmp_path / "run").rename(tmp_path / "on another machine")
+    with pytest.raises(RuntimeError, match=r"^--storage: .*run cannot be reached from the machine .*s3://[^\n]*$"):
+        TrialSaver(storage).save(write, {})
+
+
 # --- stores -----------------------------------------------------------------------------------------------------------
 
 
@@ -234,3 +260,19 @@ def test_the_last_valid_one_is_never_deleted(
     assert first.exists()
     third = save(3)
     assert checkpoints_in(tmp_path) == [third]
+
+
+def test_a_damaged_one_takes_no_valid_ones_place(tmp_path: Path) -> None:
+    resumed = tmp_path / TRIAL.replace("03-04-05", "09-00-00")
+    first, damaged = (saved(tmp_path / TRIAL, number, f"checkpoint_{number:06d}") for number in (1, 2))
+    victim = next(path for path in damaged.rglob("*") if path.is_file() and path.name != MANIFEST)
+    content = bytearray(victim.read_bytes())
+    content[0] ^= 1
+    victim.write_bytes(content)  # as long as it was
+    keeper, trial = KeepCheckpoints(CheckpointOptions(num_to_keep=2), lone=True), FakeTrial()
+    third = saved(resumed, 3, "checkpoint_000000")
+    keeper.on_checkpoint(trial=trial, checkpoint=Checkpoint.from_directory(str(third)))  # type: ignore[arg-type]
+    assert [path.exists() for path in (first, damaged, third)] == [True, True, True]
+    fourth = saved(resumed, 4, "checkpoint_000001")
+    keeper.on_checkpoint(trial=trial, checkpoint=Checkpoint.from_directory(str(fourth)))  # type: ignore[arg-type]
+    assert [path.exists() for path in (first, damaged, third, fourth)] == [False, True, True, True]

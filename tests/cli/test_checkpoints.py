@@ -160,6 +160,53 @@ def test_the_best_checkpoints_are_kept_and_the_newest(
     assert best == (str(trial_folder / f"checkpoint_{ranked[0]:06d}"), returns[ranked[0]])
 
 
+def kept_after(folder: Path, returns: list[list[float]], options: CheckpointOptions, lone: bool) -> list[str]:
+    """Checkpoints that a run has, a trial folder for each time it went on, with the returns that it saved them at."""
+    number = 0
+    for hour, values in enumerate(returns):
+        keeper = KeepCheckpoints(options, lone=lone)  # another process
+        trial_folder = folder / TRIAL.replace("03-04-05", f"{hour + 3:02d}-04-05")
+        for index, value in enumerate(values):
+            number += 1
+            path = write_checkpoint(trial_folder / f"checkpoint_{index:06d}", iteration=number)
+            with (trial_folder / "result.json").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result_of(value, number)) + "\n")
+            trial: Any = SimpleNamespace(trial_id=str(hour), last_result=result_of(value, number), checkpoint=None)
+            newest = Checkpoint.from_directory(str(path))
+            before = checkpoints_in(folder)
+            keeper.on_checkpoint(trial=trial, trials=[trial], checkpoint=newest)
+            assert path.is_dir() and before[-1] == path  # what was gone on from stays until a newer one is there
+    best = keeper.best(str(trial_folder))
+    assert best is None or Path(best[0]).is_dir()
+    return [f"{path.parent.name[-8:-6]}/{path.name[-1]}" for path in checkpoints_in(folder)]
+
+
+def test_what_a_lone_run_keeps_is_counted_over_all_its_folders(tmp_path: Path) -> None:
+    newest = CheckpointOptions(num_to_keep=2)
+    best = CheckpointOptions(num_to_keep=2, checkpoint_score_attribute="env_runners/episode_return_mean")
+    returns = [[1.0, 9.0, 2.0], [3.0], [4.0, 5.0]]
+    assert kept_after(tmp_path / "newest", returns, newest, lone=True) == ["05/0", "05/1"]
+    assert kept_after(tmp_path / "best", returns, best, lone=True) == ["03/1", "05/1"]
+    # Each trial of a sweep keeps its own.
+    assert kept_after(tmp_path / "sweep", returns, newest, lone=False) == ["03/1", "03/2", "04/0", "05/0", "05/1"]
+    assert kept_after(tmp_path / "one", [[1.0], [2.0]], CheckpointOptions(num_to_keep=1), lone=True) == ["04/0"]
+
+
+def test_what_another_trial_is_to_start_from_is_not_deleted(tmp_path: Path) -> None:
+    keeper = KeepCheckpoints(CheckpointOptions(num_to_keep=1))
+    donor: Any = SimpleNamespace(trial_id="a", last_result={}, checkpoint=None)
+    copy: Any = SimpleNamespace(trial_id="b", last_result={}, checkpoint=None)
+    for number in range(4):
+        path = write_checkpoint(tmp_path / TRIAL / f"checkpoint_{number:06d}", iteration=number)
+        keeper.on_checkpoint(trial=donor, trials=[donor, copy], checkpoint=Checkpoint.from_directory(str(path)))
+        if number == 1:  # population based training has given it to a trial that waits
+            copy.checkpoint = Checkpoint.from_directory(str(path))
+        if number == 2:
+            assert [found.name[-1] for found in checkpoints_in(tmp_path)] == ["1", "2"]
+            copy.checkpoint = None  # it has started
+    assert [found.name[-1] for found in checkpoints_in(tmp_path)] == ["3"]
+
+
 def test_where_a_run_goes_on_is_said_also_if_a_kill_came_before_the_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

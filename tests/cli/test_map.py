@@ -38,7 +38,7 @@ def checkpoint_of(config: Any, storage: Path, name: str, iterations: int = 2) ->
 
 
 @pytest.fixture(scope="module")
-def runs(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def runs(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A storage folder with runs of three environments; ``sea`` and ``longer`` have the same grid, ``wide`` not."""
     storage = tmp_path_factory.mktemp("storage")
     sea = checkpoint_of(small_config(), storage, "sea")

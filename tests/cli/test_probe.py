@@ -25,7 +25,7 @@ from tests.conftest import small_config
 
 
 @pytest.fixture(scope="module")
-def checkpoint(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(ray_session: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of one iteration of DeepSea 5 x 5, where a run has its folders."""
     folder = tmp_path_factory.mktemp("storage") / "run" / "trial" / "checkpoint_000000"
     algorithm = small_config("RND").build_algo()

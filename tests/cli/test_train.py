@@ -1,12 +1,13 @@
 """Training through the command line, in real processes: run, Ctrl-C, resume, evaluate, sweep, failure."""
 
+import functools
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from rllib_rnd.experiment.file import Overrides
 from rllib_rnd.tracking.stopping import NOTICE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-c", "from rllib_rnd.cli import main; main()"]
+COMMAND = ["-c", "from rllib_rnd.cli import main; main()"]
 
 DEEP_SEA = """\
 deep_sea:
@@ -36,6 +37,8 @@ deep_sea:
     %s
 """
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
 
 def environment() -> dict[str, str]:
     paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
@@ -43,11 +46,17 @@ def environment() -> dict[str, str]:
     return {**clean, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "COLUMNS": "200"}
 
 
-def run(arguments: Sequence[str], folder: Path, **surroundings: str) -> subprocess.CompletedProcess[str]:
-    variables = environment() | surroundings
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=variables, capture_output=True, text=True, timeout=300
-    )
+def run_by(
+    python: str | Path, arguments: Sequence[str], folder: Path, **surroundings: str
+) -> subprocess.CompletedProcess[str]:
+    command, variables = [str(python), *COMMAND, *arguments], environment() | surroundings
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def run(quick_python: Path) -> Run:
+    """`run_by` without the seconds of its imports and of its Ray's workers'."""
+    return functools.partial(run_by, quick_python)
 
 
 def run_and_interrupt(
@@ -55,7 +64,7 @@ def run_and_interrupt(
 ) -> tuple[int, str]:
     """Sends SIGINT to the whole process group, as a terminal does, once the first result is shown."""
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [sys.executable, *COMMAND, *arguments],
         cwd=folder,
         env=environment() | dict(surroundings or {}),
         stdout=subprocess.PIPE,
@@ -86,7 +95,7 @@ def statuses(folder: Path) -> list[str]:
     return sorted(r.info.status for r in found)
 
 
-def test_interrupt_resume_and_evaluate(tmp_path: Path) -> None:
+def test_interrupt_resume_and_evaluate(run: Run, tmp_path: Path) -> None:
     # No checkpoint is asked for at the end: Ctrl-C writes one all the same.
     (tmp_path / "x.yaml").write_text(DEEP_SEA % (100000, "false", "lr: 1e-4"), encoding="utf-8")
     key = "5eC4e7" + "0123456789abcdef" * 2 + "5e"
@@ -95,7 +104,7 @@ def test_interrupt_resume_and_evaluate(tmp_path: Path) -> None:
     code, output = run_and_interrupt(arguments, tmp_path, surroundings=wandb)
     assert code == 130, output
     assert "Traceback" not in output
-    assert "rllib train file x.yaml --set gamma=0.9 --wandb proj --name deep_sea --resume" in output
+    assert "rllib train x.yaml --set gamma=0.9 --wandb proj --name deep_sea --resume" in output
     first = find_checkpoint(tmp_path / "results")
     reached = result_at(first)
     assert reached["training_iteration"] >= 1
@@ -139,7 +148,7 @@ def test_a_second_interrupt_stops_at_once(tmp_path: Path) -> None:
     assert statuses(tmp_path) == ["KILLED"]
 
 
-def test_a_sweep_runs_all_trials_and_a_checkpoint_starts_another_run(tmp_path: Path) -> None:
+def test_a_sweep_runs_all_trials_and_a_checkpoint_starts_another_run(run: Run, tmp_path: Path) -> None:
     draws = "lr: {grid_search: [1e-4, 1e-3]}"
     (tmp_path / "x.yaml").write_text(DEEP_SEA % (2, "true", draws), encoding="utf-8")
     done = run(["train", "file", "x.yaml", "--storage", "results", "--name", "study", "--quiet"], tmp_path)
@@ -169,7 +178,7 @@ def test_a_sweep_runs_all_trials_and_a_checkpoint_starts_another_run(tmp_path: P
         assert checkpoint_config(checkpoints_in(folder)[-1]).gamma == 0.9
 
 
-def test_a_failing_trial_exits_1_with_its_cause(tmp_path: Path) -> None:
+def test_a_failing_trial_exits_1_with_its_cause(run: Run, tmp_path: Path) -> None:
     text = """\
 from rllib_rnd import RNDConfig
 
@@ -187,7 +196,7 @@ stop = {"training_iteration": 1}
     assert statuses(tmp_path) == ["FAILED"]
 
 
-def test_a_mistake_in_one_file_starts_nothing(tmp_path: Path) -> None:
+def test_a_mistake_in_one_file_starts_nothing(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(DEEP_SEA % (1, "true", "lr: 1e-4"), encoding="utf-8")
     (tmp_path / "b.yaml").write_text(DEEP_SEA % (1, "true", "lrr: 1e-4"), encoding="utf-8")
     done = run(["train", "file", "*.yaml"], tmp_path)
@@ -202,13 +211,13 @@ def test_check_builds_and_trains_small_in_hostile_surroundings(tmp_path: Path) -
     experiment = DEEP_SEA.replace("deep_sea", "täuf") % (1, "true", "num_env_runners: 7")
     (tmp_path / "x.yaml").write_text(experiment, encoding="utf-8")
     hostile = {"RAY_ADDRESS": "127.0.0.1:1", "HOME": "/proc/nowhere", "PYTHONIOENCODING": "ascii"}
-    done = run(["check", "x.yaml"], tmp_path, TMPDIR=str(tmp_path / ("l" * 90)), **hostile)
+    done = run_by(sys.executable, ["check", "x.yaml"], tmp_path, TMPDIR=str(tmp_path / ("l" * 90)), **hostile)
     assert done.returncode == 0, done.stdout + done.stderr
     for text in (
         "t?uf: file, names",
         "Box(0, 1, (25,), uint8)",
         "intrinsic_rewards.0.predictor",
-        "one tiny iteration",
+        "one small iteration",
         "448 agent steps",
     ):
         assert text in done.stdout
@@ -223,4 +232,4 @@ def test_check_builds_and_trains_small_in_hostile_surroundings(tmp_path: Path) -
 )
 def test_the_resume_command_names_its_run(folder: str, overrides: Overrides, expected: str) -> None:
     options = TrainOptions(overrides=overrides, name="asked")
-    assert resume_command(["x.yaml"], options, folder) == f"rllib train file x.yaml {expected}"
+    assert resume_command(["x.yaml"], options, folder) == f"rllib train x.yaml {expected}"

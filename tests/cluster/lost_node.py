@@ -17,7 +17,8 @@ import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_rnd.sampling.env_runner import RolloutEnvRunner, RunnerSample
+from rllib_rnd.sampling.answers import RunnerSample
+from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 
 LENGTH = 8  # steps of an episode, each of which pays 1
 

@@ -21,8 +21,7 @@ TEXT = (ROOT / "Dockerfile").read_text()
 
 def test_hadolint_finds_nothing() -> None:
     linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if linter is None:
-        pytest.skip("hadolint is not installed")
+    assert linter is not None, "hadolint comes with the extra dev"
     done = subprocess.run([linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stdout, done.stdout
 
@@ -55,6 +54,17 @@ def test_what_it_adds_is_of_the_same_ray() -> None:
     added = pins(ROOT / "deploy" / "requirements.txt")
     assert added["ray"] == metadata.version("ray") == pins(ROOT / "constraints.txt")["ray"]
     assert not set(added) & set(pins(ROOT / "constraints.txt")) - {"ray"}
+
+
+@pytest.mark.parametrize(("folder", "found"), [("setuptools/_vendor", []), ("lib", ["zipp is 0.1, pinned is 4"])])
+def test_what_setuptools_holds_for_itself_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, found: list[str]
+) -> None:
+    record = tmp_path / folder / "zipp-0.1.dist-info" / "METADATA"
+    record.parent.mkdir(parents=True)
+    record.write_text("Metadata-Version: 2.1\nName: zipp\nVersion: 0.1\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / folder)])
+    assert wrong_versions({"zipp": "4"}) == found
 
 
 def test_the_check_passes_what_is_installed_here(capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,9 +214,10 @@ def test_same_seed_same_play_and_other_seed_other_play() -> None:
     assert any(not np.array_equal(a[0], b[0]) for a, b in zip(first, other, strict=True))
 
 
-def test_a_seed_leaves_no_trace_of_the_games_before() -> None:
-    """Solaris keeps some memory over the emulator's own reset."""
-    env = make("Solaris")
+@pytest.mark.parametrize("game", ["Solaris", "IceHockey", "YarsRevenge"])
+def test_a_seed_leaves_no_trace_of_the_games_before(game: str) -> None:
+    """Some games keep some memory over the emulator's own reset; going back to a console just loaded wipes it."""
+    env = make(game)
     plays = []
     for _ in range(2):
         env.reset(seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -222,3 +223,16 @@ def test_returned_observations_stay_as_they_were() -> None:
     kept = [(s[0], s[0].copy()) for s in play(env, [0, 1] * 3)]
     for obs, as_returned in kept:
         np.testing.assert_array_equal(obs, as_returned)
+
+
+@pytest.mark.parametrize(("screen", "driver"), [(None, "dummy"), (":0", None)])
+def test_no_screen_is_looked_for_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, screen: str | None, driver: str | None
+) -> None:
+    """SDL's search for one ends in lines on stderr."""
+    monkeypatch.setenv("SDL_VIDEODRIVER", "")  # so that it is put back
+    monkeypatch.delenv("SDL_VIDEODRIVER")
+    if screen is not None:
+        monkeypatch.setenv("DISPLAY", screen)
+    PixelsEnv(id="CartPole-v1").close()
+    assert os.environ.get("SDL_VIDEODRIVER") == driver

@@ -21,14 +21,12 @@ from tests.envs.list_warehouse import DOWN, LEFT, MEMORY, MINI, RIGHT, UP, Scrip
 
 
 @pytest.mark.parametrize(("variant", "length"), [(WAREHOUSE, 100), (MEMORY, 96)])
-@pytest.mark.parametrize("time_limit", ["truncate", "terminate"])
-def test_an_episode_ends_and_the_next_step_resets(variant: str, length: int, time_limit: str) -> None:
-    env = WarehouseVectorEnv(3, variant=variant, time_limit=time_limit, num_stacked=2, spawn_prob=0.5)
+def test_an_episode_ends_and_the_next_step_resets(variant: str, length: int) -> None:
+    env = WarehouseVectorEnv(3, variant=variant, num_stacked=2, spawn_prob=0.5)
     env.reset(seed=0)
     for t in range(1, 2 * (length + 1) + 1):
         obs, reward, terminated, truncated, info = env.step(np.full(3, UP))
-        done, other = (truncated, terminated) if time_limit == "truncate" else (terminated, truncated)
-        assert not other.any() and done.all() == done.any() == (t % (length + 1) == length)
+        assert not terminated.any() and truncated.all() == truncated.any() == (t % (length + 1) == length)
         if t % (length + 1) == 0:  # the step that resets
             assert (reward == 0).all() and (info["position"] == env.variant.num_cells // 2).all()
             assert not obs[:, env.variant.obs_size :].any() and (env.clone_state()["waiting"] <= 0).all()
@@ -198,7 +196,6 @@ def test_the_image_shows_robot_and_items() -> None:
         ({"spawn_prob": 1.5}, "^spawn_prob: "),
         ({"episode_length": 0}, "^episode_length: "),
         ({"num_stacked": 0}, "^num_stacked: "),
-        ({"time_limit": "trunctate"}, "^time_limit: .*'truncate'"),
         ({"dtype": "int8"}, "^dtype: "),
         ({"removal_bug": 1}, "^removal_bug: "),
         ({"variant": "rllib_rnd/Warehous-v0"}, f"^variant: unknown variant.*'{WAREHOUSE}'"),

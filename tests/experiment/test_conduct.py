@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ray import tune
+from ray.tune import Checkpoint
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.sample import Float
 from ray.tune.search.variant_generator import generate_variants
@@ -251,6 +253,27 @@ def test_a_population_changes_what_is_drawn_in_its_ranges_and_keeps_its_seeds(tm
     assert min(seen["gamma"]) >= 0.9 and max(seen["gamma"]) == 0.999
     assert seen["num_epochs"] == {1, 2, 4} and seen["num_minibatches"] == {2, 3, 4}
     assert donor["intrinsic_reward"] == {"type": "rnd", "gamma": 0.999}
+
+
+def test_a_population_copies_what_is_left_where_the_ranked_checkpoint_has_been_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    scheduler: Any = build_scheduler(read_section("pbt", SCHEDULERS), Plan(), {"lr": tune.uniform(0.0, 1.0)})
+    monkeypatch.setattr(
+        PopulationBasedTraining,
+        "_exploit",
+        lambda self, _, trial, donor: copied.append(self._trial_state[donor].last_checkpoint.path),
+    )
+    ranked, newest = (Checkpoint.from_directory(str(tmp_path / name)) for name in ("ranked", "newest"))
+    donor: Any = FakeTrial({}, {})
+    monkeypatch.setattr(FakeTrial, "checkpoint", newest)
+    scheduler._trial_state = {donor: SimpleNamespace(last_checkpoint=ranked)}
+    (tmp_path / "ranked").mkdir()
+    scheduler._exploit(None, None, donor)
+    (tmp_path / "ranked").rmdir()
+    scheduler._exploit(None, None, donor)
+    assert copied == [ranked.path, newest.path]
 
 
 def test_a_population_goes_on_while_no_episode_has_ended() -> None:

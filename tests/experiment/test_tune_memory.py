@@ -36,8 +36,7 @@ def wait_for(manager: RayActorManager, answers: list[object], count: int) -> Non
 def test_answered_calls_are_forgotten_and_those_under_way_are_not(tmp_path: Path) -> None:
     manager, answers = RayActorManager(resource_manager=FixedResourceManager({"CPU": 1})), list[object]()
     actor = manager.add_actor(Answers, {}, resource_request=ResourceRequest([{"CPU": 0.01}]))
-    while not manager.is_actor_started(actor):
-        manager.next(timeout=1.0)
+    assert manager.next(timeout=120.0) and manager.is_actor_started(actor)
     for i in range(3):
         manager.schedule_actor_task(actor, "at_once", on_result=lambda _, answer: answers.append(answer))
         wait_for(manager, answers, i + 1)

@@ -182,3 +182,21 @@ class FaultyVector(_Misbehaves, VectorEnv):
         obs, reward = self._spoilt("nan" if act == "last nan" else act, self._obs(), reward)
         done, never = np.full(self.num_envs, self.t >= LENGTH), np.zeros(self.num_envs, bool)
         return (obs, reward, done, {}) if act == "values" else (obs, reward, done, never, {})
+
+
+class Large(gym.Env):
+    """Observations of a quarter of a megabyte, which nobody looks at."""
+
+    def __init__(self) -> None:
+        self.observation_space = gym.spaces.Box(0, 255, (2**18,), np.uint8)
+        self.action_space = gym.spaces.Discrete(2)
+        self.t = 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(2**18, np.uint8), {}
+
+    def step(self, action: int) -> Any:
+        self.t += 1
+        return np.zeros(2**18, np.uint8), 0.0, self.t >= LENGTH, False, {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
+import signal
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +22,8 @@ import ray
 from rllib_rnd.tracking.result_files import result_loggers
 from rllib_rnd.training.learners import LearnerDiedError
 from tests.conftest import small_config
+from tests.faults.outcome import Outcome
+from tests.faults.own_ray import own_ray
 from tests.faults.placing import Fault, Place, as_environment
 from tests.faults.two_learners import STEPS, changed, learner_with, played, state_of
 from tests.tracking.mlflow_trials import make, result, runs, trial
@@ -29,20 +31,8 @@ from tests.tracking.mlflow_trials import make, result, runs, trial
 # isort: split
 import psutil  # Ray brings it, and it is found once Ray is imported
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a fault.
-
-    Attributes:
-        seen: what the user is told.
-        seconds: until training goes on or has ended.
-        lost: what of it is lost.
-    """
-
-    seen: str
-    seconds: float
-    lost: str
+#: Seconds that learners may take which are stopped.
+LIMIT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +68,33 @@ def learner_death(learners: int, fault: Fault) -> LearnerDeath:
     return LearnerDeath(error, seconds, [process.pid for process in left])
 
 
+def learner_stopped(learners: int, where: str = "") -> LearnerDeath:
+    """Stops the process of the last learner, which then does nothing any more and is not dead. Ray has to run.
+
+    Args:
+        learners: processes.
+        where: RLlib's method of the group that is to wait for it in vain; "": an update.
+    """
+    algorithm = small_config().learners(num_learners=learners).build_algo()
+    group, error = algorithm.learner_group, None
+    algorithm.train()
+    pids = ray.get([actor.apply.remote(_pid) for actor in group._workers])
+    # From here on, as others wait longer for busy machines. (The other learner waits no longer than that either.)
+    vars(group.config)["learn_timeout_s"] = LIMIT_S
+    os.kill(pids[-1], signal.SIGSTOP)
+    started = time.perf_counter()
+    try:
+        getattr(group, where)() if where else algorithm.train()
+    except Exception as raised:
+        error = raised
+    seconds = time.perf_counter() - started
+    algorithm.stop()
+    _, left = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=60.0)
+    for process in left:
+        process.kill()
+    return LearnerDeath(error, seconds, [process.pid for process in left])
+
+
 def _pid(_: Any) -> int:
     return os.getpid()
 
@@ -87,24 +104,18 @@ IN_A_STEP = Fault("rllib_rnd.training.update:PPOUpdate.step", call=6, place="lea
 IN_A_SUM = Fault("torch.distributed:all_reduce", call=60, place="learner", index=1)
 
 
-@contextlib.contextmanager
-def own_ray() -> Iterator[None]:
-    """A Ray of its own, unless one runs."""
-    mine = not ray.is_initialized()
-    if mine:
-        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
-        ray.init(address="local", num_cpus=8, **options)
-    try:
-        yield
-    finally:
-        if mine:
-            ray.shutdown()
-
-
 def learner_killed(learners: int, fault: Fault) -> Outcome:
     """The process of a learner is killed."""
     with own_ray():
         death = learner_death(learners, fault)
+    assert isinstance(death.error, LearnerDiedError) and not death.left
+    return Outcome(str(death.error), death.seconds, "what was trained since the last checkpoint")
+
+
+def learner_hangs(learners: int) -> Outcome:
+    """The process of a learner is stopped."""
+    with own_ray():
+        death = learner_stopped(learners)
     assert isinstance(death.error, LearnerDiedError) and not death.left
     return Outcome(str(death.error), death.seconds, "what was trained since the last checkpoint")
 
@@ -187,6 +198,8 @@ FAULTS: list[tuple[str, Callable[[], Outcome]]] = [
     ("intrinsic reward not finite", not_finite_rewards),
     ("the only learner process killed in a step", lambda: learner_killed(1, IN_A_STEP)),
     ("one of two learner processes killed in an all-reduce", lambda: learner_killed(2, IN_A_SUM)),
+    (f"the only learner process stopped, limit {LIMIT_S:.0f} s", lambda: learner_hangs(1)),
+    (f"one of two learner processes stopped, limit {LIMIT_S:.0f} s", lambda: learner_hangs(2)),
     ("disk full while results are written", disk_full),
     ("MLflow database locked by another process", store_locked),
     ("MLflow server out of reach", store_away),

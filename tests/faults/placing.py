@@ -22,9 +22,11 @@ import functools
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -40,8 +42,16 @@ import psutil  # Ray brings it, and it is found once Ray is imported
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FAULTS, MARK, PIDS = "PLACED_FAULTS", "PLACED_MARK", "PLACED_PIDS"
-#: Whom a fault strikes, besides the name of a program of the run ("raylet", "gcs_server").
-SELF, DRIVER = "self", "driver"
+#: Whom a fault strikes, besides the name of a program of the run ("raylet", "gcs_server"); `GROUP`: the driver and all
+#: that it has started, as Slurm and Kubernetes send signals.
+SELF, DRIVER, GROUP = "self", "driver", "group"
+
+#: Runs a command in a folder whose ``results`` are a small disk of their own; what is on it in the end is in ``kept``.
+SMALL_DISK = (
+    *("unshare", "--mount", "--map-root-user", "bash", "-c"),
+    'mkdir results && mount -t tmpfs -o size=64m none results && "$@"; code=$?; cp -a results kept; exit $code',
+    "bash",
+)
 
 
 @dataclass(frozen=True)
@@ -51,16 +61,18 @@ class Fault:
     Attributes:
         target: the function, ``module:attribute`` or ``module:Class.attribute``.
         call: at its n-th call in a process, from 1.
-        act: "kill" sends ``signal`` to ``victim``; "raise" raises ``OSError(number, text)``; "block" sleeps for ever,
-            or until there is a file ``release``.
+        act: "kill" sends ``signal`` to ``victim``; "raise" raises ``error(text)`` or ``OSError(number, text)``; "block"
+            sleeps for ever, or until there is a file ``release``; "fill" writes a file ``release`` until its disk is
+            full; "free" deletes it.
         place: the process that makes the call: "driver", "trial", "learner" or "runner".
-        victim: `SELF`, `DRIVER`, or a program of the run by a part of its command line.
+        victim: `SELF`, `DRIVER`, `GROUP`, or a program of the run by a part of its command line.
         signal: sent by "kill".
         after: the function has returned when the fault strikes, else it has not been entered.
         index: of the only learner or runner that makes the call; None: of all.
         marker: a file that is made as the fault strikes, which it does once; "": each process once.
         number, text: of the error that "raise" raises; number 0 is a RuntimeError.
-        release: a file that ends "block".
+        error: import path of the error's class, instead of these two.
+        release: a file that ends "block", or fills the disk.
         on: a part of the first argument's text (a path) that the call must have to be counted.
     """
 
@@ -75,6 +87,7 @@ class Fault:
     marker: str = ""
     number: int = 0
     text: str = "placed"
+    error: str = ""
     release: str = ""
     on: str = ""
 
@@ -85,23 +98,45 @@ class Fault:
                 Path(self.marker).touch(exist_ok=False)
             except FileExistsError:
                 return
+        if self.act == "raise" and self.error:
+            raise _imported(self.error)(self.text)
         if self.act == "raise":
             raise OSError(self.number, self.text) if self.number else RuntimeError(self.text)
         if self.act == "block":
             while not (self.release and Path(self.release).exists()):
                 time.sleep(0.05)
             return
+        if self.act == "fill":
+            fill_up(Path(self.release))
+            return
+        if self.act == "free":
+            Path(self.release).unlink()
+            return
         for pid in self._victims():
-            os.kill(pid, self.signal)
+            (os.killpg if self.victim == GROUP else os.kill)(pid, self.signal)
         if self.victim == DRIVER and self.signal == signal.SIGKILL:
             threading.Event().wait()  # nothing more is done: Ray ends what the driver leaves
 
     def _victims(self) -> list[int]:
         if self.victim == SELF:
             return [os.getpid()]
-        if self.victim == DRIVER:
+        if self.victim in (DRIVER, GROUP):
             return [int((Path(os.environ[PIDS]) / DRIVER).read_text(encoding="ascii"))]
         return [process.pid for process in processes_of(os.environ[MARK], self.victim)]
+
+
+def fill_up(path: Path) -> None:
+    """Writes a file until nothing more fits onto its disk."""
+    with path.open("ab", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def install(fault: Fault, holder: object = None) -> Callable[[], None]:
@@ -194,6 +229,10 @@ class Command:
         folder: where it runs; its output goes to ``output-*.txt`` there.
         faults: told to all its processes.
         variables: more environment variables.
+        within: the command that runs it, as `SMALL_DISK`.
+
+    Attributes:
+        seconds: that it took, once it has ended.
     """
 
     def __init__(
@@ -202,10 +241,11 @@ class Command:
         folder: Path,
         faults: Sequence[Fault] = (),
         variables: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
     ) -> None:
         self.mark = uuid.uuid4().hex
         self.file = folder / f"output-{self.mark[:8]}.txt"
-        self.started = time.monotonic()
+        self.started, self.seconds = time.monotonic(), 0.0
         paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
         environment = {
             **{name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"},
@@ -218,7 +258,7 @@ class Command:
         }
         with self.file.open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.placing", *arguments],
+                [*within, sys.executable, "-m", "tests.faults.placing", *arguments],
                 cwd=folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -239,9 +279,11 @@ class Command:
             AssertionError: it did not end.
         """
         try:
-            return self.process.wait(timeout_s)
+            code = self.process.wait(timeout_s)
+            self.seconds = time.monotonic() - self.started
+            return code
         except subprocess.TimeoutExpired:
-            self.clean_up()
+            self.clean_up(patience_s=0)
             raise AssertionError(f"did not end within {timeout_s:g} s:\n{self.output}") from None
 
     def wait_for(self, text: str, timeout_s: float = 300.0) -> None:
@@ -254,7 +296,7 @@ class Command:
         while text not in self.output:
             ended = self.process.poll() is not None
             if (ended and text not in self.output) or time.monotonic() > until:
-                self.clean_up()
+                self.clean_up(patience_s=0)
                 raise AssertionError(f"{text!r} was not printed (ended: {ended}):\n{self.output}")
             time.sleep(0.05)
 
@@ -269,9 +311,14 @@ class Command:
         """
         return processes_of(self.mark, name)
 
-    def clean_up(self) -> list[str]:
-        """Kills every process of this run; returns the programs that were left of it."""
-        left = self.processes()
+    def clean_up(self, patience_s: float = 90.0) -> list[str]:
+        """Kills every process of this run; returns the programs that did not end by themselves within the patience.
+
+        Agents of a Ray whose control process has been killed try to tell it of their end for up to a minute.
+        """
+        until = time.monotonic() + patience_s
+        while (left := self.processes()) and time.monotonic() < until:
+            time.sleep(0.1)
         names = [_name(process) for process in left]
         for process in left:
             with contextlib.suppress(psutil.Error):
@@ -279,6 +326,14 @@ class Command:
         self.process.poll()
         psutil.wait_procs(left, timeout=30)
         return names
+
+
+def can_mount() -> bool:
+    """Whether this user may make the small disk of `SMALL_DISK`."""
+    if shutil.which("unshare") is None:
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run([*SMALL_DISK, "true"], cwd=folder, capture_output=True, check=False).returncode == 0
 
 
 def processes_of(mark: str, name: str = "") -> list[psutil.Process]:

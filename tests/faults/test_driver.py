@@ -91,15 +91,17 @@ def test_before_training_there_is_nothing_to_save(number: int, kind: type[BaseEx
 def test_while_the_command_imports_a_signal_ends_it_with_one_line(number: int, name: str, tmp_path: Path) -> None:
     (tmp_path / "ray").mkdir()  # in the place of Ray: the signal comes while that is imported
     (tmp_path / "ray" / "__init__.py").write_text(f"import os\nos.kill(os.getpid(), {number:d})\n", encoding="utf-8")
+    (tmp_path / "x.yaml").write_text("a: {run: RND, env: rllib_rnd/DeepSea-v0}", encoding="utf-8")
     (tmp_path / "rllib").write_text("from rllib_rnd.cli import main\nmain()\n", encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(tmp_path / "rllib"), "--help"],
+        [sys.executable, str(tmp_path / "rllib"), "check", str(tmp_path / "x.yaml")],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"rllib: stopped by {name}\n")
+    assert (done.returncode, done.stderr) == (128 + number, f"rllib: stopped by {name}\n")
+    assert done.stdout == "Checking x.yaml: loading torch and Ray ...\n"
 
 
 def blocked(pid: int) -> bool:

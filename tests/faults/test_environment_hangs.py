@@ -18,11 +18,11 @@ from rllib_rnd.sampling.crew import Crew
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
 from rllib_rnd.sampling.time_limit import HangError, time_limit
 from tests.conftest import small_config
-from tests.faults import sampling_faults as faults
+from tests.faults.environment_faults import hangs_for_good_in_the_main_process
 
 
 def test_a_process_that_nothing_interrupts_ends_with_code_1_and_tells_where_it_is() -> None:
-    outcome = faults.hangs_for_good_in_the_main_process()
+    outcome = hangs_for_good_in_the_main_process()
     assert "env: 'tests.faults.faulty:Faulty' hangs: it is not done within sample_timeout_s = 2.0 s" in outcome.seen
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.sampling_faults import MISBEHAVIOURS, Misbehaviour, Training, environment_misbehaves, hangs
+from tests.faults.environment_faults import MISBEHAVIOURS, Misbehaviour, environment_misbehaves, hangs
+from tests.faults.small_training import Training
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -35,7 +36,7 @@ def test_no_broken_sample_is_learned_from_and_the_environment_is_named(training:
 
 def test_one_that_hangs_is_interrupted_where_it_hangs(training: Training) -> None:
     if training.remote:
-        pytest.skip("test_runner_killed.py")
+        pytest.skip("a remote runner that hangs is ended and started anew: test_runner_killed.py holds that")
     outcome = hangs(training)
     assert re.search(r"failed in step\(\): HangError: .* hangs: it is not done within sample_timeout_s", outcome.seen)
     assert re.search(r"faulty.py:\d+, in _act", outcome.seen)

@@ -6,9 +6,18 @@ import dataclasses
 
 import pytest
 
+from rllib_rnd.experiment.restarts import is_death
 from rllib_rnd.training import learners
 from rllib_rnd.training.learners import LearnerDiedError
-from tests.faults.learning_faults import IN_A_STEP, IN_A_SUM, disk_full, learner_death, not_finite_rewards
+from tests.faults.learning_faults import (
+    IN_A_STEP,
+    IN_A_SUM,
+    LIMIT_S,
+    disk_full,
+    learner_death,
+    learner_stopped,
+    not_finite_rewards,
+)
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -21,6 +30,16 @@ def test_a_learner_that_is_killed_ends_training_in_one_line(number: int) -> None
     which = "the learner" if number == 1 else "learner 2 of 2"
     assert str(death.error).startswith(f"{which} (process ") and "signal 9" in str(death.error)
     assert "\n" not in str(death.error)
+    assert death.seconds < 60.0 and not death.left
+
+
+@pytest.mark.parametrize(("number", "where"), [(1, "get_state"), (2, "")], ids=["RLlib waits", "of two"])
+def test_a_learner_that_is_stopped_is_given_up_in_one_line(number: int, where: str) -> None:
+    death = learner_stopped(number, where)
+    assert isinstance(death.error, LearnerDiedError), repr(death.error)
+    which = "the learner" if number == 1 else "2 of 2 learners"  # the other waits for it
+    assert str(death.error).startswith(f"no answer of {which} within learn_timeout_s = {LIMIT_S} s: a process hangs or")
+    assert "\n" not in str(death.error) and is_death(death.error)
     assert death.seconds < 60.0 and not death.left
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.faults import sampling_faults as faults
-from tests.faults.sampling_faults import Outcome, Training
+from tests.faults import environment_faults
+from tests.faults import runner_faults as faults
+from tests.faults.outcome import Outcome
+from tests.faults.small_training import Training
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -27,8 +29,13 @@ IN_ORDER: dict[Callable[[Training], Outcome], str] = {
     faults.all_killed_while_sampling: r"Env runner \d is lost: its process has ended .* It is started anew",
     faults.killed_between_iterations: r"Env runner 1 is lost: .* another is there in its place",
     faults.killed_in_weight_sync: r"Env runner \d is lost: its process has ended .* It is started anew",
-    faults.constructor_raises_at_the_restart: r"Env runner \d is lost: its process has ended",
-    faults.hangs: r"Env runners \[\d\] have not finished within sample_timeout_s = 4.0 s: .*Faulty",
+    faults.rollout_does_not_fit_into_the_store: (
+        r"The rollout of env runner \d is lost: Ray's object store is full, .* A smaller num_envs_per_env_runner, "
+        r".* holds more. It plays another"
+    ),
+    # The restart may have failed before the death is told of.
+    faults.constructor_raises_at_the_restart: r"Env runner \d is lost: (its process has ended|it cannot be made)",
+    environment_faults.hangs: r"Env runners \[\d\] have not finished within sample_timeout_s = 4.0 s: .*Faulty",
     faults.evaluation_runner_killed: r"Env runner 1 is lost: its process has ended",
     faults.evaluation_runner_hangs: r"have not finished within evaluation_sample_timeout_s = 4.0 s: .*Faulty",
 }

@@ -11,6 +11,7 @@ import torch
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.intrinsic import INTRINSIC_REWARDS, CountOptions
 from rllib_rnd.intrinsic.count import earlier_occurrences
+from rllib_rnd.modules.repeats import hash_observations
 from tests.intrinsic.episodic_checks import make, same_buffers, short_episodes
 from tests.intrinsic.rollouts import image_space, random_rollout, vector_space
 from tests.intrinsic.transition_checks import all_losses, cut, scripted
@@ -155,7 +156,7 @@ def test_a_table_that_is_too_small_rewards_too_little_and_never_too_much() -> No
 def test_different_states_meet_in_a_bucket_as_rarely_as_they_should() -> None:
     frames = torch.arange(4000).reshape(-1, 1, 1).float()
     reward = make("count", vector_space(1), table_bits=16)
-    buckets = reward._buckets(frames)
+    buckets = reward._buckets(hash_observations(frames))
     # Expected for random buckets: 4000 - 65536 (1 - exp(-4000 / 65536)) = 120, deviation about 11.
     assert 70 < 4000 - len(buckets.unique()) < 170
     assert int(buckets.min()) >= 0 and int(buckets.max()) < 2**16
@@ -191,3 +192,26 @@ def test_bad_options_name_what_is_allowed() -> None:
         INTRINSIC_REWARDS.parse({"type": "count", "hash": "simhsh"}, "intrinsic_reward")
     with pytest.raises(ConfigError, match="simhash_bits: 64 is out of range; allowed is 1 to 63"):
         INTRINSIC_REWARDS.parse({"type": "count", "simhash_bits": 64}, "intrinsic_reward")
+
+
+def test_visits_of_the_episode_alone_can_be_counted() -> None:
+    """Both rollouts of an episode count together, another environment's and another episode's do not."""
+    reward = counter(visits="episode", capacity=8)
+    first = scripted([[A, A], [B, B], [A, B], [C, A], [B, B]], first=[(3, 1)])
+    wanted = torch.tensor([[1, 1], [1, 2], [1, 0], [2, 1]]).float()
+    torch.testing.assert_close(reward.compute(first)[0], torch.where(wanted > 0, wanted.rsqrt(), 0.0))
+    reward.update_statistics(first)
+    then = scripted([[B, B], [C, A], [[3.0], A]])
+    torch.testing.assert_close(reward.compute(then)[0], roots(2, 2, 1, 3).reshape(2, 2))
+    assert reward.counts.numel() == 0
+
+
+def test_similar_states_of_an_episode_can_be_counted_as_one() -> None:
+    reward = make("count", vector_space(2), beta=1.0, visits="episode", hash="simhash", simhash_bits=60)
+    data = scripted([[[1.0, 1.0]], [[2.0, 2.0]], [[-1.0, 1.0]], [[3.0, 3.0]]])
+    torch.testing.assert_close(reward.compute(data)[0][:, 0], roots(1, 1, 2))  # no scale yet: directions alone
+
+
+def test_episodes_are_counted_for_the_next_observation_only() -> None:
+    with pytest.raises(ConfigError, match="reward_on: 'current' has no counts of an episode"):
+        counter(visits="episode", reward_on="current")

@@ -168,3 +168,37 @@ def test_the_matrix_is_saved() -> None:
     restored.load_state_dict(reward.state_dict())
     assert same_buffers(reward, restored) and reward.inverse.shape == (4, 4, 4)
     assert torch.equal(reward.compute(data)[0], restored.compute(data)[0])
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_blocks_of_steps_are_their_steps(scale: float) -> None:
+    steps, envs = 150, 5
+    generator = torch.Generator().manual_seed(0)
+    phi = scale * torch.randn((steps, envs, 6), generator=generator)
+    is_first, active = (torch.rand((steps, envs), generator=generator) < share for share in (0.03, 0.9))
+    is_first[0, 0], is_first[64, 1], is_first[-1, 2] = True, True, True
+    one, other = (make("e3b", feature_dim=6) for _ in range(2))
+    for reward in (one, other):
+        reward.fit_rows(envs, torch.device("cpu"))
+        reward.add(scale * torch.ones(envs, 6), torch.ones(envs, dtype=torch.bool))
+    parts = (rows.split(64) for rows in (phi, is_first, active))
+    bonus = torch.cat([one.add_block(*block) for block in zip(*parts, strict=True)])
+    for t in range(steps):
+        other.renew_rows(is_first[t])
+        torch.testing.assert_close(bonus[t], other.add(phi[t], active[t]), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(one.inverse, other.inverse, rtol=1e-6, atol=1e-9)
+    assert torch.equal(one.inverse, one.inverse.mT) and not bonus[~active].any()
+
+
+@pytest.mark.parametrize("value", [1e20, float("nan")])
+def test_features_beyond_all_precision_give_no_number_and_leave_the_others_alone(value: float) -> None:
+    reward, alone = make("e3b", feature_dim=6), make("e3b", feature_dim=6)
+    phi = torch.randn((20, 2, 6), generator=torch.Generator().manual_seed(0))
+    is_first, active = torch.zeros((20, 2), dtype=torch.bool), torch.ones((20, 2), dtype=torch.bool)
+    for one, envs in ((reward, 2), (alone, 1)):
+        one.fit_rows(envs, torch.device("cpu"))
+    wanted = alone.add_block(phi[:, :1], is_first[:, :1], active[:, :1])
+    phi[:, 1] = value
+    bonus = reward.add_block(phi, is_first, active)
+    torch.testing.assert_close(bonus[:, :1], wanted)
+    assert bool(bonus[:, 1].isnan().all()) and bool(reward.inverse[0].isfinite().all())

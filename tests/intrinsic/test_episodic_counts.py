@@ -1,83 +1,19 @@
-"""Keys of observations (exact and similar), and counts of an episode: by hand, by dictionary, at their limits."""
+"""Keys of similar observations, and counts of an episode: by hand, by dictionary, at their limits."""
 
 from __future__ import annotations
 
 import math
 
 import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 
 from rllib_rnd.intrinsic import episodic_counts
-from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, SimHash, hash_observations
+from rllib_rnd.intrinsic.episodic_counts import EpisodicCounts, SimHash
 from tests.intrinsic.episodic_checks import short_episodes, visits_by_hand
 from tests.intrinsic.rollouts import image_space, vector_space
 
 CPU = torch.device("cpu")
-MASK = 2**64 - 1
-
-
-def split_mix(number: int) -> int:
-    """Number 1, 2, ... of SplitMix64 with seed 0."""
-    z = number * 0x9E3779B97F4A7C15 & MASK
-    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & MASK
-    z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
-    return z ^ z >> 31
-
-
-def hash_by_hand(data: bytes) -> int:
-    """The formula in Python's unlimited integers."""
-    data += bytes(-len(data) % 4)
-    words = [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
-    halves = []
-    for which in range(2):
-        total = split_mix(which + 1) + sum(split_mix(2 * i + which + 3) * x for i, x in enumerate(words))
-        halves.append((total & MASK) >> 32)
-    return halves[0] << 32 | halves[1]
-
-
-def test_split_mix_is_the_published_sequence() -> None:
-    assert [split_mix(i) for i in (1, 2)] == [16294208416658607535, 7960286522194355700]
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int64, torch.bool])
-@pytest.mark.parametrize("shape", [(), (1,), (3,), (5, 7), (4, 3, 2)])
-def test_hash_is_the_formula(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-    frames = torch.randint(0, 256, (6, *shape), generator=torch.Generator().manual_seed(0)).to(dtype)
-    wanted = [hash_by_hand(frame.numpy().tobytes()) for frame in frames]
-    assert [int(key) & MASK for key in hash_observations(frames)] == wanted
-
-
-def test_equal_frames_have_equal_keys_and_every_byte_matters() -> None:
-    frame = torch.arange(84 * 84).reshape(1, 84, 84).to(torch.uint8)
-    changed = frame.repeat(84 * 84 + 2, 1, 1)
-    changed.flatten(1)[:-2].diagonal().add_(1)
-    keys = hash_observations(changed)
-    assert keys[-1] == keys[-2] == hash_observations(frame)[0]
-    assert len(keys.unique()) == 84 * 84 + 1
-
-
-def test_words_that_differ_in_their_highest_bits_or_change_places_are_told_apart() -> None:
-    x = torch.tensor([[0, 0, 5], [-(2**31), -(2**31), 5], [5, 0, 0], [0, 5, 0]], dtype=torch.int32)
-    assert len(hash_observations(x).unique()) == 4
-
-
-def test_zeros_of_both_signs_are_one_and_other_layouts_change_nothing() -> None:
-    assert len(hash_observations(torch.tensor([[0.0, 1.0], [-0.0, 1.0]])).unique()) == 1
-    frames = torch.randint(0, 256, (4, 6, 5), dtype=torch.uint8)
-    transposed = frames.movedim(2, 1).contiguous().movedim(1, 2)
-    assert not transposed.is_contiguous()
-    assert torch.equal(hash_observations(transposed), hash_observations(frames))
-    assert torch.equal(hash_observations(frames[1:, 1:]), hash_observations(frames[1:, 1:].clone()))
-
-
-def test_keys_do_not_depend_on_the_chunk_size_and_none_is_possible(monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = torch.randint(0, 256, (9, 11), dtype=torch.uint8)
-    whole = hash_observations(frames)
-    monkeypatch.setattr(episodic_counts, "_CHUNK_ELEMENTS", 7)
-    assert torch.equal(hash_observations(frames), whole)
-    assert hash_observations(frames[:0]).tolist() == []
 
 
 def test_simhash_packs_the_signs_of_the_projections() -> None:
@@ -197,10 +133,3 @@ def test_rows_are_saved_and_restored_whatever_their_number() -> None:
 def test_spaces_without_an_array_are_refused() -> None:
     with pytest.raises(ValueError, match="Discrete"):
         SimHash(gym.spaces.Discrete(3), 8)
-
-
-def test_weights_are_the_same_in_every_process_and_of_every_size() -> None:
-    short, long = (episodic_counts._hash_weights(size, CPU) for size in (3, 9))
-    assert torch.equal(short, long[:, :3])
-    wanted = np.array([[split_mix(2 * i + which + 1) for i in range(9)] for which in range(2)], np.uint64)
-    assert np.array_equal(long.numpy().view(np.uint64), wanted)

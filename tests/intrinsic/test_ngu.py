@@ -252,3 +252,35 @@ def test_the_memory_of_long_rollouts_is_bounded() -> None:
         reward.compute(data)
     # Environment 1 begins anew in every rollout, the others never do: one first observation, six steps each.
     assert reward.memory.shape == (3, 4, 4) and reward.written.tolist() == [19, 3, 19]
+
+
+@pytest.mark.parametrize("capacity", [3, 70, 1000])
+def test_blocks_of_look_ups_are_their_loops(capacity: int) -> None:
+    steps, envs = 150, 4
+    generator = torch.Generator().manual_seed(0)
+    embedding = torch.randn((steps + 1, envs, 4), generator=generator)
+    is_first, broken = (torch.rand((steps + 1, envs), generator=generator) < share for share in (0.02, 0.05))
+    is_first[0, 0] = is_first[64, 1] = is_first[65, 1] = is_first[-1, 2] = True
+    reward = make("ngu", capacity=capacity, num_neighbors=3)
+    squared = torch.cat(
+        [
+            reward.neighbor_distances(embedding[:101], is_first[:101], broken[:101]),
+            reward.neighbor_distances(embedding[100:], is_first[100:], broken[100:]),
+        ]
+    )
+    for n in range(envs):
+        memory: list[torch.Tensor] = []
+        for t in range(steps + 1):
+            if is_first[t, n] or t == 0:
+                memory = []
+            elif t:
+                wanted = sorted(float((embedding[t, n] - old).square().sum()) for old in memory[-capacity:])[:3]
+                wanted += [math.inf] * (3 - len(wanted))
+                torch.testing.assert_close(squared[t - 1, n], torch.tensor(wanted))
+            if not broken[t, n] and not (t == steps and is_first[t, n]):
+                memory.append(embedding[t, n])
+        if not is_first[-1, n]:
+            assert int(reward.written[n]) == len(memory)
+            last = memory[-capacity:]
+            places = [(len(memory) - len(last) + i) % capacity for i in range(len(last))]
+            assert torch.equal(reward.memory[n, places], torch.stack(last))

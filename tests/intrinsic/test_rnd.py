@@ -67,6 +67,12 @@ def test_parameter_counts_of_michalnand_at_96_pixels() -> None:
     assert "ELU" in kinds and not kinds & {"LeakyReLU", "ReLU"}
 
 
+def test_half_of_the_width() -> None:
+    """By hand, at 42 pixels: 16 * 65 + 32 * 257 + 32 * 289 + 256 * 33, and two layers of 256 * 257 more."""
+    rnd = RND(Spaces(box(4, 42, 42), gym.spaces.Discrete(18), 4), RNDOptions(channels=(16, 32, 32), feature_dim=256))
+    assert (size(rnd.target), size(rnd.predictor)) == (26_960, 26_960 + 2 * 65_792)
+
+
 @pytest.mark.parametrize("space", [box(36, 36), box(5, dtype=np.float32)])
 def test_the_slope_of_leaky_relu_is_torchs_or_the_authors(space: gym.spaces.Box) -> None:
     for options, slope in ((RNDOptions(), 0.01), (RNDOptions(negative_slope=0.2), 0.2)):

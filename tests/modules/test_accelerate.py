@@ -19,14 +19,14 @@ CPU = torch.device("cpu")
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 
 
-def networks(obs: torch.Tensor, memory: Any, is_first: Any) -> tuple[torch.Tensor, torch.Tensor, Any]:
+def networks(obs: torch.Tensor, memory: Any, is_first: Any, places: Any) -> tuple[torch.Tensor, torch.Tensor, Any]:
     weight = torch.linspace(-1.0, 1.0, 12).reshape(4, 3)
     return obs @ weight, obs @ weight.square(), memory
 
 
 def test_bfloat16_runs_inside_and_float32_comes_out() -> None:
     obs = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    plain, fast = networks(obs, None, None), accelerate(networks, CPU, "bfloat16")(obs, None, None)
+    plain, fast = networks(obs, None, None, None), accelerate(networks, CPU, "bfloat16")(obs, None, None, None)
     assert fast[2] is None
     for a, b in zip(plain[:2], fast[:2], strict=True):
         assert b.dtype == torch.float32

@@ -76,6 +76,18 @@ def test_parameter_counts(name: str, side: int, trunk: int, total: int) -> None:
     assert count(found) == total
 
 
+def test_the_network_of_2013_by_its_channels() -> None:
+    """By hand: 16 * (4 * 64 + 1), 32 * (16 * 16 + 1) and 256 * (32 * 81 + 1)."""
+    small = build("nature_cnn", image_space(4, 84, 84), channels=[16, 32], hidden_sizes=[256])
+    assert [count(part) for part in small.children() if count(part)] == [4_112 + 8_224, 663_808]
+    assert small(sample(image_space(4, 84, 84))).policy.shape == (5, 256) and small.feature_maps() == [
+        "convs.1",
+        "convs.3",
+    ]
+    with pytest.raises(ConfigError, match="4 numbers"):
+        build("nature_cnn", channels=[1, 2, 3, 4])
+
+
 @pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("name", CONVOLUTIONAL)
 def test_features_have_the_promised_shape_and_every_parameter_learns(name: str, noisy: bool) -> None:

@@ -8,7 +8,15 @@ from torch import nn
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.modules.cnn import NatureCNN, OpenAICNN
-from rllib_rnd.modules.image import ConvSpec, conv_output_shape, conv_stack, image_layout, smallest_side
+from rllib_rnd.modules.image import (
+    NATURE_CONVS,
+    ConvSpec,
+    conv_output_shape,
+    conv_stack,
+    image_layout,
+    smallest_side,
+    with_channels,
+)
 from rllib_rnd.modules.michalnand import MichalnandA, MichalnandC, MichalnandD
 from rllib_rnd.modules.self_attention import CONVS
 
@@ -34,3 +42,12 @@ def test_the_error_names_the_side_that_these_convolutions_need() -> None:
     with pytest.raises(ConfigError, match="allowed is 60 x 60 or more"):
         conv_output_shape(NatureCNN.convolutions, layout, min_side=60)
     assert conv_output_shape(NatureCNN.convolutions, layout) == (64, 1, 2)
+
+
+def test_other_channels_keep_kernels_and_strides_and_fewer_leave_the_last_out() -> None:
+    assert with_channels(NATURE_CONVS, (16, 32, 32)) == ((16, 8, 4, 0), (32, 4, 2, 0), (32, 3, 1, 0))
+    assert with_channels(NATURE_CONVS, (16, 32)) == ((16, 8, 4, 0), (32, 4, 2, 0))
+    for wrong in ((), (1, 2, 3, 4)):
+        with pytest.raises(ConfigError, match="1 to 3 numbers") as error:
+            with_channels(NATURE_CONVS, wrong)
+        assert error.value.path == "channels"

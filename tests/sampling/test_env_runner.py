@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tracemalloc
 from typing import Any
 
@@ -12,7 +14,10 @@ import torch
 
 from rllib_rnd.envs import make_vector_env
 from rllib_rnd.sampling.env_runner import RolloutEnvRunner
+from rllib_rnd.sampling.intake import EnvironmentFailedError
+from rllib_rnd.sampling.play import Play
 from rllib_rnd.sampling.seeds import runner_seed
+from rllib_rnd.threads import Threads
 from tests.conftest import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -103,6 +108,48 @@ def test_random_play_leaves_the_training_environments_alone() -> None:
     np.testing.assert_array_equal(more.frames[0], played.frames[-1])  # it goes on
     runner.end_random_play()
     np.testing.assert_array_equal(runner.sample().frames, twin.sample().frames)
+
+
+@pytest.mark.parametrize("seed", [3, None])
+def test_random_play_in_the_environments_of_training_leaves_no_trace(
+    seed: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Consoles are dear: random play lends them, and plays what it would have played in its own, as does training."""
+    config = atari_config(backend="gymnasium", frame_size=36, terminal_on_life_loss=True).debugging(seed=seed)
+    lends, twin = make_runner(config), make_runner(config)
+    with monkeypatch.context() as patch:
+        patch.setattr(Play, "can_be_lent", False)
+        apart = twin.random_play(30)
+    assert twin.random.current is not None and twin.random.current.env is not twin.env
+    played = lends.random_play(30)
+    assert lends.random.current is not None and lends.random.current.env is lends.env
+    lends.env.envs[0]._lost_life_only = True  # which a reset without a seed goes on from
+    lends.end_random_play()
+    twin.end_random_play()
+    assert lends.env.envs[0]._lost_life_only == (seed is not None)
+    if seed is not None:
+        np.testing.assert_array_equal(played.frames, apart.frames)
+        np.testing.assert_array_equal(lends.sample().frames, twin.sample().frames)
+    lends.sample()
+    assert not lends.play.can_be_lent  # nor does random play go on in what training plays in
+    lends.random_play(2)
+    assert lends.random.current.env is not lends.env
+
+
+def test_a_process_of_environments_that_dies_is_a_failure_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_rnd.sampling.env_runner.plan_threads", lambda _: Threads(learner=1, runner=2))
+    config = atari_config(backend="gymnasium", frame_size=36).env_runners(num_envs_per_env_runner=8)
+    runner = make_runner(config)
+    for played in (lambda: runner.random_play(3), runner.sample):
+        os.kill(runner.env._workers[1].process.pid, signal.SIGKILL)
+        assert bool(played().is_first[0].all()), "begun again"
+    notes = runner.sample_all().notes
+    assert len(notes) == 2 and all("environments 4 to 7, was ended by signal 9" in note for note in notes)
+    with pytest.raises(EnvironmentFailedError, match=r"failed in step\(\): RuntimeError: process \d+, which"):
+        runner.config = config.copy(copy_frozen=False).fault_tolerance(restart_failed_sub_environments=False)
+        os.kill(runner.env._workers[0].process.pid, signal.SIGKILL)
+        runner.sample()
+    runner.play.close()
 
 
 class CrashingEnv(gym.Env):

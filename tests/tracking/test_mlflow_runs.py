@@ -12,6 +12,7 @@ import pytest
 
 from rllib_rnd.redaction import without_password
 from rllib_rnd.tracking.identity import has_ended, this_process
+from rllib_rnd.tracking.mlflow_open import OpenRun
 from rllib_rnd.tracking.mlflow_store import charts_link
 from rllib_rnd.tracking.mlflow_writer import reason_of
 from tests.tracking.mlflow_trials import make, result, runs, trial
@@ -187,6 +188,10 @@ def test_a_killed_sweep_ends_with_the_last_of_its_trials(uri: str) -> None:
     ended = {"mlflow.parentRunId" in run.data.tags: run.info for run in runs(uri)}
     assert {info.status for info in ended.values()} == {"KILLED"} and len(ended) == 2
     assert ended[False].end_time == ended[True].end_time >= ended[True].start_time
+
+
+def test_snapshots_of_sweeps_that_were_begun_before_are_read() -> None:
+    assert pickle.loads(b"crllib_rnd.tracking.mlflow_logger\n_Open\n.") is OpenRun
 
 
 def test_no_password_of_a_server_is_said_or_written(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,46 @@ def test_a_fault_of_wandb_costs_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     assert logger.sync_command() == ""
 
 
+class Moody:
+    """A run of wandb's that takes nothing while it is told so."""
+
+    takes = True
+
+    def __init__(self, **_: Any) -> None:
+        self.rows: list[tuple[int, float]] = []
+
+    def define_metric(self, *_: Any, **__: Any) -> None: ...
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        if not Moody.takes:
+            raise BrokenPipeError("its process is gone")
+        self.rows.append((step, metrics["agent_steps"]))
+
+    def finish(self, **_: Any) -> None: ...
+
+
+def test_results_that_it_does_not_take_are_logged_later_once_and_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wandb.init", Moody)
+    (tmp_path / "wandb").mkdir()
+    said: list[str] = []
+    logger, one = make(tmp_path, said), trial("a")
+    logger.log_trial_start(one)
+    run: Any = logger._runs["a"]
+    for number in range(1, 7):
+        monkeypatch.setattr(Moody, "takes", number not in (2, 3, 6))
+        logger.on_trial_result(trial=one, result=result(100 * number))
+        if number == 3:
+            pickle.dumps(logger)
+            assert [*make(tmp_path, [])._logged.values()] == [1]  # what a resume would go on from
+    assert run.rows == [(number, 100.0 * number) for number in range(1, 6)]
+    logger.log_trial_end(one)
+    refused = "Weights & Biases takes no results (its process is gone); they are kept and logged later."
+    again = "Weights & Biases takes results again; all that were kept are logged."
+    assert said == [refused, again, refused, "1 results are not in Weights & Biases; result.json has them."]
+
+
 def test_what_it_needs_is_asked_for_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wandb_options(None) is None
     monkeypatch.setenv("WANDB_PROJECT", "proj")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -158,6 +159,24 @@ def update_of(module: IntrinsicPPOModule, nonfinite: NonFiniteUpdates | None = N
 
 def batch_of(module: IntrinsicPPOModule) -> TrainingBatch:
     return prepare_training(module, played(module), AdvantageSettings(gamma=0.99, lambda_=0.95))[0]
+
+
+@pytest.mark.parametrize("bootstrap_truncated", [True, False])
+def test_a_time_limit_ends_episodic_returns_only_where_it_is_said_to(
+    module: IntrinsicPPOModule, bootstrap_truncated: bool
+) -> None:
+    """Of the step that is cut: reward and discounted value, or the reward alone. RND's stream goes on in any case."""
+    rollout = played(module)
+    rollout.truncated[1], rollout.is_first[3] = True, True  # step 2 resets
+    targets = {}
+    for told in (True, bootstrap_truncated):
+        settings = AdvantageSettings(gamma=0.9, lambda_=0.95, bootstrap_truncated=told)
+        torch.manual_seed(0)
+        batch, _ = prepare_training(copy.deepcopy(module), rollout, settings)
+        targets[told] = batch.value_target.view(STEPS, ENVS, 2)
+    followed = 0.9 * rollout.value[2, :, 0] if bootstrap_truncated else 0.0
+    torch.testing.assert_close(targets[bootstrap_truncated][1, :, 0], rollout.reward[1] + followed)
+    torch.testing.assert_close(targets[bootstrap_truncated][..., 1], targets[True][..., 1], rtol=0.0, atol=0.0)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +15,9 @@ from rllib_rnd.checkpoints.content import ALGORITHM
 from rllib_rnd.checkpoints.finding import what_is_wrong
 from rllib_rnd.checkpoints.format import check_checkpoint
 from rllib_rnd.checkpoints.manifest import MANIFEST, Manifest, installed_versions, read_manifest
+from rllib_rnd.checkpoints.pickles import read_arrays
 from rllib_rnd.checkpoints.reading import iteration_of
 from rllib_rnd.errors import ConfigError
-
-# Of whose names the class and function of a pickle may really be taken: those that make arrays.
-_HARMLESS = {
-    "numpy._core.multiarray": ("_reconstruct", "scalar"),
-    "numpy.core.multiarray": ("_reconstruct", "scalar"),
-    "numpy._core.numeric": ("_frombuffer",),
-    "numpy.core.numeric": ("_frombuffer",),
-    "numpy": ("ndarray", "dtype"),
-    "collections": ("OrderedDict",),
-    "_codecs": ("encode",),
-}
 
 
 @dataclass(frozen=True)
@@ -69,40 +58,8 @@ def read_saved(folder: Path, of: Trained | None = None) -> Saved:
     try:
         arrays = dict(learner_arrays(folder))
     except Exception as error:  # of damaged files any
-        unreadable = f"{type(error).__name__}: {error}"
+        unreadable = error.reason if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
     return Saved(folder, tuple(wrong), manifest, arrays, unreadable, iteration, of)
-
-
-class _Arrays(pickle.Unpickler):
-    """Reads mappings, lists, numbers and numpy's arrays; all else is a stand-in."""
-
-    def find_class(self, module: str, name: str) -> Callable[..., object]:
-        """Returns what makes arrays, or the stand-in."""
-        if name in _HARMLESS.get(module, ()) or module in ("numpy.dtypes",):
-            return super().find_class(module, name)  # type: ignore[no-any-return]
-        return _Nothing
-
-
-class _Nothing:
-    """Takes the place of whatever else a pickle names."""
-
-    def __new__(cls, *_args: object, **_kwargs: object) -> _Nothing:
-        return super().__new__(cls)
-
-    def __init__(self, *_args: object, **_kwargs: object) -> None:
-        """Takes any arguments."""
-
-    def __setstate__(self, state: object) -> None:
-        """Takes any state."""
-
-    def __setitem__(self, key: object, value: object) -> None:
-        """Takes any entry."""
-
-    def append(self, value: object) -> None:
-        """Takes any member."""
-
-    def extend(self, values: object) -> None:
-        """Takes any members."""
 
 
 def learner_arrays(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -117,8 +74,7 @@ def learner_arrays(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
         for name, array in load_file(path).items():
             yield f"{path.stem}.{name}", array
     for path in sorted({*root.rglob("state.pkl"), *root.rglob("module_state.pkl")}):
-        with path.open("rb") as file:
-            yield from _arrays_in(_Arrays(file).load(), path.stem)
+        yield from _arrays_in(read_arrays(path), path.stem)
 
 
 def _arrays_in(value: object, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -187,7 +143,7 @@ def finite(saved: Saved) -> Finding:
         detail = f"not finite: {kinds} ({bad[0].partition('.')[2]}{more})"
         return Finding("problem", "numbers", detail, "Go on from an older checkpoint, with a smaller lr or grad_clip.")
     if not saved.arrays:
-        return Finding("note", "numbers", "not looked at, as none can be read")
+        return Finding("note", "numbers", "not looked at, as none can be read", "See content above.")
     return Finding("ok", "numbers", "weights, statistics and optimizer are finite")
 
 
@@ -200,7 +156,7 @@ def _kind(name: str) -> str:
 def statistics(saved: Saved) -> Finding:
     """Whether running statistics have seen something, and have a scale."""
     if not saved.arrays:
-        return Finding("note", "statistics", "not looked at, as no numbers can be read")
+        return Finding("note", "statistics", "not looked at, as no numbers can be read", "See content above.")
     counts = {n.removesuffix(".count"): a for n, a in saved.arrays.items() if n.endswith("moments.count")}
     empty = [name for name, count in counts.items() if not np.any(count)]
     if empty:

@@ -242,7 +242,8 @@ def gpu(facts: Facts) -> Finding:
 def memory(facts: Facts) -> Finding:
     """Whether there is memory to train in."""
     if facts.free_memory is None or facts.memory is None:
-        return Finding("note", "memory", "the system does not tell", "")
+        advice = "`rllib check FILE` tells what a training takes; compare it with what this machine has."
+        return Finding("note", "memory", "the system does not tell", advice)
     detail = f"{in_words(facts.free_memory)} of {in_words(facts.memory)} free"
     if facts.free_memory < _GIB:
         return Finding("problem", "memory", detail, "End what else runs: a small training takes 2 GiB.")

@@ -17,6 +17,8 @@ _COLLAPSED = 1e-5  # spread of features, that of which is about 1
 _CERTAIN = 1e-3  # nats: below that entropy a policy always does the same
 _STUCK = 3  # iterations without an agent step
 _MANY = 0.01  # of all updates skipped
+_LEARNED = 0.5  # of the way from the least mean return to the best episode
+_FORGOTTEN = 0.25  # of what had been gained
 _FEATURES = re.compile(r"(feature_std|feature_spread)")
 # What must be a number in the last result of a training.
 _NUMBERS = ("total_loss", "policy_loss", "grad_norm", "entropy", "intrinsic_reward_mean", "intrinsic_return_std")
@@ -37,7 +39,8 @@ def state(of: Trained) -> Finding:
     if run.state == "stopped" and of.resume:
         return Finding("ok", "state", detail, of.resume)
     if run.state == "unknown":
-        return Finding("note", "state", detail, "It has no result yet, or was written on another machine.")
+        advice = "Nothing tells whether it still runs: it has no result yet, or is another machine's. Ask there."
+        return Finding("note", "state", detail, advice)
     return Finding("ok", "state", detail)
 
 
@@ -65,7 +68,8 @@ def versions(of: Trained) -> Finding:
 def compare_versions(then: Mapping[str, str], now: Mapping[str, str]) -> Finding:
     """Whether versions of then are those of now; patch numbers do not count."""
     if not then:
-        return Finding("note", "versions", "it does not tell what it was made with")
+        advice = "If it does not load, the version of rllib_rnd that was current when it was made reads it."
+        return Finding("note", "versions", "it does not tell what it was made with", advice)
     other = {name: (v, now.get(name, "none")) for name, v in then.items() if _minor(v) != _minor(now.get(name, ""))}
     if not other:
         told = ", ".join(f"{name} {then[name]}" for name in ("rllib_rnd", "ray", "torch") if name in then)
@@ -102,6 +106,31 @@ def progress(of: Trained) -> Finding:
         advice = "Its runners deliver nothing: look for their errors in Ray's logs, /tmp/ray/session_latest/logs."
         return Finding("problem", "progress", f"no agent steps in the last {_STUCK} iterations", advice)
     return Finding("ok", "progress", "agent steps grow" if len(steps) > 1 else "too few results to tell")
+
+
+def returns(of: Trained) -> Finding:
+    """Whether what was learned is still there.
+
+    Learned: the mean return came at least halfway from its least to the best single episode, which luck does not.
+    """
+    steps, means, best_of_all = (
+        of.run.metrics.get(name, np.empty(0)) for name in ("agent_steps", "return_mean", "return_max")
+    )
+    known = np.isfinite(means) if len(means) == len(steps) else np.zeros(0, bool)
+    if not known.any() or not np.isfinite(best_of_all).any():
+        return Finding("ok", "returns", "none yet")
+    steps, means = steps[known], means[known]
+    best = int(np.argmax(means))
+    least, last = float(means[: best + 1].min()), float(means[-1])
+    gained, possible = float(means[best]) - least, float(np.nanmax(best_of_all)) - least
+    if gained >= _LEARNED * possible > 0.0 and last - least < _FORGOTTEN * gained:
+        detail = f"forgotten: {means[best]:.4g} at {steps[best]:,.0f} agent steps, {last:.4g} now"
+        advice = (
+            "Where a time limit is the task's own clock: bootstrap_truncated: false; else a smaller coeff, "
+            "a falling lr. An earlier checkpoint may still know it."
+        )
+        return Finding("warning", "returns", detail, advice)
+    return Finding("ok", "returns", f"{last:.4g}, at best {means[best]:.4g}")
 
 
 def bonus(of: Trained) -> Finding:
@@ -188,7 +217,8 @@ def mlflow(of: Trained) -> Finding:
 def use(of: Trained) -> Finding:
     """What can be done with it."""
     if of.valid is None:
-        return Finding("note", "use", "nothing to evaluate yet")
+        advice = "Its first valid checkpoint can be: wait for it, or look at checkpoints above."
+        return Finding("note", "use", "nothing to evaluate yet", advice)
     return Finding("ok", "use", "it can be evaluated and exported", f"rllib evaluate {_relative(of.home)}")
 
 
@@ -211,6 +241,7 @@ CHECKS: tuple[Callable[[Trained], Finding], ...] = (
     rows,
     progress,
     numbers,
+    returns,
     bonus,
     features,
     entropy,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rllib_rnd.analysis.agent import Agent
 from rllib_rnd.analysis.projection import reward_features
@@ -58,18 +59,7 @@ def layer_features(
     names = backbone.feature_maps()
     seen: dict[str, list[np.ndarray]] = {}
     left_out: dict[str, str] = {}
-    outputs: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[..., None]:
-        def hook(_module: object, _inputs: object, output: object) -> None:
-            first = output[0] if isinstance(output, tuple) else output
-            if isinstance(first, Tensor):
-                outputs[name] = first
-
-        return hook
-
-    hooks = [backbone.get_submodule(name).register_forward_hook(keep(name)) for name in names]
-    try:
+    with _outputs_of(backbone, names) as outputs:
         for start in range(0, len(obs), _CHUNK):
             rows = slice(start, start + _CHUNK)
             outputs.clear()
@@ -94,15 +84,33 @@ def layer_features(
                     continue
                 seen.setdefault(name, []).append(bounded(torch.from_numpy(part)).numpy())
             advance(count)
-    finally:
-        for hook in hooks:
-            hook.remove()
     features = {name: np.concatenate(parts) for name, parts in seen.items()}
     for name, like in _MAY_BE_SAME:
         if name in features and like in features and np.array_equal(features[name], features[like]):
             left_out[name] = f"the same as {like}"
             del features[name]
     return features, left_out
+
+
+@contextlib.contextmanager
+def _outputs_of(module: nn.Module, names: Collection[str]) -> Iterator[dict[str, Tensor]]:
+    """What these parts of a module last gave in the block, by name; of several values the first, if it is a tensor."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(_module: object, _inputs: object, output: object) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            if isinstance(first, Tensor):
+                outputs[name] = first
+
+        return hook
+
+    hooks = [module.get_submodule(name).register_forward_hook(keep(name)) for name in names]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def bounded(values: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def _run(parts: Sequence[Trial], record: Mapping[str, Any], description: Mapping
         task=task,
         frames_per_step=frames,
         config=config,
-        state=_state(parts[-1], newest, stop),
+        state=_state(parts[-1], newest, stop, record.get("process") if description.get("single") is True else None),
         metrics=joined([row for part in filled for row in part.rows.values]),
         resumed=len(parts) - 1 + sum(part.rows.restarts for part in parts),
         budget=None if budget is None else int(budget),
@@ -174,25 +175,42 @@ def _provenance(record: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(record[key]) for key in ("command", "created") if record.get(key)} | noted
 
 
-def _state(newest: Trial, filled: Trial, stop: Mapping[str, float]) -> str:
+def _state(newest: Trial, filled: Trial, stop: Mapping[str, float], process: object) -> str:
     """How a run stands, from its newest trial's folder.
 
     A result that Tune marked as the last is the end: finished if a stop condition is met or none is known, else
     stopped (Ctrl-C, a scheduler). One that was saved out of turn is what Ctrl-C leaves of a sweep's trials. A run
     without either goes on where its process lives, else it crashed.
+
+    Args:
+        newest: the trial that began last.
+        filled: the last one with a result.
+        stop: conditions by their paths.
+        process: of the command, as a lone run's record has it.
     """
     error, results = newest.folder / _ERROR, newest.folder / _RESULTS
     if error.is_file() and not (results.is_file() and results.stat().st_mtime > error.stat().st_mtime + 1.0):
         return "failed"
     last = filled.rows.last
     if newest is not filled or not last:  # a trial without a result: not begun, or just begun
-        return "unknown"
+        command = _state_of_command(process)
+        if command != "crashed" or not last:
+            return command
     if stop and reached(last, stop) is not None:
         return "finished"
     if last.get("done") is True:
         return "stopped" if stop else "finished"
     state = state_of_process(str(last.get("hostname")), last.get("pid"), _time_of(last))
     return "stopped" if last.get("should_checkpoint") is True and state != "running" else state
+
+
+def _state_of_command(process: object) -> str:
+    """Whether the command of a record still trains, before its first result; ``unknown`` where that does not tell."""
+    try:
+        told: dict[str, str] = dict(process)  # type: ignore[call-overload]
+        return state_of_process(told["host"], int(told["pid"]), datetime.fromisoformat(told["since"]).timestamp())
+    except (TypeError, KeyError, ValueError):
+        return "unknown"
 
 
 def _time_of(result: Mapping[str, Any]) -> float | None:

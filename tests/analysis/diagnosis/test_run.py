@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rllib_rnd.analysis.diagnosis import run as checks
+from rllib_rnd.analysis.diagnosis.finding import Finding
 from rllib_rnd.analysis.diagnosis.run import CHECKS
 from rllib_rnd.analysis.diagnosis.subject import Trained
 from rllib_rnd.analysis.results.run import Run
@@ -24,6 +25,8 @@ def made(state: str = "finished", **metrics: Any) -> Run:
         "agent_steps": 100 * STEPS,
         "intrinsic_reward_mean": np.linspace(1.0, 0.2, N),
         "entropy": np.full(N, 1.5),
+        "return_mean": np.linspace(0.0, 0.9, N),
+        "return_max": np.ones(N),
         "total_loss": np.full(N, 0.1),
         "snd_feature_std": np.full(N, 0.8),
         "nonfinite_updates": np.zeros(N),
@@ -45,6 +48,7 @@ WELL = Trained(
 )
 BROKEN = {Path("/s/a/t/checkpoint_000004"): "state.pkl is cut short"}
 LAST_IS = np.r_[np.full(N - 1, 0.1), np.nan]
+ROSE_AND_FELL = np.r_[np.linspace(0.0, 0.9, N // 2), np.linspace(0.9, 0.02, N - N // 2)]
 BAD: dict[str, list[tuple[dict[str, Any], str, str]]] = {
     "state": [
         ({"run": made("crashed")}, "problem", "rllib train file a.yaml --name a --resume"),
@@ -68,6 +72,10 @@ BAD: dict[str, list[tuple[dict[str, Any], str, str]]] = {
         ({"run": made(grad_norm=np.r_[np.ones(N - 1), np.inf])}, "problem", "checkpoint before"),
         ({"run": made(nonfinite_updates=np.full(N, 5.0))}, "warning", "smaller lr"),
         ({"run": made(broken_observations=np.full(N, 2.0))}, "note", "NaN"),
+    ],
+    "returns": [
+        ({"run": made(return_mean=ROSE_AND_FELL)}, "warning", "bootstrap_truncated"),
+        ({"run": made(return_mean=ROSE_AND_FELL - 5.0, return_max=np.full(N, -4.0))}, "warning", "checkpoint"),
     ],
     "bonus": [
         ({"run": made(intrinsic_reward_mean=np.linspace(1.0, 1e-4, N) ** 2)}, "warning", "update_proportion"),
@@ -113,9 +121,26 @@ def test_what_is_as_well() -> None:
     assert "none" in checks.features(dataclasses.replace(WELL, run=plain)).detail
 
 
+def test_luck_that_ends_is_not_forgotten() -> None:
+    """One episode of a hundred found something once; no episode has ended yet; it learns in spite of a bad moment."""
+    once = made(return_mean=np.where(STEPS == 7, 0.01, 0.0))
+    none = made(return_mean=np.full(N, np.nan), return_max=np.full(N, np.nan))
+    moment = made(return_mean=np.r_[np.linspace(0.0, 0.9, N - 1), 0.5])
+    for run in (once, none, moment):
+        assert checks.returns(dataclasses.replace(WELL, run=run)).level == "ok"
+    assert checks.returns(dataclasses.replace(WELL, run=none)).detail == "none yet"
+
+
 def test_the_command_that_goes_on() -> None:
     assert checks.state(dataclasses.replace(WELL, run=made("stopped"))).what_to_do == WELL.resume
     named = dataclasses.replace(WELL.run, provenance={"command": "rllib train file a.yaml --name b --resume"})
     assert dataclasses.replace(WELL, run=named).resume == "rllib train file a.yaml --name b --resume"
     nothing = dataclasses.replace(WELL.run, provenance={}, state="crashed")
     assert "--checkpoint" in checks.state(dataclasses.replace(WELL, run=nothing)).what_to_do
+
+
+@pytest.mark.parametrize("level", ["note", "warning", "problem"])
+def test_a_finding_that_is_not_well_says_what_to_do(level: Any) -> None:
+    Finding("ok", "disk", "enough")
+    with pytest.raises(ValueError, match="disk: full: what is to be done"):
+        Finding(level, "disk", "full")

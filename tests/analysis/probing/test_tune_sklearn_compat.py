@@ -28,7 +28,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_scores_equal_those_of_grid_search(
-    ray_session: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ray_session: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Of a bank of probes, score by score and fold by fold, with games for groups; workers have imported nothing.
 
@@ -65,7 +65,7 @@ def test_scores_equal_those_of_grid_search(
 
 
 def test_a_random_search_asks_tune_for_what_it_takes(
-    ray_session: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ray_session: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Arguments of today's ``tune.run`` (that is not run), with a place to write to and settings to draw from."""
     import inspect

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,22 @@ def test_a_resumed_run_is_one_run(tmp_path: Path) -> None:
     write_trial(home, [], CONFIG, 3)
     (run,) = load_runs([str(home)])
     assert (run.resumed, run.state, run.agent_steps) == (3, "unknown", 600)
+
+
+@pytest.mark.parametrize("last", [{"done": True}, {}], ids=["stopped", "killed"])
+def test_a_lone_run_that_goes_on_and_has_no_result_yet_is_known_by_its_command(
+    tmp_path: Path, last: dict[str, Any], dead: int
+) -> None:
+    home, since = tmp_path / "a", datetime.now(UTC).isoformat()
+    write_trial(home, results([1.0, 2.0], last={**here(dead), **last}), CONFIG, 0)
+    write_trial(home, [], CONFIG, 1)
+    for pid, state in ((os.getpid(), "running"), (dead, "stopped" if last else "crashed")):
+        process = {"host": socket.gethostname(), "pid": str(pid), "since": since}
+        write_record(home, 600, single=True, process=process)
+        (run,) = load_runs([str(home)])
+        assert (run.state, run.resumed, run.agent_steps) == (state, 1, 200)
+    write_record(home, 600, single=True, process={"host": "x", "pid": "none", "since": "?"})
+    assert load_runs([str(home)])[0].state == "unknown"
 
 
 def test_a_run_that_was_restored_in_its_own_folder(tmp_path: Path) -> None:

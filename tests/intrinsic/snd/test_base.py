@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -229,18 +227,3 @@ def test_augmentations_of_images_are_refused_for_vectors() -> None:
 def test_bad_options_are_config_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         INTRINSIC_REWARDS.parse(options, "intrinsic_reward")
-
-
-@pytest.mark.parametrize("name", [*NAMES, "feature_entropy"])
-def test_the_docs_have_every_option_and_its_default(name: str) -> None:
-    """The tables of ``snd_v`` and ``feature_entropy`` are whole, others hold what differs from ``snd_v`` or is new."""
-    page = (Path(__file__).parents[3] / "docs" / "snd.md").read_text()
-    sections = re.findall(r"^##+ Options of `intrinsic_reward: {type: (\w+)}`\n(.*?)(?=^#)", page, re.M | re.S)
-    tables = {kind: dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) \|", text, re.MULTILINE)) for kind, text in sections}
-    written = tables[name] if name == "feature_entropy" else {**tables["snd_v"], **tables[name]}
-    cls: Any = INTRINSIC_REWARDS.resolve(name, "x")
-    for field in dataclasses.fields(cls.Options):
-        value = list(field.default) if isinstance(field.default, tuple) else field.default
-        words = {"None": "null", "True": "true", "False": "false"}
-        assert written.get(field.name) == words.get(str(value), str(value)), field.name
-    assert set(tables[name]) <= {field.name for field in dataclasses.fields(cls.Options)}

@@ -69,21 +69,31 @@ def _start_shared(session: pytest.Session, server: str) -> None:
     session.stash[_SHARED] = str(_address())
 
 
+def _shared_ray_runs(request: pytest.FixtureRequest) -> None:
+    """A command that a test runs in this process ends the shared Ray with its own: it is started again when needed."""
+    server: str = request.getfixturevalue("ray_session")
+    if _address() != request.session.stash[_SHARED]:
+        _start_shared(request.session, server)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _no_ray_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The Ray that a module has started by the way ends with it: those after it would take it for the shared one."""
+def _ray_of_modules(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The shared Ray runs before what a module builds on it, and one that it has started by the way ends with it.
+
+    Those after it would take such a one for the shared one.
+    """
+    mine = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
+    if any("ray_session" in item.fixturenames for item in mine if isinstance(item, pytest.Function)):
+        _shared_ray_runs(request)
     yield
     if _address() != request.session.stash.get(_SHARED, None):
         ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
-def _the_shared_ray_runs(request: pytest.FixtureRequest) -> None:
-    """A command that a test runs in this process ends the shared Ray with its own: it is started again when needed."""
+def _ray_of_tests(request: pytest.FixtureRequest) -> None:
     if "ray_session" in request.fixturenames:
-        server: str = request.getfixturevalue("ray_session")
-        if _address() != request.session.stash[_SHARED]:
-            _start_shared(request.session, server)
+        _shared_ray_runs(request)
 
 
 @pytest.fixture(autouse=True)

@@ -231,12 +231,12 @@ def options_table(cls: type) -> list[tuple[str, str, str, str]]:
 def describe_allowed(hint: object, limits: Limits) -> str:
     """What a value may be, in a few words for tables: ``more than 0, schedule``, ``1 or more, null``."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if limits.choices is not None or origin is typing.Literal:
+        return ", ".join(map(as_yaml, limits.choices or args))
     if origin in (typing.Union, types.UnionType):
         # An int is allowed where a float is: one word for both.
         members = [a for a in args if not (a is int and float in args)]
         return ", ".join(describe_allowed(member, limits) for member in members)
-    if limits.choices is not None or origin is typing.Literal:
-        return ", ".join(map(as_yaml, limits.choices or args))
     if hint in (int, float):
         words = limits.describe() or "any number"
         return f"{words}, schedule" if limits.schedule else words

@@ -124,6 +124,7 @@ def test_the_table_says_what_is_allowed() -> None:
         (bool, Limits(), "true, false"),
         (dict | str | list | None, Limits(), "mapping, name, list, null"),
         (float, Limits(), "any number"),
+        (str | None, Limits(choices=(None, "a", "b")), "null, a, b"),
     ],
 )
 def test_what_is_allowed_in_words(hint: Any, limits: Limits, words: str) -> None:

@@ -150,6 +150,15 @@ def test_help_says_that_the_command_is_not_rays() -> None:
     assert "Not part of Ray" in " ".join(result.output.split())
 
 
+def test_help_cuts_no_command_short() -> None:
+    result = runner.invoke(app, ["--help"], env={"COLUMNS": "80"})
+    listed = " ".join(result.output.partition("Commands:")[2].split())
+    assert "..." not in listed
+    for command in app.registered_commands:
+        about = " ".join((command.callback.__doc__ or "").split()) if command.callback else ""
+        assert about.split(". ")[0].rstrip(".") in listed
+
+
 def test_what_only_building_finds_has_its_line_too(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(

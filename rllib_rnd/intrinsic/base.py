@@ -30,6 +30,12 @@ class IntrinsicOptions:
         "next", "which observation step t is rewarded for: obs_{t+1} (RND) or obs_t"
     )
     normalize_reward: bool = option(True, "divide by the running std of the discounted past sum of rewards; RND: True")
+    reward_momentum: float = option(
+        1.0,
+        "weight that the past of this std keeps at each rollout; RND: 1, all rollouts alike; DEIR: 0.9",
+        above=0.0,
+        high=1.0,
+    )
     clip_reward: float | None = option(None, "limit of the reward's size after normalisation; null: none", low=0.0)
 
 
@@ -100,7 +106,7 @@ class IntrinsicReward(Plugin[IntrinsicOptionsT], EnvironmentRows, abc.ABC):
 
     def __init__(self, spaces: Spaces, options: IntrinsicOptionsT) -> None:
         super().__init__(spaces, options)
-        self.reward_filter = RewardFilter(options.gamma)
+        self.reward_filter = RewardFilter(options.gamma, options.reward_momentum)
 
     @abc.abstractmethod
     def update_statistics(self, rollout: Rollout) -> None:

@@ -18,20 +18,25 @@ class RewardFilter(EnvironmentRows):
     at an episode's end nor between rollouts), and the variance is taken over all steps of all environments.
     With several learners each keeps R of its own environments; the variance is common to all.
 
+    With a momentum below 1 earlier rollouts count less, by that factor for each rollout since (DEIR, Wan et al. 2023,
+    arXiv:2304.10770, does so with 0.9): the first, whose rewards are tens of times as large as those that follow, then
+    does not rule the scale for hundreds of rollouts.
+
     Attributes:
         carry: ``[N]`` float64, R after the last step.
         moments: mean, variance and count of R.
 
     Args:
         gamma: discount of the sum, usually that of the intrinsic value stream.
+        momentum: weight that the past keeps at each rollout, above 0 to 1; RND: 1.
     """
 
     carry: torch.Tensor
     belongs_to_episode: ClassVar[bool] = False
 
-    def __init__(self, gamma: float) -> None:
+    def __init__(self, gamma: float, momentum: float = 1.0) -> None:
         super().__init__()
-        self.gamma = gamma
+        self.gamma, self.momentum = gamma, momentum
         self.register_rows("carry", torch.zeros((), dtype=torch.float64))
         self.moments = RunningMoments()
 
@@ -51,6 +56,7 @@ class RewardFilter(EnvironmentRows):
         self.fit_rows(r_t.shape[1], r_t.device)
         filtered_t, carry = discounted_filter(r_t, self.carry, self.gamma, valid_t)
         self.carry = carry
+        self.moments.count *= self.momentum
         self.moments.update(filtered_t.flatten(), valid_t.flatten())
 
     @torch.no_grad()

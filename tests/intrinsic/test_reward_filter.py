@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -55,6 +56,25 @@ def test_state_dict_round_trip_into_a_fresh_filter_continues_identically() -> No
         reward_filter.update(r_t[6:], valid_t[6:])
     assert torch.equal(restored.carry, original.carry)
     assert torch.equal(restored.std, original.std)
+
+
+def test_with_a_momentum_earlier_rollouts_count_less() -> None:
+    reward_filter, both = RewardFilter(0.0, momentum=0.5), torch.ones(2, 1, dtype=torch.bool)  # R_t is r_t
+    reward_filter.update(torch.tensor([[2.0], [4.0]]), both)
+    assert float(reward_filter.std) == pytest.approx(1.0)
+    reward_filter.update(torch.tensor([[10.0], [10.0]]), both)
+    # Two samples of mean 3 and variance 1 count as one: mean 23 / 3, variance (1 + 49 * 1 * 2 / 3) / 3.
+    assert float(reward_filter.moments.mean) == pytest.approx(23 / 3)
+    assert float(reward_filter.std) == pytest.approx(math.sqrt((1 + 49 * 2 / 3) / 3))
+
+
+def test_with_hardly_any_momentum_only_the_last_rollout_counts() -> None:
+    r_t, valid_t = case()
+    forgetful, last = RewardFilter(0.0, momentum=1e-12), RewardFilter(0.0)
+    forgetful.update(100.0 * r_t, valid_t)
+    forgetful.update(r_t, valid_t)
+    last.update(r_t, valid_t)
+    assert float(forgetful.std) == pytest.approx(float(last.std))
 
 
 @pytest.mark.parametrize("num_envs_before", [0, 2, 3, 5])

@@ -49,6 +49,8 @@ _HERE: dict[str, Any] = {
     "evaluation_interval": None,
     "evaluation_num_env_runners": 0,
     "num_gpus_per_learner": 0,
+    "num_gpus_per_env_runner": 0,
+    "overlap_sampling": False,  # which needs runners of their own
     "torch_threads": 1,  # several wait for each other by spinning: minutes of them beside any other busy process
     "max_nonfinite_updates": 1,  # which training would skip and count
 }

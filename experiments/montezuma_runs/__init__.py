@@ -1,0 +1,1 @@
+"""How far a single run of Montezuma's Revenge comes."""

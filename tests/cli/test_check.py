@@ -50,6 +50,13 @@ def test_a_file_for_a_larger_machine_is_fine(tmp_path: Path, monkeypatch: pytest
     assert "2 of 2 files are fine." in result.output
 
 
+def test_a_file_whose_runners_play_on_a_gpu_while_it_learns_is_fine(tmp_path: Path) -> None:
+    wanted = "num_env_runners: 2, overlap_sampling: true, num_gpus_per_env_runner: 0.2, num_gpus_per_learner: 0.5"
+    result = CliRunner().invoke(app, ["check", str(written(tmp_path, "config: {", f"config: {{{wanted}, "))])
+    assert result.exit_code == 0, result.output
+    assert "2 runners" in result.output and "at the same time" in result.output
+
+
 @pytest.mark.parametrize(
     ("env", "wanted", "envs"),
     [

@@ -25,6 +25,7 @@ from rllib_rnd.experiment.file import Overrides, load_experiments
 
 EXAMPLE = ROOT / "tuned_examples" / "montezuma_rnd_laptop.yaml"
 _PAPERS = "backbone={type: nature_cnn}", "intrinsic_reward={type: rnd, update_proportion: %s}"
+_TWO_EPOCHS = "num_epochs=2", "num_minibatches=8"
 #: What is different from the example, line by line.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "paper": (
@@ -35,9 +36,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         _PAPERS[0],
         _PAPERS[1] % 1.0,
     ),
-    "wide": ("env_config.frame_size=84", _PAPERS[0], _PAPERS[1] % 0.125),
-    "wide, small networks": ("env_config.frame_size=84",),
-    "wide, small frames": (_PAPERS[0], _PAPERS[1] % 0.125),
+    "wide": (*_TWO_EPOCHS, "env_config.frame_size=84", _PAPERS[0], _PAPERS[1] % 0.125),
+    "wide, small networks": (*_TWO_EPOCHS, "env_config.frame_size=84"),
+    "wide, small frames": (*_TWO_EPOCHS, _PAPERS[0], _PAPERS[1] % 0.125),
+    "laptop, two epochs": _TWO_EPOCHS,
     "laptop": (),
     "laptop, mlp": ("backbone={type: mlp, hidden_sizes: [256, 256]}",),
 }
@@ -75,7 +77,8 @@ def train(settings: tuple[str, ...], backend: str, steps: int) -> None:
     """Serves one iteration per round."""
     changes = [*settings, f"env_config.backend={backend}", f"rollout_fragment_length={steps}", "warmup_steps=8"]
     if steps < _STEPS:  # minibatches of the same size
-        minibatches = 4 if "num_minibatches=4" in settings else 8
+        (whole,) = load_experiments(EXAMPLE, Overrides(settings=settings))
+        minibatches = int(whole.sample_config().num_minibatches)
         changes.append(f"num_minibatches={max(1, minibatches * steps // _STEPS)}")
     (experiment,) = load_experiments(EXAMPLE, Overrides(settings=tuple(changes), seed=0))
     ray.init(include_dashboard=False, log_to_driver=False, num_cpus=4)

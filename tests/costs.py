@@ -105,6 +105,17 @@ class Costs:
 # --- pytest -----------------------------------------------------------------------------------------------------------
 
 _COSTS = pytest.StashKey[Costs]()
+#: Test files that fit into the budget; not there without one.
+_KEPT = pytest.StashKey[frozenset[str]]()
+
+
+def files_of(arguments: Collection[str]) -> set[str]:
+    """The test files that pytest would collect of its arguments."""
+    found: set[Path] = set()
+    for argument in arguments:
+        place = (ROOT / argument.partition("::")[0]).resolve()
+        found |= set(place.rglob("test_*.py")) if place.is_dir() else {place}
+    return {str(file.relative_to(ROOT)) for file in found}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -115,6 +126,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_COSTS] = Costs()
+    budget = config.getoption("--budget")
+    if budget is not None:
+        config.stash[_KEPT] = frozenset(chosen(files_of(config.args), known_costs(), budget, changed_files()))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What does not fit into the budget is not even imported."""
+    kept = config.stash.get(_KEPT, None)
+    if kept is None or not collection_path.match("test_*.py"):
+        return None
+    return str(collection_path.relative_to(ROOT)) not in kept or None
 
 
 @pytest.hookimpl(trylast=True)
@@ -123,11 +145,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     costs = known_costs()
     file_of = {item: item.nodeid.partition("::")[0] for item in items}
     items.sort(key=lambda item: -costs.get(file_of[item], UNKNOWN_S))  # keeps the order in a file
-    budget = config.getoption("--budget")
-    if budget is not None:
-        kept = set(chosen(set(file_of.values()), costs, budget, changed_files()))
-        config.hook.pytest_deselected(items=[item for item in items if file_of[item] not in kept])
-        items[:] = [item for item in items if file_of[item] in kept]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.costs import ROOT, Costs, chosen, cpu_seconds, is_about, known_costs
+import pytest
+
+from tests.costs import ROOT, Costs, chosen, cpu_seconds, files_of, is_about, known_costs
 
 
 def test_costs_are_of_files_that_are_there() -> None:
@@ -20,6 +22,17 @@ def test_what_has_changed_comes_first_then_the_cheapest() -> None:
     assert chosen(files, costs, 10.0, {"rllib_rnd/intrinsic/rnd.py"}) == [files[0], files[2]]
     assert chosen(files, costs, 11.0, {"tests/intrinsic/test_rnd.py"}) == [files[0], files[2], files[1]]
     assert chosen(files, costs, 0.5, {"rllib_rnd/intrinsic/rnd.py"}) == []
+
+
+def test_files_of_folders_and_of_names_are_known_without_importing_them() -> None:
+    assert {"tests/test_costs.py", "tests/functional/test_gae.py"} <= files_of(["tests"])
+    assert files_of(["tests/test_costs.py::test_time"]) == {"tests/test_costs.py"}
+
+
+def test_a_budget_leaves_out_whole_files() -> None:
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--budget", "0", "tests/functional"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED and "no tests" in done.stdout
 
 
 def test_a_file_is_about_its_mirror_and_what_it_imports() -> None:

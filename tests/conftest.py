@@ -19,6 +19,7 @@ from tests.costs import (  # noqa: F401  (hooks of pytest)
     pytest_addoption,
     pytest_collection_modifyitems,
     pytest_configure,
+    pytest_ignore_collect,
     pytest_runtest_protocol,
     pytest_sessionfinish,
     pytest_testnodedown,

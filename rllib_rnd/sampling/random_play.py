@@ -65,12 +65,12 @@ class RandomPlay:
 
     def end(self) -> None:
         """Closes its environments, if they are its own."""
-        if self.current is not None:
-            with suppress(Exception):  # they may have failed
-                if not self._is_lent:
-                    self.current.close()
-                elif self._runner.seeds.first is None:  # training's first reset will not be one that leaves no trace
-                    self.current.env.reset(seed=secrets.randbits(31))
+        if self.current is not None and not self._is_lent:
+            self._runner.attempts.close(self.current)
+        elif self.current is not None and self._runner.seeds.first is None:
+            # Training's first reset will not be one that leaves no trace. They may have failed.
+            with suppress(Exception):
+                self.current.env.reset(seed=secrets.randbits(31))
         self.current = None
 
     @property

@@ -9,9 +9,10 @@ import faulthandler
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 #: Seconds in which what hangs has to give in to the error, before the process ends.
 GRACE_S = 10.0
@@ -78,11 +79,10 @@ def time_limit(seconds: float | None, message: str) -> Iterator[None]:
         return
     limit = _Limit(seconds, message)
     limit.start()
-    _dump_later(seconds + GRACE_S, ends=True)
     try:
-        yield
+        with _dump_after(seconds + GRACE_S, ends=True):
+            yield
     finally:
-        faulthandler.cancel_dump_traceback_later()
         limit.stop()
 
 
@@ -92,19 +92,57 @@ def told_where(seconds: float | None) -> Iterator[None]:
     if not seconds:
         yield
         return
-    _dump_later(seconds, ends=False)
-    try:
+    with _dump_after(seconds, ends=False):
         yield
-    finally:
-        faulthandler.cancel_dump_traceback_later()
 
 
 def _write(line: str) -> None:
     print(line, file=_errors(), flush=True)
 
 
-def _dump_later(seconds: float, ends: bool) -> None:
-    faulthandler.dump_traceback_later(seconds, exit=ends, file=_errors())
+class _Dump(NamedTuple):
+    """What is to be written: at which time of the monotonic clock, and whether the process ends then."""
+
+    at: float
+    ends: bool
+
+
+class _Dumps:
+    """Those of all blocks that are open, in any thread. faulthandler has one timer: it is set to the soonest."""
+
+    def __init__(self) -> None:
+        self._lock, self._open = threading.Lock(), list[_Dump]()
+
+    def add(self, dump: _Dump) -> None:
+        with self._lock:
+            self._open.append(dump)
+            self._set()
+
+    def remove(self, dump: _Dump) -> None:
+        with self._lock:
+            self._open.remove(dump)
+            self._set()
+
+    def _set(self) -> None:
+        now = time.monotonic()
+        due = [dump for dump in self._open if dump.at > now]  # others have been written
+        faulthandler.cancel_dump_traceback_later()
+        if due:
+            first = min(due)
+            faulthandler.dump_traceback_later(first.at - now, exit=first.ends, file=_errors())
+
+
+_DUMPS = _Dumps()
+
+
+@contextmanager
+def _dump_after(seconds: float, ends: bool) -> Iterator[None]:
+    dump = _Dump(time.monotonic() + seconds, ends)
+    _DUMPS.add(dump)
+    try:
+        yield
+    finally:
+        _DUMPS.remove(dump)
 
 
 def _errors() -> TextIO:

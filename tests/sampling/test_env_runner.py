@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 import tracemalloc
 from typing import Any
 
@@ -108,6 +109,19 @@ def test_random_play_leaves_the_training_environments_alone() -> None:
     np.testing.assert_array_equal(more.frames[0], played.frames[-1])  # it goes on
     runner.end_random_play()
     np.testing.assert_array_equal(runner.sample().frames, twin.sample().frames)
+
+
+def test_environments_of_random_play_that_hang_when_they_are_closed_hold_nothing_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rllib_rnd.sampling.attempts._CLOSE_S", 0.2)
+    runner = make_runner(small_config())
+    runner.random_play(4)
+    assert runner.random.current is not None
+    monkeypatch.setattr(runner.random.current.env, "close", lambda: time.sleep(60.0))
+    started = time.monotonic()
+    runner.end_random_play()
+    assert time.monotonic() - started < 30.0 and runner.random.current is None
 
 
 @pytest.mark.parametrize("seed", [3, None])

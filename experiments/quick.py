@@ -191,6 +191,12 @@ def montezuma_laptop() -> Cell:
     return first_bonus("montezuma_laptop", "montezuma", run, 8_192)
 
 
+def montezuma_runs() -> Cell:
+    """Montezuma's Revenge in 256 environments, the first iteration."""
+    run = Run("montezuma", "laptop", "montezuma_rnd_laptop", 0, 32_768, math.inf)
+    return first_bonus("montezuma_runs", "runs", run, 32_768)
+
+
 def minigrid_benchmark() -> Cell:
     """DoorKey-8x8 with RND."""
     from experiments.minigrid_benchmark.tasks import TASKS, planned
@@ -275,6 +281,7 @@ CELLS: Mapping[str, Callable[[], Cell]] = {
         memory,
         snd_vs_rnd,
         montezuma_laptop,
+        montezuma_runs,
         minigrid_benchmark,
         reference_returns,
         self_attention,

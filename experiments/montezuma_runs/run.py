@@ -3,28 +3,30 @@
     python -m experiments.montezuma_runs.run results/montezuma_runs   # reads the runs of that folder, trains nothing
     python -m experiments.montezuma_runs.run --report-only            # results.md and figure of the data
 
-Writes runs.csv, runs.json, runs.png, a map of each run's rooms and results.md. What is known of runs that are not in
-the folder stays.
+Writes runs.csv, provenance.json, runs.png, a map of the rooms of each run that left the first, and results.md. What is
+known of runs that are not in the folder stays.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from experiments.provenance import NAME, measurements
 from experiments.report import COLORS, document, folded, image, read, save, section, table
+from experiments.run_report import measured, runs_of, variants_in
 from experiments.studies import study_parser
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.runs import load_runs
 from rllib_rnd.cli.map import draw_map
 
 HERE = Path(__file__).parent
-DATA, ABOUT = HERE / "runs.csv", HERE / "runs.json"
+DATA = HERE / "runs.csv"
 #: Rows of a run that are kept, at even distances, beside those in which something was found.
 KEPT_ROWS = 100
 KEY, MOST_ROOMS = 100.0, 4
@@ -36,9 +38,9 @@ _COLUMNS = {
     "rooms": "rooms_visited",
     "entropy": "entropy",
     "approx_kl": "approx_kl",
+    "intrinsic_reward": "intrinsic_reward_mean",
     "intrinsic_return_std": "intrinsic_return_std",
 }
-_ABOUT = ("command", "commit", "hardware", "cores", "torch", "python", "created")
 
 
 def label(run: Run) -> str:
@@ -55,23 +57,25 @@ def rows_of(run: Run) -> pd.DataFrame:
     every = max(1, len(frame) // KEPT_ROWS)
     found = (frame.best.diff().fillna(0) > 0) | (frame.rooms.diff().fillna(0) > 0)
     kept = frame[found | (frame.index % every == 0) | (frame.index == len(frame) - 1)].copy()
-    kept.insert(0, "run", label(run))
-    return kept
+    kept.insert(0, "variant", label(run))
+    kept.insert(1, "seed", run.seed)
+    return kept.assign(commit=run.provenance["commit"][:7])
 
 
 def collect(storage: str) -> None:
     """Takes the runs of a folder into the data, and draws the map of each."""
-    runs = load_runs([storage])
-    about: dict[str, dict[str, str]] = json.loads(ABOUT.read_text()) if ABOUT.exists() else {}
     kept = [read(DATA)] if DATA.exists() else []
-    for run in runs:
-        kept = [rows[rows.run != label(run)] for rows in kept]
+    known = {measurement["command"]: measurement for measurement in measurements(HERE)}
+    for run in load_runs([storage]):
+        kept = [rows[rows.variant != label(run)] for rows in kept]
         kept.append(rows_of(run))
-        about[label(run)] = {name: run.provenance[name] for name in _ABOUT if name in run.provenance}
+        command = run.provenance["command"].replace("rllib train", "python -m rllib_rnd train", 1)
+        hardware = "{cores} cores ({hardware}), torch {torch}".format(**run.provenance)
+        known[command] = {"command": command, "hardware": hardware}
         if kept[-1].rooms.max() > 1:
             draw_map([str(Path(storage) / label(run))], out=str(HERE / map_of(label(run))))
     pd.concat(kept).to_csv(DATA, index=False, float_format="%.5g")
-    ABOUT.write_text(json.dumps(about, indent=1) + "\n")
+    (HERE / NAME).write_text(json.dumps([*known.values()], indent=1) + "\n")
 
 
 def map_of(name: str) -> str:
@@ -99,19 +103,10 @@ def summary(frame: pd.DataFrame) -> list[str]:
     return table(("run", *head, "mean return at the end", "best", "rooms", "KL", "entropy"), rows)
 
 
-def commands(about: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """By which command each run was made, where."""
-    rows = [
-        (name, f"`{run['command']}`", f"{run['cores']} cores, {run['hardware']}", run["torch"], run["commit"][:7])
-        for name, run in about.items()
-    ]
-    return table(("run", "command", "machine", "torch", "commit"), rows)
-
-
 def by_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Runs in the order in which they were taken in."""
-    for name in dict.fromkeys(frame.run):
-        yield name, frame[frame.run == name]
+    for name in dict.fromkeys(frame.variant):
+        yield name, frame[frame.variant == name]
 
 
 def draw() -> None:
@@ -136,7 +131,7 @@ def draw() -> None:
 
 def results() -> str:
     """The text of results.md."""
-    frame, about = read(DATA), json.loads(ABOUT.read_text())
+    frame = read(DATA)
     maps = [
         line
         for name, run in by_run(frame)
@@ -146,9 +141,9 @@ def results() -> str:
     return document(
         HERE,
         "How far a single run comes: results",
-        section("Runs", summary(frame), commands(about)),
+        section("Runs", summary(frame), measured(runs_of(variants_in(DATA)))),
         image("rooms and returns", "runs.png"),
-        folded("Maps of rooms", maps),
+        folded("Maps of rooms", maps[:-1]),
     )
 
 

@@ -9,10 +9,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from rllib_rnd.cli.completion import complete_experiments, complete_kinds, complete_names, complete_plugins
 from rllib_rnd.cli.runtime import reports_errors, say
@@ -20,19 +19,7 @@ from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.overrides import Overrides
 from rllib_rnd.signals import end_command, exit_code
 
-
-class _Commands(TyperGroup):
-    """Lists commands with what each does, as long as that is: click cuts it at the width of the terminal."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        named = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        shown = [(name, command.get_short_help_str(_ANY_LENGTH)) for name, command in named if command is not None]
-        with formatter.section("Commands"):
-            formatter.write_dl(shown)
-
-
 app = typer.Typer(
-    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -40,8 +27,6 @@ app = typer.Typer(
 
 # Imports leave a million objects behind that all stay; looking through them for garbage takes a fifth of a start.
 _COLLECTOR = (100_000, 20, 20)
-
-_ANY_LENGTH = 1000
 
 SetOption = Annotated[
     list[str] | None,

@@ -1,6 +1,6 @@
 """How soon do two cores find the first key and the second room of Montezuma's Revenge? Settings at equal minutes.
 
-    python -m experiments.montezuma_laptop.run                                    # all, eleven hours
+    python -m experiments.montezuma_laptop.run                                    # all, 12.5 hours
     python -m experiments.montezuma_laptop.run --hours 2                          # as many runs as fit
     python -m experiments.montezuma_laptop.run --variants laptop wider --seeds 0  # a part
     python -m experiments.montezuma_laptop.run --report-only                      # results.md and figure of the data

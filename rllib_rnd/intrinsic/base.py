@@ -32,7 +32,7 @@ class IntrinsicOptions:
     normalize_reward: bool = option(True, "divide by the running std of the discounted past sum of rewards; RND: True")
     reward_momentum: float = option(
         1.0,
-        "weight that the past of this std keeps at each rollout; RND: 1, all rollouts alike; DEIR: 0.9",
+        "weight that earlier rollouts keep in that std at each new one; RND: 1, all count alike; DEIR: 0.9",
         above=0.0,
         high=1.0,
     )

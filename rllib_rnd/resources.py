@@ -22,7 +22,8 @@ Bundle = Mapping[str, float]
 
 # A reserved placement group's share, as Ray names it: bundle_group_0_<id>, CPU_group_<id>.
 _OF_A_GROUP = re.compile(r".+_group_(\d+_)?[0-9a-f]{16,}")
-_GPUS = ("num_gpus_per_learner", "num_gpus_per_env_runner")
+#: Settings that ask for GPUs.
+GPUS = ("num_gpus_per_learner", "num_gpus_per_env_runner")
 _CPUS = ("num_env_runners", "num_learners", "num_cpus_per_env_runner", "num_cpus_per_learner")
 _CUSTOM = ("custom_resources_per_env_runner", "custom_resources_for_main_process", "custom_resources_per_learner")
 
@@ -96,7 +97,7 @@ def _amount(name: str, amount: float) -> str:
 def key_of(config: AlgorithmConfig, resource: str) -> str:
     """Returns the setting that asks for a resource."""
     if resource in ("CPU", "GPU"):
-        keys = _GPUS if resource == "GPU" else _CPUS
+        keys = GPUS if resource == "GPU" else _CPUS
         return next((key for key in keys if (getattr(config, key, 0) or 0) not in (0, "auto")), keys[0])
     return next((key for key in _CUSTOM if resource in (getattr(config, key, None) or {})), _CUSTOM[0])
 

@@ -36,6 +36,7 @@ from rllib_rnd.machine import in_words
 from rllib_rnd.memory import Prediction, Room, predict, refusal, warnings
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.own_code import cause_of
+from rllib_rnd.resources import GPUS
 from rllib_rnd.threads import learner_threads
 from rllib_rnd.tracking.metrics import curated, read, show
 from rllib_rnd.training.learners import note_without_warmup
@@ -369,6 +370,12 @@ def tell_memory(wanted: IntrinsicPPOConfig, networks: IntrinsicPPOModule, tell: 
     tell("there is     " + ", ".join(f"{name} {in_words(size)}" for name, size in there.items() if size is not None))
     for line in warnings(need, room):
         tell(line)
+    asked = [name for name in GPUS if getattr(wanted, name)]
+    if asked and room.gpu is None:
+        tell(
+            f"warning: this machine has no GPU, training will be refused here. {' and '.join(asked)} ask for one; "
+            + " ".join(f"--set {name}=0" for name in asked)
+        )
     error = refusal(need, room)
     if error is None:
         return f"memory {in_words(need.total)}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from rllib_rnd.cli import app
@@ -54,7 +55,12 @@ def test_a_file_whose_runners_play_on_a_gpu_while_it_learns_is_fine(tmp_path: Pa
     wanted = "num_env_runners: 2, overlap_sampling: true, num_gpus_per_env_runner: 0.2, num_gpus_per_learner: 0.5"
     result = CliRunner().invoke(app, ["check", str(written(tmp_path, "config: {", f"config: {{{wanted}, "))])
     assert result.exit_code == 0, result.output
-    assert "2 runners" in result.output and "at the same time" in result.output
+    said = " ".join(result.output.split())
+    assert "2 runners" in said and "at the same time" in said
+    away = "--set num_gpus_per_learner=0 --set num_gpus_per_env_runner=0"
+    assert torch.cuda.is_available() or (
+        "this machine has no GPU, training will be refused here" in said and away in said
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ class RewardFilter(EnvironmentRows):
     at an episode's end nor between rollouts), and the variance is taken over all steps of all environments.
     With several learners each keeps R of its own environments; the variance is common to all.
 
-    With a momentum below 1 earlier rollouts count less, by that factor for each rollout since (DEIR, Wan et al. 2023,
-    arXiv:2304.10770, does so with 0.9): the first, whose rewards are tens of times as large as those that follow, then
-    does not rule the scale for hundreds of rollouts.
+    With a momentum below 1 earlier rollouts count less, by that factor for each rollout since (the code
+    of DEIR, Wan et al. 2023, arXiv:2304.10770, does so with the statistics of the rewards themselves, with 0.9): the
+    first, whose rewards are tens of times as large as those that follow, then does not rule the scale for hundreds.
 
     Attributes:
         carry: ``[N]`` float64, R after the last step.

@@ -81,13 +81,15 @@ def _shared_ray_runs(request: pytest.FixtureRequest) -> None:
 def _ray_of_modules(request: pytest.FixtureRequest) -> Iterator[None]:
     """The shared Ray runs before what a module builds on it, and one that it has started by the way ends with it.
 
-    Those after it would take such a one for the shared one.
+    Those after it would take such a one for the shared one. One in which a test has failed ends too: what it has left
+    there, actors that its traceback holds, takes the CPUs that the next module waits for.
     """
+    failed = request.session.testsfailed
     mine = [item for item in request.session.items if item.getparent(pytest.Module) is request.node]
     if any("ray_session" in item.fixturenames for item in mine if isinstance(item, pytest.Function)):
         _shared_ray_runs(request)
     yield
-    if _address() != request.session.stash.get(_SHARED, None):
+    if _address() != request.session.stash.get(_SHARED, None) or request.session.testsfailed > failed:
         ray.shutdown()
 
 

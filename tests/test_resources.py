@@ -58,10 +58,9 @@ def test_rays_own_names_are_no_resources() -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_trial_waits_only_where_there_is_no_room_and_none_is_placed() -> None:
-    placed = placement_group([{"CPU": 8}])
-    assert placed.wait(30)
-    following = placement_group([{"CPU": 8}])
+    placed, following = placement_group([{"CPU": 8}]), placement_group([{"CPU": 8}])
     try:
+        assert placed.wait(30)
         assert not trials_wait([{"CPU": 8}])  # the first is placed; this one's turn comes
         foreign = {f"a{GROUP[:-8]}ffffffff": {"state": "CREATED"}}
         mine = {f"b{GROUP[:-8]}{ray.get_runtime_context().get_job_id()}": {"state": "PENDING"}}

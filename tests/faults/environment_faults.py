@@ -108,11 +108,11 @@ from tests.faults.small_training import Training
 time_limit.GRACE_S = 1.0
 ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, configure_logging=False)
 training = Training(Path(sys.argv[1]), remote=0, warmup_steps=0)
-training.config.env_runners(sample_timeout_s=float(sys.argv[3]))
 training.build()
 training.train()
 training.orders.place(sys.argv[2])
-training.train()
+with training.limit("sample_timeout_s", float(sys.argv[3])):
+    training.train()
 print("went on")
 """
 

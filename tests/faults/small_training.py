@@ -29,6 +29,21 @@ LIMIT_S = 4.0
 PATIENCE_S = 400.0
 
 
+@contextlib.contextmanager
+def limit(algorithm: Any, name: str, seconds: float) -> Iterator[None]:
+    """A setting of a training that runs, for the iteration that hangs: others wait longer for busy machines."""
+    configs = [algorithm.config, algorithm.evaluation_config]
+    configs += [] if algorithm.config.num_env_runners else [algorithm.env_runner.config]
+    before = [vars(config)[name] for config in configs]
+    for config in configs:
+        vars(config)[name] = seconds
+    try:
+        yield
+    finally:
+        for config, value in zip(configs, before, strict=True):
+            vars(config)[name] = value
+
+
 class Training:
     """A small training whose environments take orders.
 
@@ -141,20 +156,9 @@ class Training:
             for name, tensor in theirs.items():
                 np.testing.assert_array_equal(tensor, weights[COMPONENT_RL_MODULE]["default_policy"][name])
 
-    @contextlib.contextmanager
-    def limit(self, name: str, seconds: float) -> Iterator[None]:
-        """A setting of a training that runs, for the iteration that hangs: others wait longer for busy machines."""
-        algorithm = self.algorithm
-        configs = [algorithm.config, algorithm.evaluation_config]
-        configs += [] if self.remote else [algorithm.env_runner.config]
-        before = [vars(config)[name] for config in configs]
-        for config in configs:
-            vars(config)[name] = seconds
-        try:
-            yield
-        finally:
-            for config, value in zip(configs, before, strict=True):
-                vars(config)[name] = value
+    def limit(self, name: str, seconds: float) -> contextlib.AbstractContextManager[None]:
+        """See `limit`."""
+        return limit(self.algorithm, name, seconds)
 
     def went_on(self, started: float, runners: int) -> Outcome:
         """So many runners' rollouts were learned from: what was said, how long it took, what is missing; all come back.

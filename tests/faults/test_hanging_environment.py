@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import small_config
+from tests.faults.small_training import limit
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -39,13 +40,14 @@ class HangingEnv(gym.Env):
 def build(marker: Path, restart: bool) -> Any:
     config = small_config("IntrinsicPPO", env="tests.faults.test_hanging_environment:HangingEnv")
     config.environment(env_config={"marker": str(marker)})
-    config.env_runners(num_env_runners=2, num_envs_per_env_runner=1, sample_timeout_s=4.0)
+    config.env_runners(num_env_runners=2, num_envs_per_env_runner=1)
     return config.fault_tolerance(restart_failed_env_runners=restart).build_algo()
 
 
 def test_a_hanging_runner_is_replaced_and_counted(tmp_path: Path) -> None:
     algorithm = build(tmp_path / "hung", restart=True)
-    first = algorithm.train()["env_runners"]
+    with limit(algorithm, "sample_timeout_s", 4.0):
+        first = algorithm.train()["env_runners"]
     assert first["hanging_env_runners"] == 1
     assert first["num_env_steps_sampled_lifetime"] == 16  # the rollout of the other runner
     until = time.monotonic() + 240.0  # a process starts slowly on a busy machine
@@ -58,6 +60,7 @@ def test_a_hanging_runner_is_replaced_and_counted(tmp_path: Path) -> None:
 
 def test_without_restarts_it_is_an_error_that_names_runner_and_environment(tmp_path: Path) -> None:
     algorithm = build(tmp_path / "hung", restart=False)
-    with pytest.raises(RuntimeError, match=r"\[\d\] have not finished .* sample_timeout_s = 4.0 s.*Hanging"):
+    limited = limit(algorithm, "sample_timeout_s", 4.0)
+    with pytest.raises(RuntimeError, match=r"\[\d\] have not finished .* sample_timeout_s = 4.0 s.*Hanging"), limited:
         algorithm.train()
     algorithm.stop()

@@ -208,13 +208,20 @@ class ContentReader:
         Raises:
             ConfigError: there are none, or a file or their class cannot be read.
         """
-        if not (self._folder / f"{MODULE}.json").is_file():
-            raise ConfigError(f"checkpoint {self._folder}", f"holds no single-agent module ({_MODULE_ID})")
-        built_with = self._state(MODULE, "built_with")
-        arguments = {name: _space_from_json(value) for name, value in built_with.items()}
-        module = _class_from_json(self._read(MODULE, "class"), RLModule, self._folder)(**arguments)
+        built_with = self.built_with()
+        module = _class_from_json(self._read(MODULE, "class"), RLModule, self._folder)(**built_with)
         module.set_state(self._state(MODULE))
         return module
+
+    def built_with(self) -> dict[str, Any]:
+        """What the networks were constructed with, by name: spaces, options.
+
+        Raises:
+            ConfigError: there are none, or a file cannot be read.
+        """
+        if not (self._folder / f"{MODULE}.json").is_file():
+            raise ConfigError(f"checkpoint {self._folder}", f"holds no single-agent module ({_MODULE_ID})")
+        return {name: _space_from_json(value) for name, value in self._state(MODULE, "built_with").items()}
 
     def _state(self, name: str, part: str = "state") -> dict[str, Any]:
         found = self._read(name, part)

@@ -71,6 +71,13 @@ def plays_on(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     return all(same(saved[name], settings[name]) for name in _OF_PLAY if name in saved)
 
 
+def may_not_fit(saved: Saved, settings: Mapping[str, Any]) -> bool:
+    """Whether settings differ that decide which tensors there are, in an environment with the same spaces."""
+    names = {name for owner in _OWNERS.values() for name in owner}
+    differing = {name for name in names if _differs(saved, settings, name)}
+    return bool(differing) and not differing & {"env", "env_config"}
+
+
 def check_restorable(saved: Saved, settings: Mapping[str, Any], shapes: Shapes) -> None:
     """Refuses a checkpoint that the present settings cannot go on from.
 

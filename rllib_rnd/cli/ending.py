@@ -20,7 +20,9 @@ def what_is_left(folder: Path, resume: str, nothing: str = "no checkpoint had be
     """Returns the lines that say what is kept of a run that was cut off, and the command that continues it."""
     kept = checkpoints_in(folder) if folder.is_dir() else []
     if not kept:
-        return [f"kept         nothing but the results so far: {nothing}"]
+        trained = any(path.stat().st_size for path in folder.glob("*/result.json"))
+        what = f"nothing but the results so far: {nothing}" if trained else "nothing: no iteration had ended"
+        return [f"kept         {what}", f"again        {typed(resume)}"]
     iteration = iteration_of(kept[-1])  # its result may not have been logged any more
     return [f"kept         {relative(str(kept[-1]))} (iteration {iteration})", f"resume       {typed(resume)}"]
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,6 +139,26 @@ def update(storage: str, name: str, description: Mapping[str, Any], provenance: 
     now = dataclasses.replace(record, description=description, key=key, resumes=resumes, process=_this_process())
     _write(storage, name, _text(now))
     return key
+
+
+def trials_in(folder: Path) -> set[Path]:
+    """The folders that trials of a run have made."""
+    return {path for path in folder.iterdir() if path.is_dir()}
+
+
+def as_before(folder: Path, record: str, trials: Collection[Path]) -> None:
+    """Leaves a run that could not go on as it was.
+
+    Args:
+        folder: of the run.
+        record: text of its record before.
+        trials: what `trials_in` gave before; later ones without a result are taken back.
+    """
+    (folder / RECORD).write_text(record, encoding="utf-8")
+    for path in trials_in(folder) - set(trials):
+        result = path / "result.json"
+        if not (result.is_file() and result.stat().st_size):
+            shutil.rmtree(path)
 
 
 def release(storage: str, name: str) -> None:

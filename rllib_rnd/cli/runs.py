@@ -50,7 +50,7 @@ def table_of(runs: Sequence[Run], labels: Sequence[str], metric: str) -> Table:
     tasks = {run.task for run in runs}
     table = Table(box=None, title=tasks.pop() if len(tasks) == 1 else None, title_justify="left", title_style="")
     columns = {
-        "run": [run.experiment for run in runs],
+        "run": [folder(run) for run in runs],
         "task": [run.task for run in runs] if tasks else [],
         "what differs": list(labels) if any(labels) else [],
         "agent steps": [f"{run.agent_steps:,}" for run in runs],
@@ -73,6 +73,11 @@ def print_list(table: Table) -> None:
     if not out.is_terminal:
         out.width = _PIPE
     out.print(table, soft_wrap=False)
+
+
+def folder(run: Run) -> str:
+    """Name of the folder that commands take; of a run that has none here, its experiment's."""
+    return run.trials[0].partition("/")[0] if run.trials else run.experiment
 
 
 def value(run: Run, metric: str) -> float | None:
@@ -101,6 +106,7 @@ def record(run: Run, metric: str, label: str) -> dict[str, object]:
     return {
         "name": run.name,
         "source": run.source,
+        "folder": folder(run),
         "experiment": run.experiment,
         "algorithm": run.algorithm,
         "task": run.task,

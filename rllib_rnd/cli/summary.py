@@ -118,6 +118,9 @@ def _print_one(report: Report, trial: Result) -> None:
             table.add_row(label, show(name, value))
         elif name == "return_mean" and trial.metrics:
             table.add_row(label, "- (no episode has ended)")
+    met = None if report.interrupted or trial.error is not None else reached(trial.metrics or {}, report.stop)
+    if met is not None:
+        table.add_row("ended at", f"{short_name(met[0])} >= {met[1]:,.15g}")
     say(f"\n{report.name}")
     console().print(table)
 
@@ -214,7 +217,12 @@ def further(report: Report, result: Mapping[str, Any]) -> str:
     met = reached(result, report.stop)
     if report.interrupted or met is None or met[0] not in STEADY_PATHS:
         return ""
-    words = shlex.split(report.resume_command)
+    return raised(report.resume_command, met)
+
+
+def raised(resume: str, met: tuple[str, float]) -> str:
+    """Returns the command that resumes a run with the stop condition doubled that it has met, (path, target)."""
+    words = shlex.split(resume)
     old = [i for i, word in enumerate(words) if word == "--stop" and full_path(_key(words[i + 1])) == met[0]]
     kept = [word for i, word in enumerate(words) if i not in old and i - 1 not in old]
     return shlex.join([*kept, "--stop", f"{short_name(met[0])}={2 * met[1]:.15g}"])

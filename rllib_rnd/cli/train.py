@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import signal
-import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.utils import force_list
 
-from rllib_rnd.checkpoints import iteration_of, newest_valid, result_at
-from rllib_rnd.checkpoints.format import check_checkpoint
+from rllib_rnd.checkpoints import iteration_of
 from rllib_rnd.cli import summary
-from rllib_rnd.cli.checkpoints import KeepCheckpoints, StartFrom, TellSaves, find_checkpoint, start_from
+from rllib_rnd.cli.checkpoints import KeepCheckpoints, TellSaves
 from rllib_rnd.cli.cost import SweepCost, TellCost, pace_of_earlier_runs
 from rllib_rnd.cli.ending import Ending, stopped_now
 from rllib_rnd.cli.examples import as_named
-from rllib_rnd.cli.folders import RunRecord, claim, release, runs_to_resume, update
+from rllib_rnd.cli.jobs import Job, claim_folders, jobs_of, release_folders
 from rllib_rnd.cli.profiling import FOLDER, TellProfile, check_profile, profile_of
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, ray_session, say
 from rllib_rnd.cli.starting import (
@@ -38,7 +33,7 @@ from rllib_rnd.cli.starting import (
 )
 from rllib_rnd.cli.stores import Stores, identity_of, open_stores, status_of
 from rllib_rnd.cli.surroundings import check_storage
-from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep, restore, tune_config
+from rllib_rnd.cli.sweep import changes_since, restore, tune_config
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.cli.watching import watching
 from rllib_rnd.config import IntrinsicPPOConfig
@@ -48,37 +43,10 @@ from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.restarts import TellRestarts
 from rllib_rnd.ray_logs import keep_keys_out
 from rllib_rnd.tracking.display import RunDisplay
-from rllib_rnd.tracking.metrics import read, short_name, show
-from rllib_rnd.tracking.provenance import provenance
 from rllib_rnd.tracking.result_files import result_loggers
 from rllib_rnd.tracking.saving import SaveInTime
-from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt, reached
+from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt
 from rllib_rnd.tracking.wandb_logger import wandb_options
-
-
-@dataclass
-class Job:
-    """One experiment, ready to run.
-
-    Attributes:
-        experiment: what to train.
-        folder: name of its folder in the storage; of a new run, the name that it is claimed by.
-        start_id: the same for all runs that one command starts.
-        new: the folder is still to be claimed.
-        start: where it starts from, or None.
-        begun: the description of the sweep that is to go on, or None.
-        key: of the run, by which stores know it again.
-        provenance: commit, versions and hardware that it runs with.
-    """
-
-    experiment: Experiment
-    folder: str
-    start_id: str
-    new: bool = True
-    start: StartFrom | None = None
-    begun: Mapping[str, Any] | None = None
-    key: str = ""
-    provenance: Mapping[str, str] = field(default_factory=dict)
 
 
 def train_files(paths: list[Path], options: TrainOptions) -> int:
@@ -100,7 +68,8 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     left_out = check_profile(experiments, options.storage) if options.profile else None
     if left_out is not None:
         say(left_out)
-    jobs = _jobs(experiments, options)
+    files, code = [as_named(path) for path in paths], 0
+    jobs = jobs_of(experiments, files, options)
     if not jobs:
         return 0
     check_storage(options.storage_path, [job.folder for job in jobs])
@@ -109,7 +78,6 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         for line in (line for job in jobs for line in check_memory(job.experiment)):
             say(line)
     cpus = max(cpus_needed(job.experiment) for job in jobs)
-    files, code = [as_named(path) for path in paths], 0
     if not options.quiet:
         say("Starting Ray ..." if address is None else f"Joining the Ray cluster at {address} ...")
     # Ray first: until there is something to save, Ctrl-C just stops.
@@ -117,7 +85,7 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
         if address is None:
             for job in jobs:
                 check_resources(job.experiment)
-        _claim(jobs, files, options)
+        claim_folders(jobs, files, options)
         for number, job in enumerate(jobs):
             resume = resume_command(files, options, job.folder)
             try:
@@ -126,100 +94,11 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
                 say(stopped_now(Path(options.storage_path) / job.folder, resume, interrupt.late))
                 return interrupt.code
             except ConfigError:  # of what only building finds; nothing has been trained
-                _release(jobs[number:], options)
+                release_folders(jobs[number:], options)
                 raise
             if interrupt.requested:
                 return interrupt.code
     return code
-
-
-def _claim(jobs: list[Job], files: list[str], options: TrainOptions) -> None:
-    """Gives every new run its folder; all at once, so that a resume knows what had not started yet."""
-    command = start_command(files, options)
-    cores = None if cluster_address(options.address) is None else ray.cluster_resources().get("CPU", 0.0)
-    for job in jobs:
-        job.provenance, job.key = provenance(job.experiment.source, cores), uuid.uuid4().hex
-        description = describe(job.experiment)
-        record = RunRecord(
-            job.experiment.name,
-            command,
-            job.start_id,
-            description=description,
-            key=job.key,
-            provenance=job.provenance,
-        )
-        if job.new:
-            job.folder = claim(options.storage_path, job.folder, record)
-        else:
-            job.key = update(options.storage_path, job.folder, description, job.provenance)
-
-
-def _release(jobs: list[Job], options: TrainOptions) -> None:
-    """Takes back the folders of new runs that have not trained."""
-    for job in jobs:
-        if job.new:
-            release(options.storage_path, job.folder)
-
-
-def _jobs(experiments: list[Experiment], options: TrainOptions) -> list[Job]:
-    names = [experiment.name for experiment in experiments]
-    if options.resume and "://" in options.storage:
-        raise ConfigError("--resume", "needs --storage to be a folder; use --checkpoint with a remote store")
-    folders = runs_to_resume(options.storage_path, names, options.name) if options.resume else [None] * len(names)
-    records = [RunRecord.read(Path(options.storage_path) / folder) for folder in folders if folder is not None]
-    start_id = next((record.start for record in records if record is not None), uuid.uuid4().hex)
-    checkpoint = find_checkpoint(options.checkpoint) if options.checkpoint else None  # once: it says which it takes
-    jobs: list[Job] = []
-    for experiment, folder in zip(experiments, folders, strict=True):
-        if folder is None:
-            base = experiment.name
-            if options.name:
-                base = options.name if len(experiments) == 1 else f"{options.name}_{experiment.name}"
-            start = start_from(checkpoint, with_counters=False) if checkpoint else None
-            jobs.append(Job(experiment, base, start_id, start=start))
-            continue
-        job = _resumed(experiment, folder, options, start_id)
-        if not _already_done(job):
-            jobs.append(job)
-    return jobs
-
-
-def _resumed(experiment: Experiment, name: str, options: TrainOptions, start_id: str) -> Job:
-    """Returns the job that continues a run; one that had saved nothing yet begins anew in its folder."""
-    folder = Path(options.storage_path) / name
-    job = Job(experiment, name, start_id, new=False)
-    record, newest = RunRecord.read(folder), newest_valid(folder, say)
-    if record is not None and (is_sweep(record.description) or not experiment.single):
-        if newest is not None:  # all of a run are of one version
-            check_checkpoint(newest)
-        changes_since(experiment, record.description)  # refused before anything starts
-        if (folder / TUNER_FILE).is_file():
-            job.begun = record.description
-    elif newest is not None:  # each resume has a trial folder of its own; the newest goes on, not the best
-        check_checkpoint(newest)
-        job.start = start_from(newest, with_counters=True)
-    if job.begun is None and job.start is None:
-        say(f"{name}: nothing was saved of it yet; it begins anew.")
-    return job
-
-
-def _already_done(job: Job) -> bool:
-    if job.start is None:
-        return False
-    result = result_at(Path(job.start.checkpoint))
-    met = reached(result, job.experiment.stop)
-    where = f"iteration {iteration_of(Path(job.start.checkpoint))}"
-    if result:  # a kill may come between the checkpoint and its row
-        where += f", {show('agent_steps', read(result, 'agent_steps'))} agent steps"
-    if met is None:
-        say(f"{job.folder}: continuing from {job.start.checkpoint} ({where}).")
-        return False
-    path, target = met
-    say(
-        f"{job.folder}: has reached {short_name(path)} >= {target:g}. "
-        f"To go on, raise it: --stop {short_name(path)}=NUMBER --name {job.folder} --resume"
-    )
-    return True
 
 
 def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, resume: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def test_a_row_per_run(storage: Path) -> None:
     assert ["rnd", "rllib_rnd/Catch-v0", "seed=1", "200", "0.9", "finished"] in [row[:-1] for row in table]
     assert ["long", "rllib_rnd/Catch-v0", "300", "3", "stopped at 30%, resumed 1x"] in [row[:-1] for row in table]
     assert table[0][-1].endswith("s")
+
+
+def test_a_run_is_called_as_commands_call_it(storage: Path) -> None:
+    """By its folder: an experiment may have many runs, each with a name of its own (``--name``)."""
+    shutil.copytree(storage / "cart", storage / "cart_first")
+    assert {"cart", "cart_first"} <= {row[0] for row in rows(invoke("runs", storage).output)}
+    found = json.loads(invoke("runs", storage, "--json").stdout)
+    assert {run["folder"] for run in found if run["experiment"] == "cart"} == {"cart", "cart_first"}
 
 
 def test_what_is_the_same_for_all_runs_is_said_once(storage: Path) -> None:

@@ -13,10 +13,10 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.utils.annotations import override
 from ray.util import log_once
 
-from rllib_rnd.config_checks import check_own_class, check_together
+from rllib_rnd.config_checks import check_own_class, check_together, unknown_setting_error
 from rllib_rnd.envs import frame_stack
 from rllib_rnd.envs.makers import EnvSpecifier, portable
-from rllib_rnd.errors import at, unknown_name_error
+from rllib_rnd.errors import at
 from rllib_rnd.module import IntrinsicPPOModule
 from rllib_rnd.modules.backbone import parse_backbone
 from rllib_rnd.options import parse_options, plugin_specs
@@ -58,7 +58,7 @@ class IntrinsicPPOConfig(PPOConfig):
         known = {*OWN, *parameters_of(PPOConfig, "training")}
         for name in given:
             if name not in known:
-                raise unknown_name_error("training setting", name, known, name)
+                raise unknown_setting_error("training setting", name, known, {**vars(self), **given})
         check_written(name for name, value in given.items() if value is not NotProvided)
         super().training(**{name: value for name, value in given.items() if name not in OWN})
         for name, value in given.items():

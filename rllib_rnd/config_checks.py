@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 from rllib_rnd.auxiliary.base import AUXILIARY_LOSSES
-from rllib_rnd.errors import ConfigError, at, briefly
+from rllib_rnd.envs import env_config_class
+from rllib_rnd.errors import ConfigError, at, briefly, unknown_name_error
 from rllib_rnd.intrinsic.base import INTRINSIC_REWARDS
+from rllib_rnd.modules.backbone import BACKBONES
 from rllib_rnd.modules.heads import HeadStyle, head_style
 from rllib_rnd.options import plugin_specs
 from rllib_rnd.redaction import secrets_in
@@ -14,6 +19,15 @@ from rllib_rnd.rllib_settings import public_name
 
 if TYPE_CHECKING:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    from rllib_rnd.options import Registry
+
+_PLUGINS: dict[str, Registry[Any]] = {
+    "intrinsic_reward": INTRINSIC_REWARDS,
+    "backbone": BACKBONES,
+    "auxiliary_loss": AUXILIARY_LOSSES,
+}
+_LISTED = 3
 
 
 def check_together(config: AlgorithmConfig) -> None:
@@ -40,6 +54,51 @@ def check_together(config: AlgorithmConfig) -> None:
         raise ConfigError("num_learners", f"{learners} learners cannot share {envs} environments", f"{envs} or less")
     if not config.in_evaluation:  # which trains on nothing: RLlib sets its fragments to single steps
         _check_samples(config, sequence_length)
+
+
+def unknown_setting_error(kind: str, name: str, known: Iterable[str], given: Mapping[str, Any]) -> ConfigError:
+    """Builds the error for a setting that there is not, which may be an option of what a setting names.
+
+    Args:
+        kind: "key", "training setting".
+        name: as the user wrote it.
+        known: every allowed name.
+        given: the settings beside it: whose options come first.
+    """
+    found = list(_options_named(name, given))
+    if not found:
+        error = unknown_name_error(kind, name, known, name)
+        if error.nearest is None:
+            error.allowed = f"one of {len(error.allowed)} names (`rllib list settings`)"
+        return error
+    return ConfigError(name, f"unknown {kind} {name!r} here", " or ".join(found))
+
+
+def _options_named(option: str, given: Mapping[str, Any]) -> Iterator[str]:
+    """Paths at which an option stands: of the plug-ins and the environment that are used, else of any that has it."""
+    used: list[str] = []
+    others: list[str] = []
+    for key, registry in _PLUGINS.items():
+        types = {str(spec.get("type")) for _, spec in plugin_specs(key, given.get(key)) if isinstance(spec, Mapping)}
+        having = [kind for kind, plugin in registry.items() if option in _names(getattr(plugin, "Options", None))]
+        if types & set(having):
+            used.append(f"{key}.{option}")
+        elif having:
+            others.append(f"{key}.{option} ({_listed(having)})")
+    with suppress(ConfigError):  # of an environment that there is not: told elsewhere
+        if given.get("env") is not None and option in _names(env_config_class(given["env"])):
+            used.append(f"env_config.{option}")
+    if option in _names(HeadStyle):
+        others.append(f"heads.{option}")
+    yield from used or others
+
+
+def _names(options: object) -> set[str]:
+    return {field.name for field in fields(options)} if isinstance(options, type) and is_dataclass(options) else set()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_LISTED], *(["..."] if len(names) > _LISTED else [])])
 
 
 def check_own_class(name: str, given: object, base: type) -> None:

@@ -59,7 +59,7 @@ def write(folder: Path, config: str = "{}", stop: str = "{}") -> Path:
             "unknown key 'num_workers'. Did you mean 'num_env_runners'?",
         ),
         ("{use_lstm: true}", "{}", (), "Did you mean 'backbone'?"),
-        ("{soft_horizon: true}", "{}", (), "unknown key 'soft_horizon'. Allowed: "),
+        ("{soft_horizon: true}", "{}", (), "unknown key 'soft_horizon'; allowed is one of "),
         ("{}", "{info/learner: 3}", (), "under metrics: [info/learner]). Allowed: "),
         ("{ent_coef: 0.1}", "{}", (), "Did you mean 'entropy_coeff'?"),
         ("{evaluation_config: {gae_lambda: 1}}", "{}", (), "Did you mean 'lambda'?"),

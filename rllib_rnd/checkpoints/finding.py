@@ -13,7 +13,7 @@ from rllib_rnd.checkpoints.manifest import MANIFEST, problems, read_manifest, ve
 from rllib_rnd.checkpoints.names import by_progress, is_unfinished, order, stamp
 from rllib_rnd.checkpoints.reading import result_at
 from rllib_rnd.checkpoints.remote import fetch, is_remote
-from rllib_rnd.errors import ConfigError
+from rllib_rnd.errors import ConfigError, nearest_name
 from rllib_rnd.tracking.labels import label_of_folder
 from rllib_rnd.tracking.metrics import read, show
 
@@ -171,7 +171,7 @@ def _of_best_trial(run: Path, say: Callable[[str], object]) -> Path | None:
 def _newest(folder: Path, path: str | Path, say: Callable[[str], object]) -> Path:
     """The newest valid checkpoint of a folder, which the user called ``path``."""
     if not folder.is_dir():
-        raise ConfigError(f"checkpoint {path}", "there is no such folder")
+        raise ConfigError(f"checkpoint {path}", "there is no such folder", nearest=_nearest_folder(Path(path)))
     if is_checkpoint_folder(folder):
         wrong = what_is_wrong(folder)
         if not wrong:
@@ -182,3 +182,17 @@ def _newest(folder: Path, path: str | Path, say: Callable[[str], object]) -> Pat
     if found is None:
         raise ConfigError(f"checkpoint {path}", "holds no complete checkpoint (a folder with rllib_checkpoint.json)")
     return found
+
+
+def _nearest_folder(path: Path) -> str | None:
+    """The folder that was probably meant: beside it, or in one of those here, as a run in its storage."""
+    with contextlib.suppress(OSError):
+        places = [path.parent, *([] if path.is_absolute() else _folders(Path()))]
+        known = {folder.name: folder for place in reversed(places) for folder in _folders(place)}
+        name = path.name if path.name in known else nearest_name(path.name, known)
+        return None if name is None else str(known[name])
+    return None
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))

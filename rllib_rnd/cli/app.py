@@ -15,11 +15,13 @@ import typer
 
 from rllib_rnd.cli.completion import complete_experiments, complete_kinds, complete_names, complete_plugins
 from rllib_rnd.cli.runtime import reports_errors, say
+from rllib_rnd.cli.usage import OneLineErrors
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.overrides import Overrides
 from rllib_rnd.signals import end_command, exit_code
 
 app = typer.Typer(
+    cls=OneLineErrors,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -40,7 +40,7 @@ def experiment_paths(arguments: list[str]) -> list[Path]:
     """Expands the arguments of ``rllib train``: paths, globs, and names of tuned examples.
 
     Raises:
-        ConfigError: an argument matches nothing; the nearest example is named.
+        ConfigError: an argument matches nothing; the nearest file or example is named.
     """
     found: list[Path] = []
     for argument in arguments:
@@ -74,7 +74,10 @@ def _examples_named(argument: str) -> list[Path]:
     names = {str(p.relative_to(examples_path()).with_suffix("")): p for p in example_files()}
     if name in names:
         return [names[name]]
-    nearest = nearest_name(name, names)
+    folder = Path(argument).parent
+    here = [path.name for pattern in ("*.yaml", "*.yml", "*.py") for path in folder.glob(pattern)]
+    nearest, beside = nearest_name(name, names), nearest_name(Path(argument).name, here)
     hint = f" Did you mean the example {nearest!r}?" if nearest else ""
+    hint = f" Did you mean {str(folder / beside)!r}?" if beside else hint
     problem = "matches no file" if _is_glob(argument) else "no such file"
     raise ConfigError(argument, f"{problem}.{hint} `rllib list examples` shows all")

@@ -13,7 +13,7 @@ from pathlib import Path
 from rllib_rnd.cli import sources
 from rllib_rnd.cli.examples import description, example_files, examples_path
 from rllib_rnd.cli.runtime import console, say
-from rllib_rnd.errors import at, unknown_name_error
+from rllib_rnd.errors import ConfigError, at, unknown_name_error
 from rllib_rnd.options import options_table
 
 _MAX_WIDTH = 100  # of text that is read
@@ -131,7 +131,10 @@ def show_setting(name: str) -> None:
         ConfigError: there is none of that name.
     """
     if name not in settings():
-        raise unknown_name_error("setting", name, settings(), "list settings")
+        from rllib_rnd.config_checks import unknown_setting_error
+
+        with at("list settings"):
+            raise unknown_setting_error("setting", name, settings(), {})
     from rllib_rnd.presets import settings_table
 
     _print_options([row for row in settings_table() if row[0] == name])
@@ -182,6 +185,20 @@ KINDS: dict[str, tuple[Callable[[], None], Callable[[str], None]]] = {
 }
 
 
+def _unknown_list(kind: str) -> ConfigError:
+    """The error for a list that there is not; what a list holds is found there."""
+    error = unknown_name_error("list", kind, KINDS)
+    if error.nearest is not None:
+        return error
+    held = [
+        plural for plural in _REGISTRIES if kind in {each.name for each in sources.registered(*_REGISTRIES[plural])}
+    ]
+    held += [plural for plural, known in (("settings", settings()), ("examples", _examples())) if kind in known]
+    if held:
+        return ConfigError("", f"unknown list {kind!r}", " or ".join(f"rllib list {plural} {kind}" for plural in held))
+    return error
+
+
 def print_list(kind: str | None, name: str | None = None) -> None:
     """Prints one kind, one of a kind, or all.
 
@@ -189,7 +206,7 @@ def print_list(kind: str | None, name: str | None = None) -> None:
         ConfigError: there is no such kind, or none of that name.
     """
     if kind is not None and kind not in KINDS:
-        raise unknown_name_error("list", kind, KINDS)
+        raise _unknown_list(kind)
     if kind is not None and name is not None:
         KINDS[kind][1](name)
         return

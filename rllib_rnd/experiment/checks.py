@@ -17,6 +17,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.config import IntrinsicPPOConfig
+from rllib_rnd.config_checks import unknown_setting_error
 from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, same, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
@@ -68,7 +69,7 @@ def with_attribute_names(
     known, result = known_keys(default), {}
     for key, value in config.items():
         if key not in known:
-            raise places.located(path, unknown_name_error("key", key, usable_keys(default), key))
+            raise places.located(path, _unknown_key(key, config, default))
         name = attribute_name(key)
         if name in result or (name != key and name in config):
             raise places.error((*path, name), f"is the same setting as {key}; give one of them")
@@ -78,6 +79,12 @@ def with_attribute_names(
             value = with_attribute_names(value, default, (*path, name), places)
         result[name] = value
     return result
+
+
+def _unknown_key(key: str, config: Mapping[str, Any], default: AlgorithmConfig) -> ConfigError:
+    if isinstance(default, IntrinsicPPOConfig):
+        return unknown_setting_error("key", key, usable_keys(default), config)
+    return unknown_name_error("key", key, usable_keys(default), key)
 
 
 def check_config(space: SearchSpace, default: AlgorithmConfig, path: KeyPath, places: Places) -> None:

@@ -32,7 +32,7 @@ class BarlowTwinsOptions(AugmentationOptions):
 
 @AUXILIARY_LOSSES.register
 class BarlowTwins(TwoViewLoss[BarlowTwinsOptions]):
-    """Barlow Twins.
+    """Barlow Twins: features of two views agree, and no two features say the same.
 
     Zbontar et al. 2021 (arXiv:2103.03230). Backbone and projector embed two views; the loss pulls the matrix of
     correlations between the dimensions of one and the other towards the identity. No target network, no predictor.

@@ -55,7 +55,7 @@ class Branch(nn.Module):
 
 @AUXILIARY_LOSSES.register
 class BYOL(TwoViewLoss[BYOLOptions]):
-    """Bootstrap your own latent.
+    """Bootstrap your own latent: one view predicts what a moving average of the network makes of another.
 
     Grill et al. 2020 (arXiv:2006.07733). The online network is the policy's backbone, a projector and a predictor; the
     target is a copy of backbone and projector whose parameters follow theirs as a moving average, after every step of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from pathlib import Path
 
 from rllib_rnd.errors import ConfigError, nearest_name
@@ -29,11 +30,14 @@ def example_files() -> list[Path]:
 
 
 def description(path: Path) -> str:
-    """Returns the first comment line of a file, without the ``#``."""
+    """Returns the first sentence of a file's first comment, without the ``#``; it may go over several lines."""
+    found: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("#") and line.strip("# "):
-            return line.strip("# ")
-    return ""
+            found.append(line.strip("# "))
+        if found and (found[-1].endswith(".") or not line.strip("# ")):
+            break
+    return re.split(r"(?<=\.) (?=[A-Z])", " ".join(found))[0] if len(found) > 1 else "".join(found)
 
 
 def experiment_paths(arguments: list[str]) -> list[Path]:

@@ -46,7 +46,7 @@ class BYOLExploreOptions(TransitionOptions):
 
 @INTRINSIC_REWARDS.register
 class BYOLExplore(TransitionReward[BYOLExploreOptions]):
-    """BYOL-Explore.
+    """BYOL-Explore: the error of a world model that predicts its own features, up to horizon steps ahead.
 
     Guo et al. 2022, "BYOL-Explore: Exploration by Bootstrapped Prediction" (arXiv:2206.08332), section 3. An encoder
     makes features of ``obs_t``; a closed loop reads them with the action before, ``b_t = GRU([phi_t, a_{t-1}],

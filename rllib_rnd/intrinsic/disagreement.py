@@ -33,7 +33,7 @@ class DisagreementOptions(TransitionOptions):
 
 @INTRINSIC_REWARDS.register
 class Disagreement(TransitionReward[DisagreementOptions]):
-    """Exploration via disagreement.
+    """Exploration via disagreement: the variance of several models' predictions of the next features.
 
     Pathak et al. 2019, "Self-Supervised Exploration via Disagreement" (arXiv:1906.04161). M forward models predict
     ``phi_{t+1}`` from ``phi_t`` and ``a_t``. Eq. 1: ``r_t`` is the variance of their predictions over the models, here

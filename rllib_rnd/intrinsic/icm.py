@@ -30,7 +30,7 @@ class ICMOptions(TransitionOptions):
 
 @INTRINSIC_REWARDS.register
 class ICM(TransitionReward[ICMOptions]):
-    """Intrinsic curiosity module.
+    """Intrinsic curiosity module: the error of a forward model, in features that an inverse model shapes.
 
     Pathak et al. 2017, "Curiosity-driven Exploration by Self-supervised Prediction" (arXiv:1705.05363). An inverse
     model predicts ``a_t`` from ``phi_t`` and ``phi_{t+1}``, so that features hold what actions change; a forward model

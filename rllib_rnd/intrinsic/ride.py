@@ -37,7 +37,7 @@ class RIDEOptions(TransitionOptions):
 
 @INTRINSIC_REWARDS.register
 class RIDE(TransitionReward[RIDEOptions]):
-    """Rewarding impact-driven exploration.
+    """Rewarding impact-driven exploration: the change of features that a step makes, less at each visit.
 
     Raileanu and Rocktaeschel 2020 (arXiv:2002.12292). ``r_t = scale ||phi_{t+1} - phi_t||_2 / sqrt(N_ep(s_{t+1}))``:
     the features are trained by an inverse and a forward model as those of ICM, so that a large change is one that the

@@ -64,7 +64,7 @@ class RNDOptions(DistillationOptions):
 
 @INTRINSIC_REWARDS.register
 class RND(Distillation[RNDOptions]):
-    """Random network distillation.
+    """Random network distillation: how far a trained network is from a fixed random one on the newest frame.
 
     Burda et al. 2018, "Exploration by Random Network Distillation" (arXiv:1810.12894). A target network f
     is drawn at random and never changes; a predictor g learns f on visited observations; the reward of step

@@ -16,7 +16,7 @@ from rllib_rnd.cli.folders import RECORD, RunRecord, as_before, claim, trials_in
 from rllib_rnd.cli.startable import check_startable
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
-from tests.test_restoring import CHANGES, REWARD, build, options
+from tests.test_restoring import CHANGES, REWARD, build
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def configured(**changes: Any) -> Any:
 OTHERS: list[tuple[str, Any]] = [("warmup_steps", 7), ("backbone", "mlp")]
 
 
-@pytest.mark.parametrize(("name", "value"), [*CHANGES, *options(), *OTHERS], ids=str)
+@pytest.mark.parametrize(("name", "value"), [*CHANGES, *OTHERS], ids=str)
 def test_it_is_refused_for_what_restoring_would_refuse(checkpoint: Path, saved: Saved, name: str, value: Any) -> None:
     assert _said(lambda: check_startable(checkpoint, configured(**{name: value}))) == _said(
         lambda: _restore(saved, configured(**{name: value}))

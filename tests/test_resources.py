@@ -60,7 +60,7 @@ def test_rays_own_names_are_no_resources() -> None:
 def test_a_trial_waits_only_where_there_is_no_room_and_none_is_placed() -> None:
     placed, following = placement_group([{"CPU": 8}]), placement_group([{"CPU": 8}])
     try:
-        assert placed.wait(30)
+        assert placed.wait(120)
         assert not trials_wait([{"CPU": 8}])  # the first is placed; this one's turn comes
         foreign = {f"a{GROUP[:-8]}ffffffff": {"state": "CREATED"}}
         mine = {f"b{GROUP[:-8]}{ray.get_runtime_context().get_job_id()}": {"state": "PENDING"}}

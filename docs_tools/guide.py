@@ -71,7 +71,7 @@ def shortened(command: str) -> str:
             least = []
         words += [*least, "--quiet"]
     if words[:2] == ["rllib", "probe"]:
-        words += ["--episodes", "6", "--steps", "20", "--variables", "ball_row,paddle_column"]
+        words += ["--episodes", "24", "--steps", "20", "--variables", "ball_row,paddle_column"]
     return shlex.join(words)
 
 

@@ -71,11 +71,29 @@ def plays_on(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
     return all(same(saved[name], settings[name]) for name in _OF_PLAY if name in saved)
 
 
+def plays_in_same(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether both have the same environments."""
+    return all(same(saved[name], settings[name]) for name in ("env", "env_config") if name in saved)
+
+
 def may_not_fit(saved: Saved, settings: Mapping[str, Any]) -> bool:
-    """Whether settings differ that decide which tensors there are, in an environment with the same spaces."""
-    names = {name for owner in _OWNERS.values() for name in owner}
-    differing = {name for name in names if _differs(saved, settings, name)}
-    return bool(differing) and not differing & {"env", "env_config"}
+    """Whether settings differ that decide which tensors there are."""
+    return any(_differs(saved, settings, name) for owner in _OWNERS.values() for name in owner)
+
+
+def changes(saved: Saved, settings: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+    """Settings that are not those saved, as (path, its value, the value now); of mappings the keys that differ."""
+    for name in settings:
+        if not _differs(saved, settings, name):
+            continue
+        was, now = saved.settings[name], settings[name]
+        if name in ("intrinsic_reward", "auxiliary_loss"):
+            paths = list(_differing_options(was, now, name, None))
+        else:
+            paths = _differing_keys(was, now, name)
+        for path in paths:
+            public = PUBLIC_NAMES.get(name, name) + path.removeprefix(name)
+            yield public, _value(saved.settings, path), _value(settings, path)
 
 
 def check_restorable(saved: Saved, settings: Mapping[str, Any], shapes: Shapes) -> None:

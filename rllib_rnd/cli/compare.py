@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from rllib_rnd.analysis.results.comparison import Lead, Side, lead, sides
-from rllib_rnd.analysis.results.groups import Variant, check_comparable, grouped, remarks, truncated_to_shortest
+from rllib_rnd.analysis.results.groups import Variant, check_comparable, grouped, once, remarks, truncated_to_shortest
 from rllib_rnd.analysis.results.runs import Run, runs_by_place
 from rllib_rnd.analysis.results.scores import more_is_better
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS
@@ -80,15 +80,15 @@ def variants_of(
 
 def _parts(variant: Variant, homes: dict[str, str]) -> list[Variant]:
     places: dict[str, list[Run]] = {}
-    for run in variant.runs:
+    for run in (*variant.runs, *variant.again):
         places.setdefault(homes[run.source], []).append(run)
     if len(places) == 1:
         return [variant]
     names = [f"{variant.name} ({place.rstrip('/').rpartition('/')[2]})" for place in places]
     unique = names if len(set(names)) == len(names) else list(places)
     return [
-        dataclasses.replace(variant, name=name, runs=tuple(runs))
-        for name, runs in zip(unique, places.values(), strict=True)
+        dataclasses.replace(variant, name=name, runs=counted, again=again)
+        for name, (counted, again) in zip(unique, map(once, places.values()), strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from rllib_rnd.cli.runtime import say
 from rllib_rnd.cli.startable import check_startable
 from rllib_rnd.cli.starting import cluster_address
 from rllib_rnd.cli.summary import raised, typed
-from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, differences, in_words_or_absent, is_sweep
+from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.config import IntrinsicPPOConfig
-from rllib_rnd.errors import ConfigError, dotted
+from rllib_rnd.errors import ConfigError, in_words
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.tracking.metrics import STEADY_PATHS, read, short_name, show
 from rllib_rnd.tracking.provenance import provenance
@@ -100,32 +100,39 @@ def _resumed(experiment: Experiment, name: str, options: TrainOptions, start_id:
             job.begun = record.description
     elif newest is not None:  # each resume has a trial folder of its own; the newest goes on, not the best
         check_checkpoint(newest)
-        _check_start(experiment, newest)
-        if record is not None:
-            _tell_changes(experiment, record)
+        _tell_changes(name, _check_start(experiment, newest), record)
         job.start = start_from(newest, with_counters=True)
     if job.begun is None and job.start is None:
         say(f"{name}: nothing was saved of it yet; it begins anew.")
     return job
 
 
-def _check_start(experiment: Experiment, checkpoint: Path) -> None:
-    """Refuses, before anything starts, a checkpoint that an experiment cannot go on from; trials of a sweep tell so."""
+def _check_start(experiment: Experiment, checkpoint: Path) -> list[str]:
+    """Refuses, before anything starts, a checkpoint that an experiment cannot go on from; trials of a sweep tell so.
+
+    Returns:
+        What is not as in the checkpoint, in words.
+    """
     config = experiment.sample_config()
-    if experiment.single and isinstance(config, IntrinsicPPOConfig):  # others have other rules
-        with experiment.placing_errors():
-            check_startable(checkpoint, config)
+    if not (experiment.single and isinstance(config, IntrinsicPPOConfig)):  # others have other rules
+        return []
+    with experiment.placing_errors():
+        found = check_startable(checkpoint, config)
+    return [f"{path} {_in_words(path, was)} -> {_in_words(path, now)}" for path, was, now in found]
 
 
-def _tell_changes(experiment: Experiment, record: RunRecord) -> None:
+def _in_words(path: str, value: object) -> str:
+    """A value; an option that is not given has its default."""
+    return "its default" if value is None and "." in path else in_words(value)
+
+
+def _tell_changes(name: str, changed: Sequence[str], record: RunRecord | None) -> None:
     """Says with which settings a run goes on that are not those it had, as where an option was not given again."""
-    told: list[str] = []
-    for where, was, now in differences(record.description.get("config", {}), describe(experiment)["config"]):
-        old, new = (in_words_or_absent(value, "its default") for value in (was, now))
-        told.append(f"{dotted(where)} {old} -> {new}")
-    if told:
-        more = f", and {len(told) - _TOLD_CHANGES} more" if len(told) > _TOLD_CHANGES else ""
-        say(f"{experiment.name}: goes on with other settings: {', '.join(told[:_TOLD_CHANGES])}{more}.")
+    if not changed:
+        return
+    more = f", and {len(changed) - _TOLD_CHANGES} more" if len(changed) > _TOLD_CHANGES else ""
+    say(f"{name}: goes on with other settings: {', '.join(changed[:_TOLD_CHANGES])}{more}.")
+    if record is not None:
         say(f"  It was started by: {record.command}")
 
 

@@ -143,7 +143,7 @@ def changes_since(experiment: Experiment, begun: Mapping[str, Any]) -> list[tupl
         if key in begun and _as_kept(key, now[key]) != _as_kept(key, begun[key]):
             raise _cannot_change(experiment, (key,), begun[key], now[key])
     changes: list[tuple[KeyPath, Any]] = []
-    for where, old, new in differences(begun.get("config", {}), now["config"]):
+    for where, old, new in _differences(begun.get("config", {}), now["config"], ()):
         removed = new is _ABSENT
         if where == ("seed",) or _is_drawn(old) or _is_drawn(new) or (removed and len(where) > 1):
             raise _cannot_change(experiment, ("config", *where), old, new)
@@ -161,17 +161,17 @@ def _as_kept(key: str, value: object) -> object:
     return value or 0 if key == "max_failures" else value  # 0 was its default once
 
 
-def differences(old: object, new: object, where: KeyPath = ()) -> Iterator[tuple[KeyPath, object, object]]:
+def _differences(old: object, new: object, where: KeyPath) -> Iterator[tuple[KeyPath, object, object]]:
     """(place, old value, new value) of what differs; apart from the top, only what holds draws is looked into."""
     if old == new:
         return
     look_inside = (not where or _is_drawn(old) or _is_drawn(new)) and not (_is_expression(old) or _is_expression(new))
     if look_inside and isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in [*old, *(key for key in new if key not in old)]:
-            yield from differences(old.get(key, _ABSENT), new.get(key, _ABSENT), (*where, key))
+            yield from _differences(old.get(key, _ABSENT), new.get(key, _ABSENT), (*where, key))
     elif look_inside and isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from differences(before, after, (*where, index))
+            yield from _differences(before, after, (*where, index))
     else:
         yield where, old, new
 
@@ -194,13 +194,8 @@ def _value_at(config: Mapping[str, Any], where: KeyPath) -> object:
     return value
 
 
-def in_words_or_absent(value: object, absent: str = "absent") -> str:
-    """A value of `differences`."""
-    return absent if value is _ABSENT else in_words(value)
-
-
 def _cannot_change(experiment: Experiment, where: KeyPath, old: object, new: object) -> ConfigError:
-    before, after = in_words_or_absent(old), in_words_or_absent(new)
+    before, after = ("absent" if value is _ABSENT else in_words(value) for value in (old, new))
     problem = (
         f"cannot change when a sweep goes on: it was begun with {before}, not {after}. Its trials keep what they draw, "
         "their seeds and how they are run; start a new sweep for another"

@@ -17,7 +17,6 @@ from rllib_rnd.tracking.metrics import BY_NAME, STEADY_PATHS, full_path, is_know
 
 T = TypeVar("T")
 
-_OWN_MODULES = ("rllib_rnd.algorithm", "rllib_rnd.presets")
 # Setting without which metrics are not reported -> how their paths begin, and what to say. The value loss of no
 # intrinsic streams is reported, as 0.
 REPORTED_WITH: dict[str, tuple[tuple[str, ...], str]] = {
@@ -84,7 +83,7 @@ def metric_names(
     values = {**vars(default), **space.sample}
     callbacks = [name for name in values if name.startswith("callbacks_")]
     plain = vars(AlgorithmConfig())
-    own = module in _OWN_MODULES
+    own = module.startswith("rllib_rnd.")
     open_ = not own and not module.startswith("ray.rllib.")
     open_ |= any(values[name] != plain.get(name) for name in callbacks)
     absent: dict[str, str] = {}

@@ -12,13 +12,10 @@ from ray.tune import Checkpoint
 
 from rllib_rnd.checkpoints import checkpoints_in, is_complete, result_at
 from rllib_rnd.cli.checkpoints import KeepCheckpoints, StartFrom, find_checkpoint, start_from
-from rllib_rnd.cli.folders import RunRecord, claim
 from rllib_rnd.cli.jobs import Job, _already_done, _resumed
-from rllib_rnd.cli.sweep import describe
 from rllib_rnd.cli.train_options import TrainOptions
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import CheckpointOptions, load_experiments
-from rllib_rnd.experiment.overrides import Overrides
 
 TRIAL = "RND_x_00000_0_2026-01-02_03-04-05"
 
@@ -108,21 +105,6 @@ def test_a_lone_run_goes_on_from_its_newest_checkpoint(tmp_path: Path, value: st
     write_sweep(storage / "x", {"lr=0.0001": 0.9, "lr=0.0001,": 0.1})
     job = _resumed(load_experiments(file)[0], "x", TrainOptions(storage=str(storage)), "start")
     assert job.start is not None and "_00001_" in job.start.checkpoint and job.begun is None
-
-
-def test_a_run_that_goes_on_with_other_settings_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As where an option of the first command was not given again."""
-    file, storage = tmp_path / "x.yaml", tmp_path / "results"
-    file.write_text("x: {run: PPO, env: CartPole-v1, config: {lr: 0.1}}", encoding="utf-8")
-    begun = describe(load_experiments(file, Overrides(settings=["lr=0.2", "gamma=0.5"]))[0])
-    claim(str(storage), "x", RunRecord("x", "rllib train x.yaml --set lr=0.2", "start", description=begun))
-    write_checkpoint(storage / "x" / TRIAL / "checkpoint_000003")
-    for settings in ([], ["lr=0.2", "gamma=0.5"]):
-        experiment = load_experiments(file, Overrides(settings=settings))[0]
-        _resumed(experiment, "x", TrainOptions(storage=str(storage)), "start")
-        said = capsys.readouterr().out
-        assert ("x: goes on with other settings: lr 0.2 -> 0.1, gamma 0.5 -> its default.\n" in said) == (not settings)
-        assert ("It was started by: rllib train x.yaml --set lr=0.2" in said) == (not settings)
 
 
 def test_a_sweep_without_returns_means_its_newest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
 from rllib_rnd.checkpoints.format import OWN_STATE
 from rllib_rnd.checkpoints.reading import read_state
 from rllib_rnd.checkpoints.restoring import Saved, check_restorable, saved_in_state, settings_of
 from rllib_rnd.cli.folders import RECORD, RunRecord, as_before, claim, trials_in, update
+from rllib_rnd.cli.jobs import _tell_changes
 from rllib_rnd.cli.startable import check_startable
 from rllib_rnd.errors import ConfigError
 from tests.conftest import small_config
@@ -68,11 +70,50 @@ def test_both_answers_are_among_them(checkpoint: Path) -> None:
         check_startable(checkpoint, configured(intrinsic_reward={**REWARD, "feature_dim": 8}))
 
 
-@pytest.mark.parametrize("env_config", [{"size": 5}, {"size": 9}])
-def test_another_environment_is_left_to_building(checkpoint: Path, env_config: Mapping[str, Any]) -> None:
-    config = configured()
-    config.environment(env_config=dict(env_config))
-    check_startable(checkpoint, config)
+class OwnSea(gym.Env):
+    """May take its time, so that nothing but a training makes it."""
+
+    def __init__(self) -> None:
+        raise AssertionError("it is made")
+
+
+@pytest.mark.parametrize(
+    ("env", "env_config", "refused"),
+    [
+        ("rllib_rnd/DeepSea-v0", {"size": 5}, ""),
+        ("rllib_rnd/DeepSea-v0", {"size": 9}, "env_config.size: 9 differs from the checkpoint"),
+        ("rllib_rnd/Catch-v0", {}, "env: 'rllib_rnd/Catch-v0' differs from the checkpoint"),
+        (f"{__name__}:OwnSea", {}, ""),
+    ],
+)
+def test_another_environment_is_refused_where_it_may_be_made(
+    checkpoint: Path, env: str, env_config: Mapping[str, Any], refused: str
+) -> None:
+    config = configured().environment(env, env_config=dict(env_config))
+    said = _said(lambda: check_startable(checkpoint, config))
+    assert said.startswith(refused) and bool(said) == bool(refused)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"lr": 0.5, "lambda_": 0.5}, [("lambda", 0.95, 0.5), ("lr", 1e-4, 0.5)]),
+        ({"intrinsic_reward": {**REWARD, "coeff": 3.0}}, [("intrinsic_reward.coeff", None, 3.0)]),
+    ],
+)
+def test_what_goes_on_otherwise_is_told(checkpoint: Path, changes: dict[str, Any], told: list[Any]) -> None:
+    """Against the checkpoint, not against what was tried since and trained nothing."""
+    assert sorted(check_startable(checkpoint, configured(**changes))) == told
+
+
+def test_changes_are_said_with_the_command_that_began_it(capsys: pytest.CaptureFixture[str]) -> None:
+    _tell_changes("x", [f"s{i} 1 -> 2" for i in range(7)], RunRecord("x", "rllib train x.yaml --set lr=0.2", "1"))
+    said = capsys.readouterr().out
+    assert said.startswith("x: goes on with other settings: s0 1 -> 2, ") and "s4 1 -> 2, and 2 more.\n" in said
+    assert said.endswith("It was started by: rllib train x.yaml --set lr=0.2\n")
+    _tell_changes("x", [], None)
+    assert not capsys.readouterr().out
 
 
 def test_a_checkpoint_that_cannot_be_read_is_refused(checkpoint: Path, tmp_path: Path) -> None:

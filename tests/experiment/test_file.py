@@ -335,6 +335,18 @@ def test_metrics_without_their_setting_are_refused_unless_a_sweep_varies_it(tmp_
     load(tmp_path, text.replace("lr: 1e-3", "intrinsic_reward: {grid_search: [null, {type: rnd}]}"))
 
 
+@pytest.mark.parametrize("algorithm", ["IntrinsicPPO", "RND", "SND", "PPO"])
+@pytest.mark.parametrize("option", [True, False])
+def test_a_metric_that_nothing_reports_is_refused_of_every_algorithm(
+    tmp_path: Path, algorithm: str, option: bool
+) -> None:
+    stop = "agent_steps: 10" if option else "iteratoin: 4"
+    text = f"x: {{run: {algorithm}, env: CartPole-v1, stop: {{{stop}}}}}"
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"stop\.iteratoin: unknown metric 'iteratoin'.* Did you mean '\w*iteration'"):
+        load_experiments(tmp_path / "x.yaml", Overrides(stop=["iteratoin=4"] if option else []))
+
+
 def test_what_a_users_code_reports_may_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With callbacks it is a promise that the first results must keep; declared under metrics it is taken as it is."""
     text = RND_FILE.replace("agent_steps: 1000", "mine: 1, return_mean: 1")

@@ -25,15 +25,19 @@ class Variant:
         name: what differs from the other variants, or the experiment.
         runs: one or more, by seed.
         settings: what differs from the other variants, by dotted key.
+        again: other runs with the settings and the seed of one of them, which count for nothing.
     """
 
     name: str
     runs: tuple[Run, ...]
     settings: Mapping[str, object]
+    again: tuple[Run, ...] = ()
 
 
 def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Variant]]:
     """Returns variants by task; variants of the same settings have the same name in all tasks.
+
+    Of runs with the same settings and the same seed the longest counts: a seed that was trained twice is one seed.
 
     Args:
         runs: of any tasks.
@@ -58,8 +62,25 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> dict[str, list[Varia
         for (name, members), own in zip(variants.items(), firsts, strict=True):
             seeds = sorted((runs[i] for i in members), key=lambda run: (run.seed is None, run.seed or 0, run.name))
             values = {key: own.get(key, default_value(key, own)) for key in shown}
-            found.setdefault(task, []).append(Variant(name, tuple(seeds), values))
+            counted, again = once(seeds)
+            found.setdefault(task, []).append(Variant(name, counted, values, again))
     return found
+
+
+def once(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """Divides runs into those that count and those that repeat the settings and the seed of a longer one."""
+    longest: dict[tuple[int, str], Run] = {}
+    for run in runs:
+        if run.seed is not None:
+            key = run.seed, _as_key(compared(run.config, run.algorithm))
+            longest[key] = max(longest.get(key, run), run, key=lambda run: run.agent_steps)
+    counted = {id(run) for run in longest.values()}
+    kept = tuple(run for run in runs if run.seed is None or id(run) in counted)
+    return kept, tuple(run for run in runs if run.seed is not None and id(run) not in counted)
+
+
+def _as_key(settings: Mapping[str, object]) -> str:
+    return repr(sorted(settings.items(), key=lambda item: item[0]))
 
 
 def _settings(run: Run, by: Sequence[str]) -> dict[str, object]:
@@ -74,7 +95,7 @@ def _names(runs: Sequence[Run], settings: Sequence[Mapping[str, object]], by: Se
     Of several experiments the experiment and what differs within it, where the settings stand in one experiment only;
     else what differs between all.
     """
-    keys = [repr(sorted(own.items(), key=lambda item: item[0])) for own in settings]
+    keys = [_as_key(own) for own in settings]
     homes: dict[str, set[str]] = {}
     within: dict[str, list[Mapping[str, object]]] = {}
     for run, key, own in zip(runs, keys, settings, strict=True):
@@ -158,6 +179,8 @@ def remarks(variants: Sequence[Variant]) -> list[str]:
         for key in differing_settings(settings):
             values = sorted({short_value(own.get(key, default_value(key, own))) for own in settings})
             lines.append(f"{variant.name} holds runs of different {key}: {', '.join(values)}")
+        for run in variant.again:
+            lines.append(f"{run.name}: seed {run.seed} again, which counts once, by its longest run")
         for run in variant.runs:
             told = []
             if run.state not in ("finished", "unknown"):

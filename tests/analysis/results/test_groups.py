@@ -25,7 +25,7 @@ from rllib_rnd.errors import ConfigError
 
 def run(
     experiment: str = "a",
-    seed: int = 0,
+    seed: int | None = 0,
     task: str = "T",
     scores: tuple[float, ...] = (1.0, 2.0),
     config: Mapping[str, object] | None = None,
@@ -115,6 +115,18 @@ def test_settings_that_read_alike_are_variants_of_their_own() -> None:
     assert names(runs) == {"T": {"lr=0.1235": 1, **{f"lr=0.1235 #{i}": 1 for i in (2, 3, 4)}}}
 
 
+def test_a_seed_that_was_trained_twice_counts_once() -> None:
+    """By its longest run: else three runs of one seed would have an interval of nothing."""
+    runs = [run("a", 0), run("b", 0, scores=(1.0, 2.0, 3.0)), run("c", 0, scores=(9.0,)), run("d", 1)]
+    (variant,) = grouped(runs)["T"]
+    assert [one.experiment for one in variant.runs] == ["b", "d"]
+    assert [one.experiment for one in variant.again] == ["a", "c"]
+    assert sum("seed 0 again, which counts once, by its longest run" in line for line in remarks([variant])) == 2
+    assert scores_of({"T": [variant]}, "return_mean").scores["T"][variant.name].tolist() == [3.0, 2.0]
+    assert names([run("a", 0), run("b", 0, config={"lr": 0.1})]) == {"T": {"a": 1, "b": 1}}  # other settings
+    assert names([run("a", None), run("b", None)]) == {"T": {"a": 2}}  # drawn seeds: nobody knows
+
+
 def test_by_pools_what_else_differs_and_says_so() -> None:
     runs = [run(seed=s, config={"lr": lr, "gamma": 0.9 + 0.01 * s}) for s in (0, 1) for lr in (0.1, 0.2)]
     assert names(runs, ("lr",)) == {"T": {"lr=0.1": 2, "lr=0.2": 2}}
@@ -136,8 +148,8 @@ def test_tasks_are_not_mixed() -> None:
 
 
 def test_frame_skips_are_not_mixed() -> None:
-    assert "2 and 4 frames" in refusal([run(frames_per_step=4), run("b", frames_per_step=2)])
-    check_comparable(grouped([run(frames_per_step=4), run("b")])["T"], "return_mean")  # one does not tell
+    assert "2 and 4 frames" in refusal([run(frames_per_step=4), run("b", 1, frames_per_step=2)])
+    check_comparable(grouped([run(frames_per_step=4), run("b", 1)])["T"], "return_mean")  # one does not tell
 
 
 def test_a_metric_that_nobody_logged() -> None:
@@ -148,13 +160,13 @@ def test_a_metric_that_nobody_logged() -> None:
 
 
 def test_unequal_budgets_are_not_ranked() -> None:
-    runs = [run(budget=1000), run("b", budget=2000)]
+    runs = [run(budget=1000), run("b", 1, budget=2000)]
     assert "1,000 agent steps" in refusal(runs, ranked=True)
     variants = grouped(runs)["T"]
     check_comparable(variants, "return_mean")  # curves
     check_comparable(variants, "return_mean", ranked=True, truncated=True)
-    check_comparable(grouped([run(budget=1000), run("b", budget=1010)])["T"], "return_mean", ranked=True)
-    check_comparable(grouped([run(budget=1000), run("b")])["T"], "return_mean", ranked=True)  # one is not known
+    check_comparable(grouped([run(budget=1000), run("b", 1, budget=1010)])["T"], "return_mean", ranked=True)
+    check_comparable(grouped([run(budget=1000), run("b", 1)])["T"], "return_mean", ranked=True)  # one is not known
 
 
 def test_runs_are_cut_to_the_shortest() -> None:
@@ -168,10 +180,10 @@ def test_runs_are_cut_to_the_shortest() -> None:
 def test_runs_that_did_not_end_are_marked() -> None:
     runs = [
         run("a", state="crashed", budget=1000),
-        run("b", state="finished", budget=150, resumed=2),
-        run("c", state="unknown", scores=()),
-        run("d", state="running"),
-        run("e"),
+        run("b", 1, state="finished", budget=150, resumed=2),
+        run("c", 2, state="unknown", scores=()),
+        run("d", 3, state="running"),
+        run("e", 4),
     ]
     lines = remarks([variant for group in grouped(runs).values() for variant in group])
     assert [line.partition("}: ")[2] for line in lines] == [

@@ -19,8 +19,9 @@ from ray.rllib.utils.metrics import (
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint
 
+from rllib_rnd.checkpoints.atomic import is_checkpoint_folder
 from rllib_rnd.checkpoints.content import ContentWriter, write_for_rllib
-from rllib_rnd.checkpoints.finding import what_is_wrong
+from rllib_rnd.checkpoints.finding import find_checkpoint, what_is_wrong
 from rllib_rnd.checkpoints.format import CHECKPOINT_FORMAT, OWN_STATE, check_checkpoint, check_format
 from rllib_rnd.checkpoints.manifest import seal
 from rllib_rnd.checkpoints.reading import checkpoint_config, part_of, read_state
@@ -195,7 +196,7 @@ class CheckpointedPPO(PPO):
     def from_checkpoint(
         cls, path: str | Path | Checkpoint, filesystem: pyarrow.fs.FileSystem | None = None, **kwargs: object
     ) -> CheckpointedPPO:
-        """RLlib's: a new algorithm that goes on from a checkpoint.
+        """RLlib's: a new algorithm that goes on from a checkpoint; of a run's folder from the newest valid one.
 
         It is built of plain data; only where settings hold Python objects, or with arguments of RLlib's, is what RLlib
         needs unpickled.
@@ -203,6 +204,9 @@ class CheckpointedPPO(PPO):
         Raises:
             ConfigError: the checkpoint is damaged, or of a version with another format.
         """
+        here = filesystem is None and isinstance(path, (str, Path)) and Path(path).is_dir()
+        if here and not is_checkpoint_folder(Path(path)):
+            path = find_checkpoint(path)
         with local_folder(path, filesystem) as folder:
             check_checkpoint(folder)  # first: it names classes that this version may not have
             if kwargs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ _MAX_LISTED = 40
 
 
 def _in_one_line(value: object) -> str:
+    if isinstance(value, type) or inspect.isroutine(value):  # a user knows it by its name, not by its address
+        return f"{value.__module__}.{value.__qualname__}"
     return repr(value) if isinstance(value, str) else " ".join(repr(value).split())  # arrays take several
 
 

@@ -317,6 +317,8 @@ class Registry(Generic[T]):
             ConfigError: unknown name (with the nearest one), an import path that does not import, or what it names
                 is no such plug-in.
         """
+        if not isinstance(name, str):
+            raise ConfigError(where, f"{in_words(name)} is no name", self.names())
         if name in self._classes:
             return self._classes[name]
         if is_import_path(name):

@@ -12,7 +12,17 @@ import pytest
 import ray
 import torch
 
-from rllib_rnd.errors import ConfigError, at, dotted, join, nearest_name, parse_dotted, same, unknown_name_error
+from rllib_rnd.errors import (
+    ConfigError,
+    at,
+    dotted,
+    in_words,
+    join,
+    nearest_name,
+    parse_dotted,
+    same,
+    unknown_name_error,
+)
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.sampling.intake import EnvironmentFailedError
 from rllib_rnd.training.nonfinite import NonFiniteTrainingError
@@ -149,3 +159,9 @@ def test_a_place_is_that_of_the_nearest_parent_and_says_what_was_written() -> No
     with pytest.raises(ExperimentError) as caught, places.at("a", "config"):
         raise ConfigError("lambda_[1].x", "is wrong")
     assert str(caught.value) == "x.yaml:8: a.config.lambda[1].x: is wrong."
+
+
+def test_code_is_called_by_its_name() -> None:
+    """Never by its address, which says nothing and is another in each process."""
+    assert in_words(ConfigError) == "rllib_rnd.errors.ConfigError"
+    assert in_words([in_words, {"a": len}]) == "[rllib_rnd.errors.in_words, {a: builtins.len}]"

@@ -54,6 +54,14 @@ def test_what_is_no_option_has_the_nearest_setting_and_the_list() -> None:
     assert error.nearest is None and error.allowed == f"one of {len(SETTINGS)} names (`rllib list settings`)"
 
 
+@pytest.mark.parametrize("key", REGISTRIES)
+@pytest.mark.parametrize("name", [["rnd"], {"a": 1}, 3, None, True])
+def test_what_is_no_name_is_refused_by_its_place(key: str, name: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^{key}\.type: .* is no name") as caught:
+        REGISTRIES[key].parse({"type": name}, key)
+    assert caught.value.allowed == REGISTRIES[key].names()
+
+
 def test_from_python() -> None:
     with pytest.raises(ConfigError, match=r"'reward_momentum' here; allowed is intrinsic_reward\.reward_momentum\."):
         RNDConfig().training(reward_momentum=0.5)

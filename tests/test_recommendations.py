@@ -19,7 +19,7 @@ from rllib_rnd.own_code import import_path
 ROOT = Path(__file__).parents[1]
 
 #: Options of other programs (MLflow, git, nvidia-smi, py-spy) that are named beside ours.
-OTHERS = {"--backend-store-uri", "--porcelain", "--untracked-files", "--error-unmatch", "--query-gpu"} | {
+OTHERS = {"--help", "--backend-store-uri", "--porcelain", "--untracked-files", "--error-unmatch", "--query-gpu"} | {
     "--shm-size",
     "--cpus",
     "--force-reinstall",

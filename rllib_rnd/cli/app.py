@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -268,7 +269,7 @@ def init_(
     except BaseException:  # what is not fit to begin with is not left behind
         path.unlink(missing_ok=True)
         raise
-    say(f"{path} is written. Train: rllib train {path}")
+    say(f"{path} is written. Train: rllib train {shlex.quote(str(path))}")
 
 
 @app.command("new")

@@ -372,8 +372,9 @@ def tell_memory(wanted: IntrinsicPPOConfig, networks: IntrinsicPPOModule, tell: 
         tell(line)
     asked = [name for name in GPUS if getattr(wanted, name)]
     if asked and room.gpu is None:
+        who = f"{' and '.join(asked)} {'asks' if len(asked) == 1 else 'ask'} for one"
         tell(
-            f"warning: this machine has no GPU, training will be refused here. {' and '.join(asked)} ask for one; "
+            f"warning: this machine has no GPU, training will be refused here. {who}; "
             + " ".join(f"--set {name}=0" for name in asked)
         )
     error = refusal(need, room)

@@ -32,7 +32,7 @@ class SweepCost:
         self.trials = experiment.num_samples * experiment.space.grids
         limit = experiment.tune.max_concurrent_trials or self.trials
         self.at_once = max(1, min(self.trials, at_once, limit))
-        self.steps = _steps(experiment)
+        self.steps = agent_steps(experiment)
 
     def words(self) -> str:
         """``16 trials of at most 400,000 agent steps, 2 at a time``."""
@@ -80,7 +80,7 @@ def expected(experiment: Experiment, at_once: int, steps_per_s: float, source: s
     return f"about {duration(seconds)} to {end} ({pace})"
 
 
-def _steps(experiment: Experiment) -> float | None:
+def agent_steps(experiment: Experiment) -> float | None:
     """Agent steps of a trial that goes to its end."""
     stop, config = experiment.stop, experiment.sample_config()
     found = [stop[_STEPS]] if _STEPS in stop else []

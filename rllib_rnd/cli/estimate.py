@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rllib_rnd.cli.cost import expected, pace_of_earlier_runs
+from rllib_rnd.cli.cost import agent_steps, expected, pace_of_earlier_runs
 from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.experiment.file import Experiment
 from rllib_rnd.threads import usable_cores
-from rllib_rnd.tracking.metrics import read
+from rllib_rnd.tracking.metrics import duration, read
 
+_LONG_PLAY = 20_000  # agent steps of random play that take no time worth telling
 _STORAGE = "results"  # where runs are unless it is said
 
 
@@ -23,10 +24,12 @@ class Pace:
     Attributes:
         steps_per_s: agent steps per second.
         source: where that is known from.
+        played_per_s: agent steps per second that are played alone; None where that is not known.
     """
 
     steps_per_s: float
     source: str
+    played_per_s: float | None = None
 
     @staticmethod
     def of(
@@ -51,7 +54,9 @@ class Pace:
         learning = min(max(1, wanted.num_learners) * threads, usable_cores())
         seconds = (sample_s / at_once + learn_s * wanted.num_epochs / run.num_epochs / learning) * steps / played
         source = "by one iteration here" if steps == played else f"by {played:,} steps here, roughly"
-        return Pace(steps / seconds, source) if seconds > 0 and math.isfinite(seconds) else None
+        if not (seconds > 0 and math.isfinite(seconds)):
+            return None
+        return Pace(steps / seconds, source, played * at_once / sample_s if sample_s > 0 else None)
 
 
 def hours(experiment: Experiment, measured: Pace | None) -> str:
@@ -60,4 +65,20 @@ def hours(experiment: Experiment, measured: Pace | None) -> str:
     pace = Pace(*earlier) if earlier is not None else measured
     if pace is None:
         return "RLlib's own algorithm: nothing tells how fast it will be"
-    return expected(experiment, usable_cores(), pace.steps_per_s, pace.source)
+    told = expected(experiment, usable_cores(), pace.steps_per_s, pace.source)
+    return f"{told}{_random_play(experiment, measured)}"
+
+
+def _random_play(experiment: Experiment, measured: Pace | None) -> str:
+    """What random play before training adds, where that is no small part: ``warmup_steps`` of every environment."""
+    config = experiment.sample_config()
+    if not isinstance(config, IntrinsicPPOConfig) or not config.intrinsic_reward_specs():
+        return ""
+    steps = config.warmup_steps * config.num_envs_per_env_runner * max(1, config.num_env_runners)
+    budget = agent_steps(experiment)
+    if steps < _LONG_PLAY or (budget is not None and steps < budget / 10):
+        return ""
+    took = ""
+    if measured is not None and measured.played_per_s:
+        took = f", about {duration(steps / measured.played_per_s)}"
+    return f"; before that {steps:,} agent steps of random play (warmup_steps){took}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+import shlex
 from pathlib import Path
 
 from rllib_rnd.errors import ConfigError, nearest_name
@@ -49,6 +50,8 @@ def experiment_paths(arguments: list[str]) -> list[Path]:
     found: list[Path] = []
     for argument in arguments:
         matches = sorted(Path(p) for p in glob.glob(argument, recursive=True)) if _is_glob(argument) else []
+        if Path(argument).is_dir():
+            raise ConfigError(argument, "is a folder", f"files, as in {shlex.quote(str(Path(argument) / '*.yaml'))}")
         if Path(argument).is_file():
             matches = [Path(argument)]
         elif not matches:

@@ -216,7 +216,8 @@ def _named(storage: str, experiments: Sequence[str], name: str, runs: Mapping[st
     if chosen is None:
         raise _no_run(repr(name), storage, runs, nearest_name(name, runs))
     if runs[chosen].experiment not in experiments:
-        raise ConfigError(f"--name {name}", f"is a run of experiment {runs[chosen].experiment!r}", experiments)
+        problem = f"is a run of experiment {runs[chosen].experiment!r}, which is in none of these files"
+        raise ConfigError(f"--name {name}", problem, f"a run of {' or '.join(map(repr, experiments))}")
     return chosen
 
 

@@ -17,7 +17,7 @@ from rllib_rnd.cli.folders import RECORD, RunRecord, as_before, claim, release, 
 from rllib_rnd.cli.runtime import say
 from rllib_rnd.cli.startable import check_startable
 from rllib_rnd.cli.starting import cluster_address
-from rllib_rnd.cli.summary import raised, typed
+from rllib_rnd.cli.summary import raised, typed, without_stop
 from rllib_rnd.cli.sweep import TUNER_FILE, changes_since, describe, is_sweep
 from rllib_rnd.cli.train_options import TrainOptions, resume_command, start_command
 from rllib_rnd.config import IntrinsicPPOConfig
@@ -149,7 +149,14 @@ def _already_done(job: Job, resume: str) -> bool:
         return False
     path, target = met
     say(f"{job.folder}: has reached {short_name(path)} >= {target:g}. To go on, raise it:")
-    say(typed(raised(resume, met) if path in STEADY_PATHS else f"{resume} --stop {short_name(path)}=NUMBER"))
+    for other, value in job.experiment.stop.items():
+        if reached(result, {other: value}) is None:
+            continue
+        if other in STEADY_PATHS:
+            resume = raised(resume, (other, value), read(result, short_name(other)))
+        else:
+            resume = f"{without_stop(resume, other)} --stop {short_name(other)}=NUMBER"
+    say(typed(resume))
     return True
 
 

@@ -188,6 +188,8 @@ KINDS: dict[str, tuple[Callable[[], None], Callable[[str], None]]] = {
 def _unknown_list(kind: str) -> ConfigError:
     """The error for a list that there is not; what a list holds is found there."""
     error = unknown_name_error("list", kind, KINDS)
+    if error.nearest is None:  # as of an abbreviation
+        error.nearest = next((name for name in KINDS if name.startswith(kind.rstrip("s") or kind)), None)
     if error.nearest is not None:
         return error
     held = [

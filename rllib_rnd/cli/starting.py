@@ -113,11 +113,16 @@ def processes_of(config: IntrinsicPPOConfig, flops: float | None = None) -> str:
     return describe_processes(config, steps_in_threads(config.env, env_config), flops, env_processes=workers)
 
 
-def first_of_all(config: IntrinsicPPOConfig) -> str:
-    """Returns what a training does before its first iteration, which may take as long as several."""
+def first_of_all(config: IntrinsicPPOConfig, goes_on: bool = False) -> str:
+    """Returns what a training does before its first iteration, which may take as long as several.
+
+    Args:
+        config: its settings.
+        goes_on: from a checkpoint, which has the random play behind it.
+    """
     envs = config.num_envs_per_env_runner * max(1, config.num_env_runners)
     first = f"First: {count(envs, 'environment')} to make"
-    steps = config.warmup_steps * envs if config.intrinsic_reward_specs() else 0
+    steps = config.warmup_steps * envs if config.intrinsic_reward_specs() and not goes_on else 0
     return f"{first}, {steps:,} agent steps of random play (warmup_steps)." if steps else f"{first}."
 
 

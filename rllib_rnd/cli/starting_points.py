@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
 import shlex
@@ -161,6 +162,7 @@ def write_starter(name: str, wanted: Wanted) -> Path:
     Raises:
         ConfigError: there is one of that name, it cannot be written, or a name in it is not known.
     """
+    name = name.removesuffix(".yaml")
     path = Path(f"{name}.yaml")
     text = starter(name, wanted)
     _write({path: text})
@@ -186,6 +188,16 @@ def _write(files: Mapping[Path, str]) -> None:
 # --- a plug-in -------------------------------------------------------------------------------------------------------
 
 
+def _is_installed(name: str) -> bool:
+    """Whether a module of that name is found elsewhere than in the working folder."""
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return False
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    here = Path.cwd()
+    return any(here not in list(Path(place).resolve().parents)[:2] for place in places)
+
+
 def write_plugin(kind: str, name: str) -> None:
     """Writes a plug-in into a file of its own, with a test, and says how it is used.
 
@@ -197,6 +209,10 @@ def write_plugin(kind: str, name: str) -> None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name) or name in sys.stdlib_module_names:
         allowed = "the name of a module of your own: lower-case letters, digits and underscores"
         raise ConfigError("NAME", f"{name!r} cannot be imported", allowed)
+    if _is_installed(name):
+        raise ConfigError(
+            "NAME", f"{name!r} is an installed module, which a file of that name would hide", "another name"
+        )
     template, usage = KINDS[kind]
     cls = "".join(part.capitalize() for part in name.split("_"))
     texts = {

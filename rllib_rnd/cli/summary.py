@@ -220,12 +220,23 @@ def further(report: Report, result: Mapping[str, Any]) -> str:
     return raised(report.resume_command, met)
 
 
-def raised(resume: str, met: tuple[str, float]) -> str:
-    """Returns the command that resumes a run with the stop condition doubled that it has met, (path, target)."""
-    words = shlex.split(resume)
-    old = [i for i, word in enumerate(words) if word == "--stop" and full_path(_key(words[i + 1])) == met[0]]
-    kept = [word for i, word in enumerate(words) if i not in old and i - 1 not in old]
-    return shlex.join([*kept, "--stop", f"{short_name(met[0])}={2 * met[1]:.15g}"])
+def raised(resume: str, met: tuple[str, float], value: float | None = None) -> str:
+    """Returns the command that resumes a run with the stop condition doubled that it has met.
+
+    Args:
+        resume: resumes it as it is.
+        met: path and target of the condition.
+        value: that the run has come to, where that may be beyond the target.
+    """
+    path, target = met
+    return f"{without_stop(resume, path)} --stop {short_name(path)}={2 * max(target, value or 0.0):.15g}"
+
+
+def without_stop(command: str, path: str) -> str:
+    """Returns the command without its ``--stop`` of that path."""
+    words = shlex.split(command)
+    old = [i for i, word in enumerate(words) if word == "--stop" and full_path(_key(words[i + 1])) == path]
+    return shlex.join([word for i, word in enumerate(words) if i not in old and i - 1 not in old])
 
 
 def _key(assignment: str) -> str:

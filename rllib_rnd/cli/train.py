@@ -128,7 +128,7 @@ def _run(job: Job, options: TrainOptions, interrupt: Interrupt, command: str, re
     config = experiment.sample_config()
     if not (sweep or options.quiet) and isinstance(config, IntrinsicPPOConfig):  # others have other rules
         say(f"Processes: {processes_of(config)}.")
-        say(first_of_all(config))
+        say(first_of_all(config, goes_on=job.start is not None))
     if not options.quiet:
         say("Starting the trial's process; the first iteration follows ...")
     display.start()

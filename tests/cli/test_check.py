@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from rllib_rnd.cli import app
 from rllib_rnd.cli.check import is_worth_repeating, small_settings
-from rllib_rnd.cli.estimate import Pace
+from rllib_rnd.cli.estimate import Pace, hours
 from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.memory import Room
 from tests.conftest import small_config
@@ -119,3 +119,16 @@ def test_a_first_iteration_is_repeated_unless_it_was_mostly_learning(
     result = {"timers": {"sample_s": sample_s, "learn_s": learn_s}}
     assert is_worth_repeating({"num_envs_per_env_runner": 4}, small_config(), result) is again
     assert is_worth_repeating({}, small_config(), result) is False  # at the file's own size
+
+
+@pytest.mark.parametrize(
+    ("steps", "told"),
+    [(0, ""), (1000, ""), (100_000, "; before that 400,000 agent steps of random play (warmup_steps), about 2h 13m")],
+)
+def test_random_play_is_told_where_it_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (experiment,) = load_experiments(written(tmp_path, "config: {", f"config: {{warmup_steps: {steps}, "))
+    assert hours(experiment, Pace(100.0, "measured", 50.0)).partition(")")[2] == told
+    assert hours(experiment, Pace(100.0, "measured")).endswith("(warmup_steps)" if told else "measured)")

@@ -217,19 +217,23 @@ def test_where_a_run_goes_on_is_said_also_if_a_kill_came_before_the_row(
 
 
 @pytest.mark.parametrize(
-    ("path", "target", "command"),
+    ("stop", "command"),
     [
-        ("training_iteration", 3, "rllib train x.yaml --name run --resume --stop iteration=6"),
-        ("env_runners/episode_return_mean", 0.5, "rllib train x.yaml --name run --resume --stop return_mean=NUMBER"),
+        ({"training_iteration": 3}, "rllib train x.yaml --name run --resume --stop iteration=8"),
+        ({"env_runners/episode_return_mean": 0.5}, "rllib train x.yaml --name run --resume --stop return_mean=NUMBER"),
+        (  # all that it has reached, and nothing that it has not
+            {"env_runners/episode_return_mean": 0.5, "training_iteration": 3, "time_total_s": 100},
+            "rllib train x.yaml --name run --resume --stop return_mean=NUMBER --stop iteration=8",
+        ),
     ],
 )
 def test_a_run_that_has_reached_its_end_has_a_command_that_takes_it_further(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], path: str, target: float, command: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], stop: dict[str, float], command: str
 ) -> None:
     made = write_checkpoint(tmp_path / TRIAL / "checkpoint_000003", iteration=4)
     result = {"training_iteration": 4, "env_runners": {"episode_return_mean": 0.7}}
     (tmp_path / TRIAL / "result.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
-    experiment: Any = SimpleNamespace(stop={path: target})
+    experiment: Any = SimpleNamespace(stop=stop)
     job = Job(experiment, "run", "x", start=StartFrom(str(made)))
     assert _already_done(job, "rllib train x.yaml --name run --resume")
     assert "To go on, raise it:\n" in (said := capsys.readouterr().out)

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
+from rllib_rnd import RND
 from rllib_rnd.checkpoints.format import OWN_STATE
 from rllib_rnd.checkpoints.reading import read_state
 from rllib_rnd.checkpoints.restoring import Saved, check_restorable, saved_in_state, settings_of
@@ -138,3 +139,10 @@ def test_a_run_that_could_not_go_on_is_what_it_was(tmp_path: Path) -> None:
     as_before(run, record, trials)
     assert (run / RECORD).read_text(encoding="utf-8") == record
     assert {path.name for path in trials_in(run)} == {"first", "second", "trained"}
+
+
+def test_from_python_a_runs_folder_means_its_newest_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path / "run" / "trial" / "checkpoint_000001")
+    algorithm = RND.from_checkpoint(tmp_path / "run")
+    assert algorithm.training_iteration == 1
+    algorithm.stop()

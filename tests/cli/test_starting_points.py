@@ -69,6 +69,8 @@ def test_a_starter_that_does_not_build_is_not_left(tmp_path: Path, monkeypatch: 
         (["new", "rewards", "mine"], "Did you mean 'reward'?"),
         (["new", "reward", "My-Reward"], "lower-case letters, digits and underscores"),
         (["new", "reward", "math"], "'math' cannot be imported"),
+        (["new", "reward", "torch"], "'torch' is an installed module"),
+        (["new", "env", "rllib_rnd"], "'rllib_rnd' is an installed module"),
     ],
 )
 def test_other_names_are_refused(

@@ -8,7 +8,7 @@
 # make reproduce NAME=minigrid_benchmark  run what is missing of a study in experiments/
 # make benchmark-quick  run one cell of each study's table again
 #
-# PYTHON=python3.11 picks the interpreter; EXAMPLE=... another YAML; ARGS=... more options of `rllib train file` or of
+# PYTHON=python3.11 picks the interpreter; EXAMPLE=... another YAML; ARGS=... more options of `rllib train` or of
 # the study; PYTEST_ARGS=... more options of pytest. The set-up runs again only when setup.py or constraints.txt has changed.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -41,7 +41,7 @@ help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -12
 
 train: setup
-	$(BIN)/rllib train file $(EXAMPLE) $(ARGS)
+	$(BIN)/rllib train $(EXAMPLE) $(ARGS)
 
 # mypy runs beside the tests, which wait for processes now and then.
 test: style

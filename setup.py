@@ -47,7 +47,7 @@ EXTRAS = {
     "wandb": ["wandb>=0.20,<1"],
     "onnx": ["onnx>=1.18,<2", "onnxscript>=0.5,<1", "onnxruntime>=1.22,<2"],
     "hub": ["huggingface_hub>=1,<3"],
-    "profile": ["py-spy>=0.4,<0.5"],  # flame graphs of `rllib train file --profile`
+    "profile": ["py-spy>=0.4,<0.5"],  # flame graphs of `rllib train --profile`
     "docs": [
         "mkdocs>=1.6,<2",
         "nbclient>=0.10,<1",

@@ -1,6 +1,6 @@
 """Lets a small training run for hours under random faults, and looks for what is lost, wrong or leaks.
 
-A training with two remote runners and a remote learner is started by ``rllib train file``. A killer places faults from
+A training with two remote runners and a remote learner is started by ``rllib train``. A killer places faults from
 a seeded schedule, resumes what has ended, and checks after each that nothing was lost beyond the last checkpoint.
 Memory, handles, threads and shared memory of all processes are sampled. Without faults it shows leaks alone, and the
 price.

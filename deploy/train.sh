@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains, or goes on where the same run was cut off: what a scheduler may start again and again.
 #
-#   train.sh EXPERIMENT NAME STORAGE [options of `rllib train file`]
+#   train.sh EXPERIMENT NAME STORAGE [options of `rllib train`]
 #
 # EXPERIMENT is a file or the name of an example, NAME the run's folder in STORAGE, a folder that outlives the machine.
 # RLLIB_PID_FILE, if set, gets the number of the process that SIGTERM asks to save and to end (with exit code 143).
@@ -20,4 +20,4 @@ if [[ -n "${RLLIB_PID_FILE:-}" ]]; then
     echo $$ >"$RLLIB_PID_FILE"
 fi
 # In place of this shell, so that signals and the exit code are the command's own.
-exec rllib train file "$experiment" --name "$name" --storage "$storage" "${resume[@]}" "$@"
+exec rllib train "$experiment" --name "$name" --storage "$storage" "${resume[@]}" "$@"

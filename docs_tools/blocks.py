@@ -178,7 +178,7 @@ def results(kind: str, name: str) -> list[str]:
     if not known:
         return measured or ["No tuned example names it."]
     shown = known[:MOST_EXAMPLES]
-    lines = table(("ready to run", "what it is"), [(f"`rllib train file {example}`", line) for example, line in shown])
+    lines = table(("ready to run", "what it is"), [(f"`rllib train {example}`", line) for example, line in shown])
     if len(known) > len(shown):
         lines += ["", f"{len(known) - len(shown)} more: `rllib list examples`."]
     return [*measured, *([""] if measured else []), *lines]

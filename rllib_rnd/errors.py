@@ -42,9 +42,12 @@ def in_words(value: object, scalar: Callable[[object], str] = _in_one_line) -> s
 
 
 def briefly(value: object) -> str:
-    """As `in_words`, cut after 80 characters."""
+    """As `in_words`, cut after 80 characters, behind a whole word where there is one."""
     text = in_words(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    if len(text) <= 80:
+        return text
+    words = text[:77].rpartition(" ")[0]
+    return f"{words} ..." if len(words) > 40 else f"{text[:77]}..."
 
 
 def same(value: object, other: object) -> bool:

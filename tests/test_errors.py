@@ -15,6 +15,7 @@ import torch
 from rllib_rnd.errors import (
     ConfigError,
     at,
+    briefly,
     dotted,
     in_words,
     join,
@@ -165,3 +166,10 @@ def test_code_is_called_by_its_name() -> None:
     """Never by its address, which says nothing and is another in each process."""
     assert in_words(ConfigError) == "rllib_rnd.errors.ConfigError"
     assert in_words([in_words, {"a": len}]) == "[rllib_rnd.errors.in_words, {a: builtins.len}]"
+
+
+def test_a_long_value_is_cut_behind_a_word() -> None:
+    assert briefly({f"layer_{i}": i for i in range(3)}) == "{layer_0: 0, layer_1: 1, layer_2: 2}"
+    long = briefly({f"layer_{i}": i for i in range(30)})
+    assert long == "{layer_0: 0, layer_1: 1, layer_2: 2, layer_3: 3, layer_4: 4, layer_5: 5, ..."
+    assert briefly("x" * 100) == "'" + "x" * 76 + "..."

@@ -275,3 +275,10 @@ def test_an_algorithm_that_has_trained_on_goes_back(tmp_path: Path) -> None:
         other.restore_from_path(path)
     assert_same(weights(other), before)
     other.stop()
+
+
+def test_what_is_not_given_is_its_default(trained: dict[str, Any]) -> None:
+    """Nobody has written null."""
+    reward = {name: value for name, value in REWARD.items() if name != "feature_dim"}
+    with pytest.raises(ConfigError, match=r"^intrinsic_reward\.feature_dim: its default differs .* allowed is 16"):
+        restored(trained, configured(intrinsic_reward=reward))

@@ -1,4 +1,4 @@
-"""The training that is soaked: a driver of ``rllib train file`` that is started, ended and started again."""
+"""The training that is soaked: a driver of ``rllib train`` that is started, ended and started again."""
 
 from __future__ import annotations
 

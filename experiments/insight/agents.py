@@ -83,7 +83,7 @@ def nearest(storage: Path, run: str, file: str, agent_steps: int) -> Found | Non
 
 def tell_missing(storage: Path, run: str, file: str) -> None:
     """One line: what is left out, and the command that would train it."""
-    command = f"rllib train file experiments/insight/{file}.yaml --storage {storage}"
+    command = f"rllib train experiments/insight/{file}.yaml --storage {storage}"
     print(f"{run}: no checkpoint in {storage / run}, left out; {command} trains it", flush=True)
 
 

@@ -1,11 +1,11 @@
 """Insight: what trained agents attend to, which pixels their bonus is for, and what their features know.
 
-    rllib train file experiments/insight/catch.yaml --storage results/insight   # and the other files beside it
+    rllib train experiments/insight/catch.yaml --storage results/insight   # and the other files beside it
     python -m experiments.insight.run
     python -m experiments.insight.run --studies axis probes   # a part
     python -m experiments.insight.run --report-only           # results.md and figures of what is there
 
-Trains nothing: looks into checkpoints that `rllib train file` left in the storage, and says which are missing. Writes
+Trains nothing: looks into checkpoints that `rllib train` left in the storage, and says which are missing. Writes
 one CSV file per study, figures and results.md; goes on where it was cut.
 """
 

@@ -115,7 +115,8 @@ def check_restorable(saved: Saved, settings: Mapping[str, Any], shapes: Shapes) 
         return
     paths = list(dict.fromkeys(fixed))
     was, now = _value(saved.settings, paths[0]), _value(settings, paths[0])
-    problem = f"{in_words(now)} differs from the checkpoint, whose state would not fit"
+    given = "its default" if now is None and "." in paths[0] else in_words(now)
+    problem = f"{given} differs from the checkpoint, whose state would not fit"
     if len(paths) > 1:
         problem += f"; so do {', '.join(paths[1:])}"
     allowed = "what it was trained with" if not saved.settings else "its default" if was is None else in_words(was)

@@ -1,4 +1,4 @@
-"""What ``rllib train file --profile`` records of a trial: traces of one iteration, flame graphs, memory by phase.
+"""What ``rllib train --profile`` records of a trial: traces of one iteration, flame graphs, memory by phase.
 
 All of it happens in the trial's process and in those that it leads. The first iterations are left alone, as they
 allocate and compile what later ones find there; then one is traced by torch's profiler, in the first learner and the

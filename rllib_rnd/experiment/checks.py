@@ -18,7 +18,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
 from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.config_checks import unknown_setting_error
-from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, same, unknown_name_error
+from rllib_rnd.errors import ConfigError, KeyPath, at, dotted, nearest_name, same, unknown_name_error
 from rllib_rnd.experiment.search import SearchSpace, is_expression
 from rllib_rnd.experiment.yaml_file import ExperimentError, Places
 from rllib_rnd.options import check_value
@@ -130,6 +130,15 @@ def check_setting(name: str, value: object, default: AlgorithmConfig) -> Any:
     Raises:
         ConfigError: naming the setting, the value and what is allowed.
     """
+    try:
+        return _checked(name, value, default)
+    except ConfigError as error:
+        if isinstance(value, Mapping) and len(value) == 1 and error.nearest is None and error.path == name:
+            error.nearest = nearest_name(str(next(iter(value))), ("grid_search",))  # written wrongly
+        raise
+
+
+def _checked(name: str, value: object, default: AlgorithmConfig) -> Any:
     if name in SETTINGS:
         return SETTINGS[name].check(value)
     if name in RLLIBS_OWN:

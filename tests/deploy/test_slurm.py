@@ -96,7 +96,7 @@ def test_a_run_begins_and_its_exit_code_is_the_jobs(slurm: dict[str, str]) -> No
     output, _ = job.communicate(timeout=60)
     assert job.returncode == 1, output
     (rllib,) = [call for call in calls(slurm) if call.startswith("rllib ")]
-    assert rllib.startswith(f"rllib train file montezuma_rnd --name first run --storage {slurm['STORAGE']} --address ")
+    assert rllib.startswith(f"rllib train montezuma_rnd --name first run --storage {slurm['STORAGE']} --address ")
     assert rllib.endswith("--set num_env_runners=30 --quiet") and "--resume" not in rllib
     assert not any(call.startswith("scontrol") for call in calls(slurm))
 

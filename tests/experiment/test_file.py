@@ -335,6 +335,13 @@ def test_metrics_without_their_setting_are_refused_unless_a_sweep_varies_it(tmp_
     load(tmp_path, text.replace("lr: 1e-3", "intrinsic_reward: {grid_search: [null, {type: rnd}]}"))
 
 
+@pytest.mark.parametrize("written", ["grid_serch", "gird_search", "Grid_search"])
+def test_an_expression_that_is_misspelt_is_told(tmp_path: Path, written: str) -> None:
+    (tmp_path / "x.yaml").write_text(f"x: {{run: RND, env: CartPole-v1, config: {{lr: {{{written}: [1, 2]}}}}}}")
+    with pytest.raises(ConfigError, match=r"config\.lr: .*Nearest: 'grid_search'\."):
+        load_experiments(tmp_path / "x.yaml")
+
+
 @pytest.mark.parametrize("algorithm", ["IntrinsicPPO", "RND", "SND", "PPO"])
 @pytest.mark.parametrize("option", [True, False])
 def test_a_metric_that_nothing_reports_is_refused_of_every_algorithm(

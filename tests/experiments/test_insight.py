@@ -125,7 +125,7 @@ def test_what_is_missing_is_told_with_the_command(tmp_path: Path, capsys: pytest
     assert agents.newest(tmp_path, "catch", "catch") == []
     assert agents.nearest(tmp_path, "rnd", "montezuma", 1_000) is None
     told = capsys.readouterr().out
-    assert f"rllib train file experiments/insight/catch.yaml --storage {tmp_path}" in told
+    assert f"rllib train experiments/insight/catch.yaml --storage {tmp_path}" in told
     assert "rnd: no checkpoint in" in told and "montezuma.yaml" in told
 
 

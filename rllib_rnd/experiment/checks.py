@@ -138,7 +138,7 @@ def check_setting(name: str, value: object, default: AlgorithmConfig) -> Any:
         raise
 
 
-def _checked(name: str, value: object, default: AlgorithmConfig) -> Any:
+def _checked(name: str, value: object, default: AlgorithmConfig) -> object:
     if name in SETTINGS:
         return SETTINGS[name].check(value)
     if name in RLLIBS_OWN:

@@ -154,7 +154,7 @@ def as_before(folder: Path, record: str, trials: Collection[Path]) -> None:
         record: text of its record before.
         trials: what `trials_in` gave before; later ones without a result are taken back.
     """
-    (folder / RECORD).write_text(record, encoding="utf-8")
+    _write(str(folder.parent), folder.name, record)
     for path in trials_in(folder) - set(trials):
         result = path / "result.json"
         if not (result.is_file() and result.stat().st_size):

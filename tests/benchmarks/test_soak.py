@@ -245,11 +245,6 @@ def test_the_report_tells_faults_slopes_and_what_was_wrong(tmp_path: Path, capsy
     assert publish.rewritten(page, {"faults": found, "still": still}) == page
 
 
-def test_the_docs_show_the_soaks_that_were_published() -> None:
-    page = publish.PAGE.read_text()
-    assert publish.rewritten(page, publish.kept()) == page
-
-
 def test_kinds_that_did_not_come_have_no_row(tmp_path: Path) -> None:
     assert read_csv(tmp_path / "none.csv") == []
     assert fault_rows([]) == []

@@ -18,6 +18,7 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
 )
 from ray.tune.result import TIME_THIS_ITER_S
+from ray.tune.utils.util import UtilMonitor
 
 from rllib_rnd.checkpointed import CheckpointedPPO
 from rllib_rnd.config import IntrinsicPPOConfig
@@ -44,6 +45,8 @@ from rllib_rnd.training.learners import (
 
 class IntrinsicPPO(CheckpointedPPO):
     """PPO with an extrinsic critic and one critic per intrinsic reward."""
+
+    _monitor: UtilMonitor  # Tune's
 
     @classmethod
     @override(PPO)
@@ -108,6 +111,13 @@ class IntrinsicPPO(CheckpointedPPO):
             result: dict[str, Any] = super().step()
         result[TIME_THIS_ITER_S] = time.monotonic() - started
         return result
+
+    @override(PPO)
+    def stop(self) -> None:
+        """RLlib's, which waits for the thread that samples CPU and memory: that one sleeps for most of a second."""
+        self._monitor.stop()  # it ends when it wakes, or with the process
+        self._monitor = UtilMonitor(start=False)
+        super().stop()
 
     @functools.cached_property
     def evaluation_crew(self) -> Crew:

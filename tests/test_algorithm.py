@@ -99,6 +99,15 @@ class CountingCallbacks(RLlibCallback):
         result["my_iteration"] = algorithm.iteration
 
 
+def test_stopping_waits_for_no_thread_that_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = small_config().build_algo()
+    monitor = algorithm._monitor
+    assert monitor.is_alive()
+    monkeypatch.setattr(monitor, "join", lambda *_: pytest.fail("waits for the thread that samples CPU and memory"))
+    algorithm.stop()
+    assert monitor.stopped  # so it ends when it wakes
+
+
 def test_callbacks_run() -> None:
     algorithm = small_config().callbacks(CountingCallbacks).build_algo()
     result = algorithm.train()

@@ -371,17 +371,16 @@ def tell_memory(wanted: IntrinsicPPOConfig, networks: IntrinsicPPOModule, tell: 
     for line in warnings(need, room):
         tell(line)
     asked = [name for name in GPUS if getattr(wanted, name)]
-    if asked and room.gpu is None:
+    takes, refused = f"memory {in_words(need.total)}", "training will be refused here"
+    without_gpu = bool(asked) and room.gpu is None
+    if without_gpu:
         who = f"{' and '.join(asked)} {'asks' if len(asked) == 1 else 'ask'} for one"
-        tell(
-            f"warning: this machine has no GPU, training will be refused here. {who}; "
-            + " ".join(f"--set {name}=0" for name in asked)
-        )
+        tell(f"warning: this machine has no GPU, {refused}. {who}; " + " ".join(f"--set {name}=0" for name in asked))
     error = refusal(need, room)
-    if error is None:
-        return f"memory {in_words(need.total)}"
-    tell(f"warning: this machine is too small, training will be refused here. {error}")
-    return f"memory {in_words(need.total)} (too much for this machine: training will be refused here)"
+    if error is not None:
+        tell(f"warning: this machine is too small, {refused}. {error}")
+        return f"{takes} (too much for this machine: {refused})"
+    return f"{takes} (no GPU here: {refused})" if without_gpu else takes
 
 
 def resident_bytes() -> int:

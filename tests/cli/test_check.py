@@ -53,7 +53,8 @@ def test_a_file_for_a_larger_machine_is_fine(tmp_path: Path, monkeypatch: pytest
 
 def test_a_file_whose_runners_play_on_a_gpu_while_it_learns_is_fine(tmp_path: Path) -> None:
     wanted = "num_env_runners: 2, overlap_sampling: true, num_gpus_per_env_runner: 0.2, num_gpus_per_learner: 0.5"
-    result = CliRunner().invoke(app, ["check", str(written(tmp_path, "config: {", f"config: {{{wanted}, "))])
+    path = written(tmp_path, "config: {", f"config: {{{wanted}, ")
+    result = CliRunner().invoke(app, ["check", str(path)])
     assert result.exit_code == 0, result.output
     said = " ".join(result.output.split())
     assert "2 runners" in said and "at the same time" in said
@@ -61,6 +62,9 @@ def test_a_file_whose_runners_play_on_a_gpu_while_it_learns_is_fine(tmp_path: Pa
     assert torch.cuda.is_available() or (
         "this machine has no GPU, training will be refused here" in said and away in said
     )
+    (tmp_path / "y.yaml").write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["check", str(path), str(tmp_path / "y.yaml")])
+    assert torch.cuda.is_available() or result.output.count("(no GPU here: training will be refused here)") == 2
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def test_what_setuptools_holds_for_itself_is_not_installed(
     assert wrong_versions({"zipp": "4"}) == found
 
 
+@pytest.mark.pinned
 def test_the_check_passes_what_is_installed_here(capsys: pytest.CaptureFixture[str]) -> None:
     build = "cpu" if torch.version.cuda is None else "cuda"
     assert main(build, str(ROOT / "constraints.txt")) == 0, capsys.readouterr().err

@@ -11,8 +11,9 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 
+from rllib_rnd.envs.info import POSITION_SHAPE, POSITION_WALLS
 from rllib_rnd.errors import ConfigError
 
 # Of each method, how many values and which.
@@ -32,6 +33,59 @@ def source(env: gym.Env | VectorEnv, method: str) -> str:
         return f"{name} ({function.__code__.co_filename}:{function.__code__.co_firstlineno})"
     except AttributeError:  # written in C
         return name
+
+
+def check_attributes(env: gym.Env | VectorEnv) -> None:
+    """Holds what an environment has against what it must: its spaces, what it is called with, the size of a grid.
+
+    Raises:
+        ConfigError: a space is missing or is none, ``reset`` or ``step`` do not take what they are called with, or
+            ``position_shape`` or ``position_walls`` are of no grid.
+    """
+    layer: Any = env
+    while layer is not None:
+        _check_call(layer, "reset", "self, *, seed=None, options=None", seed=0, options=None)
+        _check_call(layer, "step", "self, action", 0)
+        layer = layer.env if isinstance(layer, gym.Wrapper | VectorWrapper) else None
+    single = "single_" if isinstance(env, VectorEnv) else ""
+    for name in (f"{single}observation_space", f"{single}action_space"):
+        space = getattr(env, name, None)
+        if not isinstance(space, gym.Space):
+            problem = f"has no {name}" if space is None else f"has the {name} {space!r}"
+            raise ConfigError("env", f"{_class_of(env)} {problem}", "a gymnasium.spaces.Space, set in __init__()")
+    shape, walls = (getattr(env.unwrapped, name, None) for name in (POSITION_SHAPE, POSITION_WALLS))
+    if shape is not None and not _is_grid(shape):
+        problem, allowed = f"the {POSITION_SHAPE} {shape!r}", "two whole numbers, (rows, columns), 1 or more each"
+        raise ConfigError("env", f"{_class_of(env)} has {problem}", allowed)
+    if shape is not None and walls is not None and np.shape(walls) != tuple(shape):
+        problem = f"{POSITION_WALLS} of shape {np.shape(walls)}"
+        raise ConfigError("env", f"{_class_of(env)} has {problem}", f"that of its {POSITION_SHAPE}, {tuple(shape)}")
+
+
+def _check_call(env: gym.Env | VectorEnv, method: str, promised: str, *args: object, **keywords: object) -> None:
+    """Refuses a method that cannot be called with these arguments, as its signature tells, where it has one."""
+    try:
+        signature = inspect.signature(getattr(env, method))
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(*args, **keywords)
+    except TypeError as error:
+        raise ConfigError("env", f"{source(env, method)}: {error}", f"{method}({promised})") from error
+
+
+def _is_grid(shape: object) -> bool:
+    whole = isinstance(shape, tuple | list) and all(isinstance(n, int | np.integer) and n >= 1 for n in shape)
+    return whole and len(shape) == 2  # type: ignore[arg-type]
+
+
+def _class_of(env: gym.Env | VectorEnv) -> str:
+    """``Class (file.py)`` of the environment inside all wrappers."""
+    cls = type(env.unwrapped)
+    try:
+        return f"{cls.__name__} ({inspect.getfile(cls)})"
+    except (OSError, TypeError):  # of a notebook, or written in C
+        return cls.__name__
 
 
 def read_result(result: object, env: gym.Env | VectorEnv, method: str) -> Sequence[Any]:

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
-from rllib_rnd.envs.contract import read_obs
+from rllib_rnd.envs.contract import check_attributes, read_obs
 from rllib_rnd.envs.saving import why_vector_not_saved
 from rllib_rnd.errors import ConfigError
 
@@ -29,6 +29,9 @@ PLAIN_DTYPES = tuple(map(np.dtype, (np.uint8, np.int8, np.int16, np.int32, np.in
 # What becomes zeros and ones, and all that there are numbers in.
 _CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _NUMBERS = (spaces.Box, *_CHOICES)
+
+# Bounds of whole numbers from here on are those of a type, or a way of saying that there are none.
+_NO_BOUND = float(2**31 - 1)
 
 # Observations of a Dict, a Tuple or choices that are compared with their space: of the first reset and the first step.
 _CHECKED = 2
@@ -49,8 +52,9 @@ class Conversion(NamedTuple):
 def plain_observations(space: gym.Space) -> Conversion | None:
     """How observations become plain; None if they are.
 
-    Discrete and MultiDiscrete become one-hots, what a Dict or a Tuple holds is flattened and joined; float64 and
-    float16 become float32 (what is too large for it becomes infinite), bool uint8, uint16 int32.
+    Discrete and MultiDiscrete become one-hots, what a Dict or a Tuple holds is flattened and joined, whole numbers
+    beside floats over the largest that their space allows; float64 and float16 become float32 (what is too large for
+    it becomes infinite), bool uint8, uint16 int32.
 
     Raises:
         ConfigError: no array can be made of them.
@@ -70,7 +74,23 @@ def plain_observations(space: gym.Space) -> Conversion | None:
     ones = all(isinstance(leaf, _CHOICES) for leaf in _leaves(space))  # gymnasium makes int64 of them
     dtype = np.dtype(np.uint8) if ones else _plain_dtype(flat)
     cast = _caster(dtype)
-    return Conversion(_cast_space(flat, dtype), lambda obs: cast(spaces.flatten(space, obs)))
+    largest = np.concatenate([_largest(leaf) for leaf in _leaves(space)])
+    if dtype.kind != "f" or (largest == 1.0).all():
+        return Conversion(_cast_space(flat, dtype), lambda obs: cast(spaces.flatten(space, obs)))
+    joined = _box(cast(flat.low / largest), cast(flat.high / largest))
+    return Conversion(joined, lambda obs: cast(spaces.flatten(space, obs) / largest))
+
+
+def _largest(leaf: gym.Space) -> np.ndarray:
+    """What the numbers of a part are divided by before it is joined to floats, ``[spaces.flatdim(leaf)]`` float64.
+
+    Whole numbers by the largest that their space allows, as in a vector of nothing else: among floats, which networks
+    read as they are, nobody could tell them any more. 1: nothing, also where the bounds are only those of a type.
+    """
+    if not (isinstance(leaf, spaces.Box) and np.dtype(leaf.dtype).kind in "iu" and leaf.is_bounded()):
+        return np.ones(spaces.flatdim(leaf))
+    size = np.maximum(np.abs(leaf.low.astype(np.float64)), np.abs(leaf.high.astype(np.float64))).ravel()
+    return np.maximum(size, 1.0) if size.max(initial=0.0) < _NO_BOUND else np.ones(size.size)
 
 
 def _leaves(space: gym.Space) -> list[gym.Space]:
@@ -298,8 +318,9 @@ def plain_env(env: gym.Env) -> gym.Env:
     """The environment itself, or in a wrapper that makes its spaces plain.
 
     Raises:
-        ConfigError: no array can be made of its observations.
+        ConfigError: no array can be made of its observations, or as of `check_attributes`.
     """
+    check_attributes(env)
     observations, actions = plain_observations(env.observation_space), plain_actions(env.action_space)
     return env if observations is None and actions is None else PlainEnv(env, observations, actions)
 
@@ -310,6 +331,7 @@ def plain_vector_env(env: VectorEnv) -> VectorEnv:
     Raises:
         ConfigError: as `plain_env`.
     """
+    check_attributes(env)
     observations = plain_observations(env.single_observation_space)
     actions = plain_actions(env.single_action_space)
     return env if observations is None and actions is None else PlainVectorEnv(env, observations, actions)

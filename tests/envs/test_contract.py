@@ -12,6 +12,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from rllib_rnd.envs.plain import plain_env, plain_vector_env
 from rllib_rnd.envs.vector import LeanVectorEnv
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.sampling.intake import EnvironmentFailedError
@@ -209,3 +210,57 @@ def test_infos_need_not_be_alike(told: list[dict[Any, Any]]) -> None:
     for i, info in enumerate(told):
         if key in info and not isinstance(infos[key], dict):
             np.testing.assert_equal(infos[key][i], info[key])
+
+
+class Promises(gym.Env):
+    """An environment as it should be, for the ways in which it may not be."""
+
+    observation_space: Any = VECTOR
+    action_space: Any = spaces.Discrete(2)
+    position_shape: Any = (2, 3)
+    position_walls: Any = np.zeros((2, 3), bool)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return GOOD[id(VECTOR)], {}
+
+    def step(self, action: int) -> Any:
+        return GOOD[id(VECTOR)], 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("observation_space", None, "has no observation_space; allowed is a gymnasium.spaces.Space"),
+        ("observation_space", (4,), r"has the observation_space \(4,\); allowed is a gymnasium.spaces.Space"),
+        ("action_space", None, "has no action_space"),
+        ("action_space", 2, "has the action_space 2"),
+        ("position_shape", 5, r"has the position_shape 5; allowed is two whole numbers, \(rows, columns\)"),
+        ("position_shape", (2, 2, 2), r"has the position_shape \(2, 2, 2\)"),
+        ("position_shape", (2.0, 3.0), r"has the position_shape \(2.0, 3.0\)"),
+        ("position_shape", (0, 3), r"has the position_shape \(0, 3\)"),
+        ("position_walls", np.zeros((3, 3)), r"position_walls of shape \(3, 3\); .* its position_shape, \(2, 3\)"),
+        ("reset", lambda _: None, r"reset\(\) .*unexpected keyword argument 'seed'; allowed is reset\(self, \*, seed="),
+        ("reset", lambda _, seed=None: None, "unexpected keyword argument 'options'"),
+        ("step", lambda _: None, r"step\(\) .*too many positional arguments; allowed is step\(self, action\)"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_an_environment_lacks_is_named_when_it_is_made(
+    attribute: str, value: object, words: str, wrapped: bool
+) -> None:
+    cls: Any = type("Lacks", (Promises,), {attribute: value})
+    env = cls()
+    with pytest.raises(ConfigError, match=f"env: Lacks.* ?{words}"):
+        plain_env(gym.Wrapper(env) if wrapped else env)
+
+
+def test_what_has_all_is_left_alone() -> None:
+    for shape in ((2, 3), [2, 3], (np.int64(2), np.int32(3)), None):
+        env: Any = type("Has", (Promises,), {"position_shape": shape})()
+        assert plain_env(env) is env
+
+
+def test_a_vector_environment_without_spaces_is_refused() -> None:
+    env: Any = type("Vector", (VectorEnv,), {"num_envs": 2})()
+    with pytest.raises(ConfigError, match=r"env: Vector .*has no single_observation_space"):
+        plain_vector_env(env)

@@ -119,6 +119,25 @@ def test_vector_environments_likewise(name: str) -> None:
     assert env.observation_space.contains(obs) and env.envs is inner.envs  # what else it has is reached
 
 
+def test_whole_numbers_beside_floats_are_scaled_by_their_own_bounds() -> None:
+    """Networks read floats as they are: bytes among them would drown all else."""
+    parts = {
+        "bytes": box(0, 255, "uint8", (1, 2)),
+        "choice": spaces.Discrete(2),
+        "float": box(-np.inf, np.inf, "float64", (1,)),
+        "signed": box(-8, 4, "int64", (1,)),
+        "unbounded": box(-(2**31), 2**31 - 1, "int32", (1,)),
+    }
+    conversion = plain_observations(spaces.Dict(parts))
+    assert conversion is not None
+    obs = {"bytes": [[0, 51]], "choice": 1, "float": [300.0], "signed": [-2], "unbounded": [7]}
+    found = conversion.convert({name: np.asarray(value, parts[name].dtype) for name, value in obs.items()})
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [0.0, 0.2, 0.0, 1.0, 300.0, -0.25, 7.0], rtol=1e-6)
+    assert isinstance(conversion.space, spaces.Box) and conversion.space.contains(found)
+    assert conversion.space.high.tolist() == [1.0, 1.0, 1.0, 1.0, np.inf, 0.5, 2.0**31]
+
+
 @pytest.mark.parametrize("name", ACTIONS)
 def test_actions_become_plain_and_arrive_as_the_environment_wants_them(name: str) -> None:
     space, wanted = ACTIONS[name]

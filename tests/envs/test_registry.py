@@ -54,6 +54,7 @@ class TextVectorEnv(VectorEnv):
 
     def __init__(self, num_envs: int) -> None:
         self.num_envs, self.single_observation_space = num_envs, gym.spaces.Text(5)
+        self.single_action_space = gym.spaces.Discrete(2)
 
 
 class DictEnv(OwnEnv):

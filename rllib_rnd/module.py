@@ -31,6 +31,7 @@ from rllib_rnd.modules.observations import is_unscaled
 from rllib_rnd.options import plugin_path
 from rllib_rnd.own_code import failures_of
 from rllib_rnd.plugin import Spaces
+from rllib_rnd.plugin_contract import check_own_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +96,16 @@ class IntrinsicPPOModule(TorchRLModule, InferenceOnlyAPI, ValueFunctionAPI):
                     reward = reward_class(spaces, reward_options)
                 with failures_of(reward_class, "use_backbone"):
                     reward.use_backbone(self.backbone)
+                check_own_parameters(reward, self.backbone)
             self.intrinsic_rewards.append(reward)
         self.auxiliary_losses = nn.ModuleList()
         for i, loss_spec in enumerate(loss_specs):
             with at(plugin_path("auxiliary_loss", i, len(loss_specs))):
                 loss_class, loss_options = AUXILIARY_LOSSES.parse(loss_spec)
                 with failures_of(loss_class, "__init__"):
-                    self.auxiliary_losses.append(loss_class(self.backbone, spaces, loss_options))
+                    loss = loss_class(self.backbone, spaces, loss_options)
+                check_own_parameters(loss, self.backbone)
+            self.auxiliary_losses.append(loss)
 
     def rewards(self) -> list[IntrinsicReward]:
         """The intrinsic rewards, in the order of their value streams (learners only)."""

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -127,6 +127,19 @@ def check_functions(settings: Mapping[str, Any]) -> None:
         for found in given if isinstance(given, list | tuple) else [given]:
             if found is not None:
                 check_function(found, name)
+
+
+def own_classes(parts: Iterable[object]) -> list[str]:
+    """The classes, by name and each once, of what is neither this package's nor installed."""
+    classes = dict.fromkeys(type(part) for part in parts)
+    return [name_of(cls) for cls in classes if _is_users(_file_of(cls))]
+
+
+def _file_of(cls: type) -> str:
+    try:
+        return inspect.getfile(cls)
+    except (OSError, TypeError):  # of a notebook or a prompt, or written in C
+        return cls.__module__ if cls.__module__ == "__main__" else "<unknown>"
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------

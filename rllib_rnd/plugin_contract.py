@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.own_code import failures_of, method_of, name_of
@@ -94,6 +94,19 @@ def checked_metrics(plugin: object, metrics: Mapping[str, object]) -> dict[str, 
             raise ConfigError("", problem, "one number, a tensor []")
         values[name] = float(value)
     return values
+
+
+def check_own_parameters(plugin: nn.Module, backbone: nn.Module) -> None:
+    """Refuses a plug-in that keeps the backbone: its parameters would be listed, saved and counted twice.
+
+    Raises:
+        ConfigError: it does.
+    """
+    theirs = {id(parameter) for parameter in backbone.parameters()}
+    kept = next((name for name, parameter in plugin.named_parameters() if id(parameter) in theirs), None)
+    if kept is not None:
+        problem = f"{name_of(type(plugin))} keeps the backbone as its own (its parameter {kept!r} is the backbone's)"
+        raise ConfigError("", problem, "a frozen copy (copy.deepcopy), or the backbone that its methods are handed")
 
 
 def _wrong(plugin: object, method: str, what: str, allowed: str) -> ConfigError:

@@ -12,8 +12,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import yaml
+from typer.testing import CliRunner
 
 import rllib_rnd
+from rllib_rnd.cli import app
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import load_experiments
 from rllib_rnd.module import IntrinsicPPOModule
@@ -104,6 +107,14 @@ class PerSample(MyLoss):
 class OneTensor(MyLoss):
     def terms(self, *a):
         return super().terms(*a)["my_loss"][0]
+class Keeps(MyLoss):
+    def __init__(self, backbone, spaces, options):
+        super().__init__(backbone, spaces, options)
+        self.kept = backbone
+class Untrained(MyReward):
+    def __init__(self, spaces, options):
+        super().__init__(spaces, options)
+        self.net = nn.Linear(1, 1)
 
 class Net(nn.Module):
     def __init__(self, observation_space, width=4):
@@ -112,6 +123,10 @@ class Net(nn.Module):
     def forward(self, obs):
         y = self.layer(obs.float())
         return {4: y, 5: y, 6: y[:, None], 7: (y, y), 8: y[:1]}[self.layer.out_features]
+class Blind(Net):
+    @torch.no_grad()
+    def forward(self, obs):
+        return super().forward(obs)
 class Broken(Net):
     def __init__(self, observation_space):
         {}["weights"]
@@ -316,9 +331,42 @@ def test_rewards_that_are_not_finite_leave_everything_as_it_is_and_are_named() -
     assert algorithm.train()["learners"]["default_policy"]["nonfinite_updates"] == 1.0
     changed = {name for name, value in weights(algorithm).items() if not np.array_equal(value, before[name])}
     assert changed <= {"intrinsic_rewards.1.visits"}  # what compute itself remembers
-    with pytest.raises(NonFiniteTrainingError, match="not finite: the rewards of failing_plugins:Reward"):
+    with pytest.raises(NonFiniteTrainingError, match="the rewards of failing_plugins:Reward") as ended:
         algorithm.train()
+    assert "a root or logarithm of zero, in your own code (failing_plugins:Reward). Else a lower lr" in str(ended.value)
     algorithm.stop()
+
+
+def test_a_loss_that_keeps_the_backbone_is_refused() -> None:
+    config = small_config("IntrinsicPPO", auxiliary_loss=failing("Keeps"))
+    with pytest.raises(ConfigError, match=r"auxiliary_loss: failing_plugins:Keeps keeps the backbone as its own"):
+        config.build_algo()
+
+
+def checked(**training: Any) -> str:
+    """What `rllib check` says of a file with these settings."""
+    config = {"num_envs_per_env_runner": 4, "rollout_fragment_length": 16, **training}
+    experiment = {"run": "IntrinsicPPO", "env": "rllib_rnd/DeepSea-v0", "stop": {"iteration": 1}, "config": config}
+    Path("x.yaml").write_text(yaml.safe_dump({"x": experiment}))
+    return " ".join(CliRunner().invoke(app, ["check", "x.yaml"]).output.split())
+
+
+@pytest.mark.parametrize(
+    ("training", "part"),
+    [
+        ({"intrinsic_reward": failing("Untrained")}, "intrinsic_rewards.0.net"),
+        ({"backbone": failing("Blind")}, "backbone"),
+    ],
+)
+def test_check_names_what_nothing_trains(training: dict[str, Any], part: str) -> None:
+    assert f"warning: nothing trains {part}: no loss has a gradient for it" in checked(**training)
+
+
+def test_check_names_what_is_not_finite_and_where_a_fault_stands_in_the_file() -> None:
+    said = checked(intrinsic_reward=failing("Reward", fault="nan"))
+    assert "not finite: the rewards of failing_plugins:Reward." in said and "nothing trains" not in said
+    said = checked(intrinsic_reward=failing("Reward", fault="numpy"))
+    assert "x.config.intrinsic_reward: failing_plugins:Reward.compute() (failing_plugins.py:12) returned" in said
 
 
 def test_a_plain_number_of_samples_will_do() -> None:

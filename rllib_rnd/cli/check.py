@@ -22,6 +22,7 @@ from rich.table import Table
 from torch import nn
 
 from rllib_rnd.cli.estimate import Pace, hours
+from rllib_rnd.cli.parameters import Trained, parameter_counts, parameter_table
 from rllib_rnd.cli.ray_processes import shut_down
 from rllib_rnd.cli.runtime import RUN_ERROR, be_quiet, console, fail, ray_session, say
 from rllib_rnd.cli.starting import processes_of
@@ -78,11 +79,13 @@ class Checked:
         parameters: of all its networks.
         memory: that it takes, in words; "" where that is not known.
         hours: until its stop condition, in words.
+        warning: what was not trained, in words; "" where there is nothing of the kind.
     """
 
     parameters: int
     memory: str
     hours: str
+    warning: str
 
 
 def check_files(paths: Sequence[Path], overrides: Overrides) -> int:
@@ -113,7 +116,7 @@ def _check_briefly(path: Path, overrides: Overrides, processes: _Processes) -> i
     try:
         for experiment in load_experiments(path, overrides):
             found = _check_experiment(experiment, processes, _unsaid)
-            parts = [f"{found.parameters:,} parameters", found.memory, found.hours]
+            parts = [f"{found.parameters:,} parameters", found.memory, found.hours, found.warning]
             say(f"{path}: {experiment.name}: " + ", ".join(part for part in parts if part))
     except ConfigError as error:
         return int(fail(str(error)).exit_code)
@@ -230,8 +233,9 @@ def _check_experiment(experiment: Experiment, processes: _Processes, tell: Calla
         # Not `learner_module()`, which RLlib's own algorithms lack.
         (learner_module,) = algorithm.learner_group.foreach_learner(lambda learner: learner.module["default_policy"])
         networks = learner_module.get()
-        memory = _describe(experiment, algorithm, networks, tell)
         with experiment.placing_errors():
+            memory = _describe(experiment, algorithm, networks, tell)
+            trained = Trained(networks)
             result = algorithm.train()
             if is_worth_repeating(settings, config, result):
                 result = algorithm.train()
@@ -243,11 +247,14 @@ def _check_experiment(experiment: Experiment, processes: _Processes, tell: Calla
         algorithm.stop()
         gc.collect()  # what an algorithm holds goes round in circles: of many, memory would only ever grow
     values = {name: show(name, value) for name, value in curated(result).items() if name not in ("iteration",)}
+    still = trained.untouched()
+    if still:
+        tell(f"warning: {still}")
     tell("one small iteration: " + ", ".join(f"{name} {value}" for name, value in values.items()))
     told = hours(experiment, _pace(experiment.sample_config(), config, result, networks))
     tell(told)
     tell(f"process memory {resident_bytes() / 2**20:,.0f} MiB\n")
-    return Checked(sum(row[1] + row[2] for row in parameter_counts(networks)), memory, told)
+    return Checked(sum(row[1] + row[2] for row in parameter_counts(networks)), memory, told, still)
 
 
 def is_worth_repeating(settings: Mapping[str, Any], config: AlgorithmConfig, result: Mapping[str, Any]) -> bool:
@@ -290,46 +297,6 @@ def _describe(experiment: Experiment, algorithm: Algorithm, networks: nn.Module,
     if note is not None and wanted.warmup_steps == 0:
         tell(note)
     return memory
-
-
-def parameter_counts(module: nn.Module) -> list[tuple[str, int, int]]:
-    """Returns (part, trainable parameters, frozen parameters) for every direct part of a module.
-
-    Lists of plug-ins are opened one level further, so that predictor and target stand apart.
-    """
-    rows: list[tuple[str, int, int]] = []
-    for name, part in _parts(module, "", depth=3):
-        trainable = sum(p.numel() for p in part.parameters() if p.requires_grad)
-        frozen = sum(p.numel() for p in part.parameters() if not p.requires_grad)
-        if trainable or frozen:
-            rows.append((name, trainable, frozen))
-    return rows
-
-
-def _parts(module: nn.Module, prefix: str, depth: int) -> list[tuple[str, nn.Module]]:
-    """Names the parts that hold parameters; only lists, and what is in them, are opened."""
-    parts: list[tuple[str, nn.Module]] = []
-    for name, child in module.named_children():
-        full = f"{prefix}{name}"
-        is_list = isinstance(child, nn.ModuleList)
-        if depth > 1 and (is_list or isinstance(module, nn.ModuleList)) and list(child.children()):
-            parts += _parts(child, f"{full}.", depth - 1)
-        else:
-            parts.append((full, child))
-    return parts
-
-
-def parameter_table(module: nn.Module) -> Table:
-    """The parameter counts of each part."""
-    table = Table(box=None)
-    table.add_column("part")
-    table.add_column("trainable", justify="right")
-    table.add_column("frozen", justify="right")
-    rows = parameter_counts(module)
-    for name, trainable, frozen in rows:
-        table.add_row(name, f"{trainable:,}", f"{frozen:,}")
-    table.add_row("all", f"{sum(r[1] for r in rows):,}", f"{sum(r[2] for r in rows):,}")
-    return table
 
 
 def memory_table(need: Prediction) -> Table:

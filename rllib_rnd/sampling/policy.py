@@ -109,7 +109,7 @@ class Policy:
         if not math.isfinite(dist_inputs.sum()) and not bool((dist_inputs < math.inf).all()):
             raise RuntimeError(
                 "The policy's outputs are not finite although its observations are: its weights are not finite or "
-                "far too large."
+                "far too large, or a network of your own divides by zero, or takes a root or logarithm of zero."
             )
         if broken is not None and broken.any():
             blind = torch.from_numpy(broken)

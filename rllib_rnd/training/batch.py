@@ -16,7 +16,7 @@ from rllib_rnd.modules.distributed import all_reduce_sum, standardize
 from rllib_rnd.options import numbered
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.training.nonfinite import NonFiniteRewardError, not_finite, unchanged_if_nonfinite
-from rllib_rnd.training.plugin_losses import compute_rewards
+from rllib_rnd.training.plugin_losses import compute_finite_rewards
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def _prepared(
     rewards = [extrinsic_reward(rollout, settings.extrinsic_reward)]
     gammas, episodic, coeffs = [settings.gamma], [True], [settings.extrinsic_coeff]
     features, metrics = [], {"advantage_samples": valid.sum()}
-    computed = compute_rewards(module.rewards(), rollout)
+    computed = compute_finite_rewards(module.rewards(), rollout)
     for i, (reward, (raw, cached)) in enumerate(zip(module.rewards(), computed, strict=True)):
         normalized = reward.normalize(raw, valid)
         rewards.append(normalized * valid)

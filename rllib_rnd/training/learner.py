@@ -34,6 +34,7 @@ from rllib_rnd.modules.environment_rows import saved_shapes
 from rllib_rnd.modules.generators import State, seed_globals
 from rllib_rnd.modules.layers import noisy_layers
 from rllib_rnd.options import numbered, plugin_path
+from rllib_rnd.own_code import own_classes
 from rllib_rnd.plugin_contract import checked_metrics
 from rllib_rnd.rollout import Rollout, select_and_join, shard_bounds
 from rllib_rnd.threads import learner_threads, plan_threads
@@ -91,7 +92,7 @@ class IntrinsicPPOLearner(TorchLearner):
         self._standing = Standing(module, self._generator, config.seed, self._device)
         self._standing.seed_generator()
         self._reported: dict[str, float] = {}
-        self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates)
+        self.nonfinite = NonFiniteUpdates(config.max_nonfinite_updates, own=own_classes(module.modules()))
         options = config.pretraining_options()
         self.pretraining = None if options is None else Pretraining(module, options, minibatches, self.nonfinite)
         self._clip_param, self._entropy_coeff = (

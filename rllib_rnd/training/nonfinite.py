@@ -35,11 +35,13 @@ class NonFiniteUpdates:
         limit: skipped updates in a row at which training ends.
         total: skipped updates since the start.
         in_a_row: those since the last finite update.
+        own: the user's own classes in what is trained, for the advice.
     """
 
     limit: int
     total: int = 0
     in_a_row: int = 0
+    own: Sequence[str] = ()
 
     def applied(self) -> None:
         """An update was finite: the row of skipped ones, if any, is at its end."""
@@ -66,9 +68,15 @@ class NonFiniteUpdates:
             skipped = "1 update was" if self.in_a_row == 1 else f"{self.in_a_row} updates in a row were"
             raise NonFiniteTrainingError(
                 f"{skipped} not finite and skipped; not finite: {cause}. "
-                "The weights are still those of the last finite update. A lower lr, a grad_clip or a check of the "
-                "environment's observations and rewards usually helps."
+                f"The weights are still those of the last finite update. {self._advice()}"
             )
+
+    def _advice(self) -> str:
+        usual = "a lower lr, a grad_clip or a check of the environment's observations and rewards usually helps."
+        if not self.own:
+            return usual.capitalize()
+        named = ", ".join(self.own[:3]) + (", ..." if len(self.own) > 3 else "")
+        return f"Look for a division by zero, or a root or logarithm of zero, in your own code ({named}). Else {usual}"
 
 
 def not_finite(parts: Sequence[tuple[str, Tensor]], elsewhere: str) -> str:

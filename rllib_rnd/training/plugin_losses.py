@@ -67,13 +67,25 @@ def compute_rewards(rewards: Sequence[IntrinsicReward], rollout: Rollout) -> lis
 
     Raises:
         ConfigError: a reward fails, or returns something else.
-        NonFiniteRewardError: rewards are not finite, here or on another learner; their scales have not seen them.
     """
-    computed, parts = [], []
+    computed = []
     for i, reward in enumerate(rewards):
         with at(plugin_path("intrinsic_reward", i, len(rewards))):
             computed.append(checked_reward(reward, reward.compute, rollout))
-        parts.append((f"the rewards of {name_of(type(reward))}", computed[-1][0]))
+    return computed
+
+
+def compute_finite_rewards(
+    rewards: Sequence[IntrinsicReward], rollout: Rollout
+) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """As `compute_rewards`.
+
+    Raises:
+        ConfigError: as `compute_rewards`.
+        NonFiniteRewardError: rewards are not finite, here or on another learner; their scales have not seen them.
+    """
+    computed = compute_rewards(rewards, rollout)
+    parts = [(f"the rewards of {name_of(type(r))}", raw) for r, (raw, _) in zip(rewards, computed, strict=True)]
     bad = not_finite(parts, "another learner's intrinsic rewards") if rewards else ""
     if bad:
         raise NonFiniteRewardError(bad)

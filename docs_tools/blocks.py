@@ -55,7 +55,7 @@ def first_line(thing: object) -> str:
 
 
 def count_parameters(backbone: str) -> int:
-    """Parameters of policy and one critic over a backbone with its default options, for Atari with all 18 actions."""
+    """Parameters of policy and one value stream over a backbone with its defaults, for Atari with all 18 actions."""
     import gymnasium as gym
     import numpy as np
     import torch
@@ -108,7 +108,7 @@ def facts(kind: str, name: str) -> list[str]:
             ]
     if kind == "backbone":
         if name != "mlp":
-            rows.append(("parameters, policy and critic, 4 x 84 x 84", f"{count_parameters(name):,}"))
+            rows.append(("parameters, policy and one value stream, 4 x 84 x 84", f"{count_parameters(name):,}"))
         rows += [(f"time beside nature_cnn{_of(name, cost)}", _times(cost)) for cost in COSTS.get(name, (name,))]
         rows.append(("heads", _heads(cls.heads)))
     return table(("", ""), [(label, value) for label, value in rows if value])

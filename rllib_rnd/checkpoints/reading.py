@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -25,14 +26,14 @@ from rllib_rnd.settings import OWN
 
 
 def results_of(trial_folder: Path) -> list[dict[str, Any]]:
-    """Returns the results that a trial logged, oldest first; a line cut short by a kill is left out."""
+    """Returns the results that a trial logged, oldest first; a line that is none (cut short, damaged) is left out."""
     path = trial_folder / "result.json"
     results = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            results.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with contextlib.suppress(ValueError):
+            result = json.loads(line)
+            if isinstance(result, dict):
+                results.append(result)
     return results
 
 

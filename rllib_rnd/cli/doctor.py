@@ -80,7 +80,8 @@ def together(check: Callable[[Trained], Finding], trials: Sequence[Trained]) -> 
     lines = []
     if well:
         what = f"of {len(well)} of {len(trials)} trials" if len(well) < len(trials) else f"of all {len(trials)} trials"
-        lines.append(Finding("ok", well[0].what, f"{what}, as: {well[0].detail}"))
+        alike_well = len({finding.detail for finding in well}) == 1
+        lines.append(Finding("ok", well[0].what, f"{what}, {'each' if alike_well else 'one'}: {well[0].detail}"))
     alike: dict[Finding, list[str]] = {}
     for name, finding in found:
         if finding.level != "ok":

@@ -76,6 +76,20 @@ def test_a_sweep_tells_once_what_its_trials_share(tmp_path: Path) -> None:
     assert "WARN checkpoints 3 of 3 trials: none" in text
 
 
+def test_a_sweep_with_damaged_results(tmp_path: Path) -> None:
+    """What is said of those that are well is no claim about the others."""
+    home = write_experiment(tmp_path, "catch", {0: [0.1, 0.5], 1: [0.2, 0.6, 0.7], 2: [0.3, 0.7]})
+    _, second, third = sorted(home.glob("*/result.json"))
+    text = " ".join(invoke(home).stdout.split())
+    assert "ok results of all 3 trials, one: 2 iterations, none missing" in text
+
+    second.write_bytes(b"\x00\xff")
+    third.write_text('{"a": broken')
+    text = " ".join(invoke(home).stdout.split())
+    assert "ok results of 1 of 3 trials, each: 2 iterations, none missing" in text
+    assert "WARN results 2 of 3 trials: 1 damaged line in result.json, 0 that can be read" in text
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [(["/no/such/folder"], "there is no such folder"), (["EMPTY"], "holds no run"), (["EMPTY", "--ray"], "--ray")],

@@ -88,6 +88,11 @@ def rows(of: Trained) -> Finding:
     """Whether results are missing between others."""
     iterations = of.run.metrics.get("iteration", np.empty(0))
     iterations = iterations[np.isfinite(iterations)]
+    if of.run.unreadable:
+        damaged = f"{of.run.unreadable} damaged line{'s' * (of.run.unreadable > 1)}"
+        detail = f"{damaged} in result.json, {len(iterations)} that can be read"
+        advice = "They are left out of curves and tables; checkpoints do not need them, and MLflow may still have them."
+        return Finding("warning", "results", detail, advice)
     if of.run.thinned > 1:
         return Finding("ok", "results", f"{len(iterations)} of many were read")
     gaps = np.nonzero(np.diff(iterations) > 1)[0]

@@ -152,6 +152,7 @@ def _run(parts: Sequence[Trial], record: Mapping[str, Any], description: Mapping
         provenance=_provenance(record),
         written=_time_of(last),
         thinned=max(part.rows.thinned for part in parts),
+        unreadable=sum(part.rows.unreadable for part in parts),
         trials=tuple(f"{home.name}/{part.folder.name}" for part in parts),
     )
 

@@ -119,6 +119,9 @@ def marks(variants: Sequence[Variant]) -> list[str]:
     thinned = [run.name for run in runs if run.thinned > 1]
     if thinned:
         found.append(f"not every row of {len(thinned)} long logs was read, but rows at even distances")
+    damaged = [f"{run.unreadable} of {run.name}" for run in runs if run.unreadable]
+    if damaged:
+        found.append(f"damaged lines of result.json are left out: {_listed(damaged)}")
     return found
 
 

@@ -41,12 +41,15 @@ class Rows:
         last: the last result as it stands there, with all that is in it.
         thinned: about one of so many rows is there.
         restarts: how often the training was restored and went on in the same file.
+        unreadable: how many of the lines that were read are no result; one at the end, cut short by a kill, is none
+            of them where others are results.
     """
 
     values: list[dict[str, float]] = field(default_factory=list)
     last: Mapping[str, Any] = field(default_factory=dict)
     thinned: int = 1
     restarts: int = 0
+    unreadable: int = 0
 
 
 def read_rows(path: Path, metrics: Collection[str] | None = None, max_rows: int = MAX_ROWS) -> Rows:
@@ -63,12 +66,15 @@ def read_rows(path: Path, metrics: Collection[str] | None = None, max_rows: int 
     if not path.is_file():
         return Rows()
     lines, thinned = _lines(path, max_rows)
-    results = [result for line in lines if (result := _parsed(line)) is not None]
+    parsed = [_parsed(line) for line in lines if line.strip()]
+    results = [result for result in parsed if result is not None]
     values = [curated_fast(result) for result in results]
     if metrics is not None:
         kept = {*metrics, "agent_steps", "iteration"}
         values = [{name: value for name, value in row.items() if name in kept} for row in values]
     rows = Rows(values, results[-1] if results else {}, thinned)
+    if thinned == 1:  # else pieces of lines are among them
+        rows.unreadable = sum(result is None for result in (parsed[:-1] if results else parsed))
     since = [result["time_since_restore"] for result in results if "time_since_restore" in result]
     rows.restarts = sum(later < earlier for earlier, later in itertools.pairwise(since))
     return rows

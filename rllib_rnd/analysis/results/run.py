@@ -37,6 +37,7 @@ class Run:
         provenance: commit, dirty, command, created, hardware, cores, versions; what is not known is not there.
         written: when its last result was written, seconds since 1970, None where unknown.
         thinned: about one of so many rows was read; 1: all.
+        unreadable: lines of its ``result.json`` that are damaged and left out.
         trials: the trial folders that it is made of, as ``experiment's folder/trial's folder``.
         cut_from: agent steps that it had come to before `cut`; None: it is whole.
     """
@@ -56,6 +57,7 @@ class Run:
     provenance: Mapping[str, str] = field(default_factory=dict)
     written: float | None = None
     thinned: int = 1
+    unreadable: int = 0
     trials: tuple[str, ...] = ()
     cut_from: int | None = None
 

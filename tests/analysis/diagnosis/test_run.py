@@ -65,7 +65,10 @@ BAD: dict[str, list[tuple[dict[str, Any], str, str]]] = {
         ({"installed": {"python": "3.11", "ray": "2.61.0", "torch": "2.13.0"}}, "warning", "pip install ray==2.60.0"),
         ({"installed": {"python": "3.12", "ray": "2.60.0", "torch": "2.13.0"}}, "warning", "Python"),
     ],
-    "rows": [({"run": made(iteration=np.r_[STEPS[:10], STEPS[10:] + 3])}, "warning", "hole")],
+    "rows": [
+        ({"run": made(iteration=np.r_[STEPS[:10], STEPS[10:] + 3])}, "warning", "hole"),
+        ({"run": dataclasses.replace(made(), unreadable=2)}, "warning", "left out of curves"),
+    ],
     "progress": [({"run": made(agent_steps=np.r_[STEPS[:15], np.full(5, 15.0)])}, "problem", "runners")],
     "numbers": [
         ({"run": made(total_loss=LAST_IS)}, "problem", "checkpoint before"),

@@ -11,6 +11,7 @@ import pytest
 
 from rllib_rnd.analysis.results.rows import curated_fast, joined, read_rows, rows_of, thin
 from rllib_rnd.analysis.results.run import MACHINE_MEMORY
+from rllib_rnd.checkpoints import results_of
 from rllib_rnd.tracking.metrics import METRICS, curated
 from tests.analysis.results.made_runs import result
 
@@ -67,6 +68,19 @@ def test_lines_that_are_no_result_are_left_out(tmp_path: Path, end: str) -> None
     assert "return_mean" not in rows.values[0]
     assert rows.values[1]["return_mean"] == 5.0
     assert rows.last["training_iteration"] == 2
+    assert rows.unreadable == 0  # the end of a file is what a kill cuts short
+
+
+@pytest.mark.parametrize("damage", [b'{"a": broken', b"\xff\xfe\x80\x00", b"3"])
+def test_damaged_lines_are_counted(tmp_path: Path, damage: bytes) -> None:
+    path = write(tmp_path / "result.json", [result(1, None), result(2, 5.0)])
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(b"\n".join([first, damage, damage, second, damage]))
+    rows = read_rows(path)
+    assert (len(rows.values), rows.unreadable) == (2, 2)
+    assert [found["training_iteration"] for found in results_of(tmp_path)] == [1, 2]
+    path.write_bytes(damage)
+    assert (read_rows(path).values, read_rows(path).unreadable, results_of(tmp_path)) == ([], 1, [])
 
 
 def test_a_users_entry_that_is_called_config(tmp_path: Path) -> None:

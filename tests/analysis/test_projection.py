@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -187,6 +189,24 @@ def test_projections_are_the_same_bytes_for_the_same_seed() -> None:
     assert spread["rnd target: effective rank"] == charts[1].numbers["effective rank"]
     assert spread["rnd target: effective rank"] != spread["baseline: rnd target: effective rank"]
     assert charts[0].numbers["points"] == 29
+
+
+def test_every_line_of_the_spread_is_named_and_equal_lines_are_both_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    figure: Any = pytest.importorskip("matplotlib.figure").Figure()
+
+    def kept(draw: Callable[[Any], None], *_: object) -> tuple[bytes, bytes]:
+        draw(figure)
+        return b"", b""
+
+    monkeypatch.setattr("rllib_rnd.analysis.figures.projection_charts.render", kept)
+    same = np.random.default_rng(0).normal(size=(50, 4))
+    spread_chart({f"features {i}": same for i in range(12)})
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"features {i}" for i in range(12)]
+    styles = [(line.get_color(), line.get_linestyle()) for line in legend.legend_handles]
+    assert len(set(styles)) == 12 and len({dashes for _, dashes in styles[:4]}) == 4
+    for axes in figure.axes[:2]:
+        assert [(line.get_color(), line.get_linestyle()) for line in axes.lines] == styles
 
 
 def test_rooms_have_a_legend_and_values_that_do_not_vary_no_scale() -> None:

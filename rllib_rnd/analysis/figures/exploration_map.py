@@ -33,6 +33,9 @@ _HOLLOW_COLOUR = "#b0b0b0"  # edges and numbers of rooms never visited
 _ROOM_SIDE = 0.9  # of a room's square; the rest is the gap to the next
 _MOST_TICKS = 20  # room numbers below a bar chart
 _NOTE_WIDTH = 80  # characters of a line below a map
+# Lines of equal timelines lie on each other: what is below is seen through gaps, and beside lines that are thinner.
+_DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
+_LINE_WIDTHS = (2.6, 1.5, 0.8)  # of the first runs, as many as there are dashes, of the next, of all others
 _MOST_IDS = 4  # places first seen in the same iteration that one label names
 
 
@@ -144,11 +147,13 @@ def draw_timeline(axes: Axes, runs: Sequence[RunPlaces], kind: str) -> None:
     """
     from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    for run in runs:
+    for i, run in enumerate(runs):
         groups = first_visits(run.places[kind]) if kind in run.places else []
         steps = [0, *(agent_steps for agent_steps, _ in groups), run.agent_steps]
         counts = np.cumsum([0, *(len(ids) for _, ids in groups), 0])
-        (line,) = axes.step(steps, counts, where="post", label=run.name, linewidth=1.8)
+        turn, dashes = divmod(i, len(_DASHES))
+        width = _LINE_WIDTHS[min(turn, len(_LINE_WIDTHS) - 1)]
+        (line,) = axes.step(steps, counts, where="post", label=run.name, linewidth=width, linestyle=_DASHES[dashes])
         if kind == ROOM:
             _label_new_rooms(axes, groups, line.get_color())
     axes.set_title(f"different {kind}s seen")
@@ -160,7 +165,7 @@ def draw_timeline(axes: Axes, runs: Sequence[RunPlaces], kind: str) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     if len(runs) > 1:
-        axes.legend(loc="lower right", fontsize=8)
+        axes.legend(loc="lower right", fontsize=8, handlelength=4)
 
 
 def _label_new_rooms(axes: Axes, groups: Sequence[tuple[int, list[int]]], colour: ColorType) -> None:
@@ -286,18 +291,26 @@ def draw_grid(axes: Axes, visits: Mapping[int, int], grid: CellGrid) -> None:
 
 
 def _colours(visits: Mapping[int, int]) -> Any:
-    """A log scale from one agent step to the most; its lowest colour is lighter than walls and darker than blank."""
+    """A log scale from the fewest agent steps to the most; its lowest colour is lighter than walls, darker than blank.
+
+    It spans a factor of two at least, so that places of nearly the same number are of nearly the same colour.
+    """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     colours = LinearSegmentedColormap.from_list("visits", colormaps["viridis"](np.linspace(0.2, 1.0, 256)))
-    return ScalarMappable(LogNorm(1, max([10, *visits.values()])), colours)
+    most = max(visits.values(), default=1)
+    return ScalarMappable(LogNorm(min([most / 2, *visits.values()]), most), colours)
 
 
 def _colour_bar(axes: Axes, colours: object, orientation: str) -> None:
+    from matplotlib.ticker import LogFormatterSciNotation
+
     figure: Any = axes.get_figure()
-    figure.colorbar(colours, ax=axes, orientation=orientation, label="agent steps spent there", shrink=0.8)
+    bar = figure.colorbar(colours, ax=axes, orientation=orientation, label="agent steps spent there", shrink=0.8)
+    # A scale of a decade or two would have one number: marks between powers of ten get theirs, too.
+    bar.minorformatter = LogFormatterSciNotation(minor_thresholds=(2.0, 0.5))
 
 
 def _readable_on(colour: Any) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # Rooms beyond this many could not be told apart by colour.
 _MAX_COLOURS = 20
 _DPI = 110
+_DASHES = ("-", "--", ":", "-.")  # equal lines lie on each other: what is below is seen through the gaps
+_LEGEND_COLUMNS = 5  # below the spread: names such as "baseline: rnd predictor, untrained" are long
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ def spread_chart(features: Mapping[str, np.ndarray]) -> Chart:
 
     def draw(figure: Figure) -> None:
         spread, eigenvalues, ranks = figure.subplots(1, 3)
-        for i, found in enumerate(spectra.values()):
-            style = {"color": f"C{i % 10}", "lw": 1.5, "ls": "-" if i < 10 else "--"}
+        for i, (name, found) in enumerate(spectra.items()):
+            style = {"label": name, "color": f"C{i % 10}", "lw": 1.5, "ls": _DASHES[i % len(_DASHES)]}
             dimension = np.arange(1, len(found.spread) + 1)
             spread.plot(dimension, _or_nan(found.spread), **style)
             eigenvalues.plot(dimension, _or_nan(found.shares), **style)
@@ -119,8 +121,11 @@ def spread_chart(features: Mapping[str, np.ndarray]) -> Chart:
                 axes.xaxis.set_major_formatter("{x:.0f}")
             axes.grid(alpha=0.25)
         _rank_bars(ranks, spectra)
+        handles, names = spread.get_legend_handles_labels()  # the same in both
+        figure.legend(handles, names, loc="outside lower left", ncols=_LEGEND_COLUMNS, fontsize=8, frameon=False)
 
-    png, svg = render(draw, title, (14.0, 3.6 + 0.16 * len(spectra)))
+    legend_rows = -(-len(spectra) // _LEGEND_COLUMNS)
+    png, svg = render(draw, title, (14.0, 3.6 + 0.16 * len(spectra) + 0.2 * legend_rows))
     return Chart("spread", title, png, svg, numbers)
 
 

@@ -150,6 +150,25 @@ def fought(means: Mapping[str, Mapping[str, float]]) -> list[dict[str, float]]:
     return [row for row in known if len(row) > 1]
 
 
+def ranked(table: ScoreTable) -> list[str]:
+    """Variants, best first: by their mean over tasks of the place in each task's order, then of the score.
+
+    Those that are alone on their tasks come behind, and last those without a score.
+    """
+    means = means_of(table)
+    against_others = fought(means)
+
+    def place(name: str) -> tuple[int, float, float]:
+        known = [row for row in against_others if name in row]
+        scores = [row[name] for row in known or means.values() if np.isfinite(row.get(name, np.nan))]
+        if not scores:
+            return 2, 0.0, 0.0
+        places = [float(np.mean([other > row[name] for other in row.values()])) for row in known]
+        return (0, float(np.mean(places)), -float(np.mean(scores))) if known else (1, 0.0, -float(np.mean(scores)))
+
+    return sorted(table.variants, key=place)
+
+
 def group_table(table: ScoreTable) -> Table:
     """Tasks won by each variant, by group of tasks."""
     means = means_of(table)
@@ -233,7 +252,7 @@ def overall_section(table: ScoreTable, question: Question) -> Section:
             "No aggregates and profiles: the tasks have no references to normalise their scores by (--references)."
         )
     if len(table.variants) > 1:
-        pairs = improvements(raw, question)
+        pairs = improvements({name: raw[name] for name in ranked(table)}, question)  # as in the verdict
         tables.append(improvement_table(pairs))
         charts.append(improvement_chart("improvement", "probability of improvement of pairs of variants", pairs))
     if not all(enough(scores) for scores in raw.values()):
@@ -284,15 +303,18 @@ def _profiles(by_variant: Mapping[str, Sequence[np.ndarray]], label: str, seed: 
 
 
 def improvements(by_variant: Mapping[str, Sequence[np.ndarray]], question: Question) -> dict[str, Estimate]:
-    """Probability of improvement by "a > b": over the baseline, or of every pair while there are few variants."""
-    variants = list(by_variant)
-    base = question.baseline
-    if base is None and len(variants) > _MOST_VARIANTS:
-        base = max(variants, key=lambda name: float(np.mean([task.mean() for task in by_variant[name]])))
+    """Probability of improvement by "a > b": over the baseline, else of each over those behind it.
+
+    Args:
+        by_variant: scores, in the order of the variants; of many only the first is compared with the others.
+        question: with the baseline, if any.
+    """
+    variants, base = list(by_variant), question.baseline
     if base is not None:
         pairs = [(name, base) for name in variants if name != base]
     else:
-        pairs = [(a, b) for i, a in enumerate(variants) for b in variants[i + 1 :]]
+        firsts = variants if len(variants) <= _MOST_VARIANTS else variants[:1]
+        pairs = [(a, b) for i, a in enumerate(firsts) for b in variants[i + 1 :]]
     return {f"{a} > {b}": improvement(by_variant[a], by_variant[b], question.seed) for a, b in pairs}
 
 

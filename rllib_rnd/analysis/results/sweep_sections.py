@@ -39,7 +39,10 @@ def sweep_sections(tasks: Mapping[str, Sequence[Variant]], question: Question) -
         tables += [settings_table(sweep, shares, end, title), best_table(sweep, question.metric, end, title)]
         axes = sorted(sweep.settings, key=lambda setting: -shares.get(setting.name, 0.0))[:_MOST_AXES]
         left_out = len(sweep.settings) - len(axes)
-        caption = "One line per variant, the best one thick; colour: its score, from low (blue) to high (orange)."
+        caption = (
+            "One line per variant, the best one thick; colour: its score, from low (blue) to high (orange). Equal "
+            "values meet at one height; lines that go the same way lie on each other, the better ones above."
+        )
         if left_out:
             caption += f" Left out are the {left_out} settings that matter least."
         alt = f"settings and {question.metric} of every variant of {sweep.experiment}"

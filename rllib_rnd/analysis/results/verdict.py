@@ -8,7 +8,15 @@ import numpy as np
 
 from rllib_rnd.analysis.results.content import Question
 from rllib_rnd.analysis.results.groups import Variant
-from rllib_rnd.analysis.results.score_sections import fought, means_of, normalised_table, present, shared, spread
+from rllib_rnd.analysis.results.score_sections import (
+    fought,
+    means_of,
+    normalised_table,
+    present,
+    ranked,
+    shared,
+    spread,
+)
 from rllib_rnd.analysis.results.scores import ScoreTable, more_is_better
 from rllib_rnd.analysis.results.statistics import FEWEST_SEEDS, Estimate, estimate, improvement, iqm, winners, wins
 from rllib_rnd.analysis.results.tables import number
@@ -39,25 +47,6 @@ def verdict(table: ScoreTable, question: Question, tasks: Mapping[str, Sequence[
     elif not sentences:
         sentences.append(_alone(table, order[0], question))
     return [*sentences, _amount(table, tasks)]
-
-
-def ranked(table: ScoreTable) -> list[str]:
-    """Variants, best first: by their mean over tasks of the place in each task's order, then of the score.
-
-    Those that are alone on their tasks come behind, and last those without a score.
-    """
-    means = means_of(table)
-    against_others = fought(means)
-
-    def place(name: str) -> tuple[int, float, float]:
-        known = [row for row in against_others if name in row]
-        scores = [row[name] for row in known or means.values() if np.isfinite(row.get(name, np.nan))]
-        if not scores:
-            return 2, 0.0, 0.0
-        places = [float(np.mean([other > row[name] for other in row.values()])) for row in known]
-        return (0, float(np.mean(places)), -float(np.mean(scores))) if known else (1, 0.0, -float(np.mean(scores)))
-
-    return sorted(table.variants, key=place)
 
 
 def _pair(order: Sequence[str], question: Question) -> tuple[str, str]:

@@ -128,6 +128,39 @@ def test_the_grid() -> None:
     assert colour_bar.get_yscale() == "log"
 
 
+def test_runs_with_the_same_timeline_are_all_seen() -> None:
+    runs = [run(ROOMS, name=str(i)) for i in range(8)]
+    timeline = panels(runs, MONTEZUMA[0])[0]
+    assert len({tuple(line.get_ydata()) for line in timeline.lines}) == 1, "they lie on each other"
+    drawn = [(line.get_linewidth(), str(line._unscaled_dash_pattern)) for line in timeline.lines]
+    assert len(set(drawn)) == 8
+    widths = [width for width, _ in drawn]
+    assert widths == sorted(widths, reverse=True), "what is drawn later, above, is no wider"
+    handles = timeline.get_legend().legend_handles
+    assert [(line.get_linewidth(), str(line._unscaled_dash_pattern)) for line in handles] == drawn
+
+
+def test_the_scale_of_colours_begins_at_the_fewest_steps() -> None:
+    """Else a grid that has been walked through for long is of one colour."""
+    history = PlaceHistory({0: 40, 1: 200, 2: 1000}, dict.fromkeys(range(3), 10))
+    _, heat, colour_bar = panels([run(history, "position")], "x", CellGrid((2, 2)))
+    (image,) = heat.images
+    assert image.norm(image.get_array()).compressed() == pytest.approx([0.0, 0.5, 1.0])
+    assert image.get_array().mask.tolist() == [[False, False], [False, True]], "never visited is blank, not the lowest"
+    assert colour_bar.get_ylim() == pytest.approx((40, 1000))
+    named = [label for label in colour_bar.get_yticklabels(which="both") if label.get_text()]
+    assert len(named) > 2, "one power of ten alone would be no scale"
+
+
+@pytest.mark.parametrize(("visits", "scale"), [({0: 50}, (25, 50)), ({0: 50, 1: 48}, (25, 50)), ({9: 5}, (0.5, 1))])
+def test_numbers_that_hardly_differ_are_of_hardly_different_colours(
+    visits: dict[int, int], scale: tuple[float, float]
+) -> None:
+    history = PlaceHistory(visits, dict.fromkeys(visits, 10))
+    colour_bar = panels([run(history, "position")], "x", CellGrid((2, 2)))[2]
+    assert colour_bar.get_ylim() == pytest.approx(scale)
+
+
 def test_a_grid_without_known_walls_counts_every_cell() -> None:
     history = PlaceHistory({0: 1}, {0: 1})
     heat = panels([run(history, "position")], "x", CellGrid((2, 3)))[1]

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from rllib_rnd.analysis.results.report import Report, write
 from rllib_rnd.analysis.results.run import Run
 from rllib_rnd.analysis.results.sweep import Setting, importance, sweeps_of
 from rllib_rnd.analysis.results.sweep_sections import sweep_sections
+from rllib_rnd.analysis.results.tables import number
 from tests.analysis.results.made_up import made_up_run
 
 image = pytest.importorskip("matplotlib.image")
@@ -146,6 +148,23 @@ def test_values_that_span_decades_are_seen_by_their_logarithm() -> None:
 def test_values_of_a_grid_are_named_and_draws_are_a_range() -> None:
     runs = [run(i, float(i), lr=0.001 * (1 + i), gamma=(0.9, 0.99)[i % 2]) for i in range(8)]
     assert {row[0]: row[2] for row in section(runs).tables[0].rows} == {"lr": "0.001 to 0.008", "gamma": "0.9, 0.99"}
+
+
+def test_lines_through_equal_values_meet_at_the_height_of_their_mark() -> None:
+    chosen = [(0.1, "a"), (1.0, "a"), (1.0, "b"), (10.0, "b"), (0.1, "b"), (10.0, "a")]
+    runs = [run(i, float(i), coeff=coeff, norm=norm, lr=0.001 * (1 + i)) for i, (coeff, norm) in enumerate(chosen)]
+    (chart,) = section(runs).every_chart()
+    figure: Any = chart.draw()  # type: ignore[union-attr]
+    (axes,) = figure.axes
+    marks = {(int(text.xy[0]), text.get_text()): text.xy[1] for text in axes.texts if hasattr(text, "xy")}
+    names = [text.get_text() for text in axes.texts if not hasattr(text, "xy")]
+    variants = [np.asarray(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 4]
+    variants.sort(key=lambda heights: float(heights[-1]))
+    coeff, norm = names.index("coeff (log)"), names.index("norm")
+    for heights, (weight, word) in zip(variants, chosen, strict=True):
+        assert heights[coeff] == pytest.approx(marks[coeff, number(weight)])
+        assert heights[norm] == pytest.approx(marks[norm, word])
+    assert "Equal values meet at one height" in chart.caption, "lines may lie on each other"
 
 
 def test_the_same_runs_make_the_same_files_in_the_colours_of_the_page(tmp_path: Path) -> None:

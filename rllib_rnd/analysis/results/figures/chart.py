@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 LIGHT = ("#0b62a8", "#b3400e", "#17683a", "#7a3e9d", "#8a6d00", "#a3195b", "#00707a", "#5a6270")
 DARK = ("#7cbcf5", "#f5a15f", "#7bd69c", "#cda2ee", "#e6cf5a", "#f48bbd", "#5fd3de", "#a3abb9")
 Dashes = str | tuple[float, tuple[float, ...]]
-DASHES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
+_DOT = (1.5, 1.5)
+DASHES: tuple[Dashes, ...] = ("-", (0, (5, 2)), (0, _DOT), (0, (5, 1.5, *_DOT)), (0, (5, 1.5, *_DOT, *_DOT)))
 TEXT, GRID = "#1c2024", "#c9ced6"  # letters and axes; lines behind the data
 _DPI = 130
 _FAST = {"compress_level": 3}  # a few kB more in half of the time
@@ -37,8 +38,11 @@ _VARIABLES = {TEXT: "var(--text)", GRID: "var(--grid)"} | {c: f"var(--line-{i})"
 
 
 def line_style(index: int) -> tuple[str, Dashes]:
-    """Colour and dashes of the variant with this number: more variants than colours are dashed."""
-    return LIGHT[index % len(LIGHT)], DASHES[index // len(LIGHT) % len(DASHES)]
+    """Colour and dashes of the variant with this number; neighbours differ in both.
+
+    Dashes, since lines of equal values lie on each other: what is below is seen through the gaps of what is above.
+    """
+    return LIGHT[index % len(LIGHT)], DASHES[index % len(DASHES)]
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def legend(figure: Figure, axes: Axes, most: int = 28) -> None:
         return
     figure.legend(
         handles, [short(name, most) for name in names], loc="outside right upper", frameon=False,
-        labelcolor=TEXT, fontsize=8.5, handlelength=1.6,
+        labelcolor=TEXT, fontsize=8.5, handlelength=2.6,
     )  # fmt: skip
 
 

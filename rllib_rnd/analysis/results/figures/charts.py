@@ -32,6 +32,8 @@ _WIDTH, _WIDE = 7.6, 10.0  # inches
 _TICKS = 4  # about, of an axis: text is what takes time to draw
 _CLOSE = 0.07  # of the height of a panel: names of lines that are nearer would overlap
 _MOST_LINES = 12  # of a variant's runs, drawn thin behind their mean
+_MARGIN = 0.08  # of the width of a panel, left and right of its intervals
+_INTERVALS = "The point is the value, the line its 95 % interval."
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             continue
         colour, dashes = line_style(i)
         thin = curve.mean is not None
+        style = {"linewidth": 0.8, "alpha": 0.55} if thin else {"linestyle": dashes, "linewidth": 1.3, "alpha": 0.9}
         for x, y in curve.lines[:_MOST_LINES] if thin else curve.lines:
-            axes.plot(x, y, color=colour, linestyle=dashes, linewidth=0.8 if thin else 1.3, alpha=0.55 if thin else 0.9)
+            axes.plot(x, y, color=colour, **style)
         if curve.mean is not None:
             x, y, error = curve.mean
             axes.fill_between(x, y - error, y + error, color=colour, alpha=0.2, linewidth=0)
@@ -171,16 +174,20 @@ def aggregates_chart(
                     _draw_interval(axes, i, estimates[variant], line_style(i)[0])
             name_panel(axes, aggregate.replace("_", " "))
             _rows(axes, variants, "")
+            axes.margins(x=_MARGIN)
             dress(axes)
         return figure
 
-    return Chart(name, alt, draw, "The line is the value, the bar its 95 % interval.")
+    return Chart(name, alt, draw, _INTERVALS)
 
 
 def _draw_interval(axes: Axes, row: int, found: Estimate, colour: str) -> None:
+    """A point at the value, and a line with ends, by which an interval without width is seen, too."""
     if found.low is not None and found.high is not None:
-        axes.barh(row, found.high - found.low, left=found.low, height=0.55, color=colour, alpha=0.6)
-    axes.plot([found.value, found.value], [row - 0.32, row + 0.32], color=TEXT, linewidth=1.6)
+        ends, rows = [found.low, found.high], [row, row]
+        axes.plot(ends, rows, color=colour, alpha=0.6, linewidth=6, solid_capstyle="butt")
+        axes.plot(ends, rows, "|", color=colour, markersize=15, markeredgewidth=2)
+    axes.plot([found.value], [row], "o", color=colour, markeredgecolor=TEXT, markersize=6)
 
 
 def improvement_chart(name: str, alt: str, pairs: Mapping[str, Estimate]) -> Chart:
@@ -192,7 +199,7 @@ def improvement_chart(name: str, alt: str, pairs: Mapping[str, Estimate]) -> Cha
         for i, found in enumerate(pairs.values()):
             _draw_interval(axes, i, found, LIGHT[0])
         axes.axvline(0.5, color=TEXT, linewidth=0.9, linestyle=":")
-        axes.set_xlim(-0.02, 1.02)
+        axes.set_xlim(-0.04, 1.04)
         axes.set_yticks(
             range(len(pairs)), [" > ".join(short(part, 24) for part in pair.split(" > ")) for pair in pairs]
         )
@@ -201,7 +208,7 @@ def improvement_chart(name: str, alt: str, pairs: Mapping[str, Estimate]) -> Cha
         dress(axes)
         return figure
 
-    return Chart(name, alt, draw, "Dotted: neither is better.")
+    return Chart(name, alt, draw, f"{_INTERVALS} Dotted: neither is better.")
 
 
 def profile_chart(

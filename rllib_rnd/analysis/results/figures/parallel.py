@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _LOW_TO_HIGH = (LIGHT[0], LIGHT[3], LIGHT[5], LIGHT[1])  # blue, violet, red, orange: in the page's colours, in order
 _WIDEST, _HEIGHT = 10.0, 4.0  # inches
-_SPREAD = 0.3  # of the distance to the next value, over which lines through the same of few values lie
-_MOST_SPREAD = 0.035  # of an axis
 _CLOSE = 0.055  # of an axis: marks that are nearer would overlap
 Ticks = list[tuple[float, str]]
 
@@ -41,7 +39,7 @@ def parallel_chart(
         figure = blank(min(_WIDEST, 2.4 + 1.6 * len(settings)), _HEIGHT)
         axes = figure.subplots()
         shares = _shares(scores)
-        places = np.array([*(_places(setting, scores) for setting in settings), shares])
+        places = np.array([*(_places(setting) for setting in settings), shares])
         best = int(np.argmax(scores))
         for i in [*(i for i in np.argsort(scores, kind="stable") if i != best), best]:
             thick = i == best
@@ -50,7 +48,8 @@ def parallel_chart(
                 alpha=1.0 if thick else 0.6, marker="o" if thick else None, markersize=5, clip_on=False,
             )  # fmt: skip
         for x, setting in enumerate(settings):
-            _draw_axis(axes, x, setting.name.split("."), _ticks(setting), " (log)" if setting.log else "")
+            meeting = setting.few or not setting.numeric
+            _draw_axis(axes, x, setting.name.split("."), _ticks(setting), " (log)" if setting.log else "", meeting)
         _draw_axis(axes, len(settings), [metric], _number_ticks(scores))
         _draw_colours(axes, len(settings))
         axes.set_xlim(-0.15, len(settings) + 0.4)
@@ -71,21 +70,12 @@ def _shares(values: np.ndarray) -> np.ndarray:
     return np.full(len(values), 0.5) if high == low else (values - low) / (high - low)
 
 
-def _places(setting: Setting, scores: np.ndarray) -> np.ndarray:
-    """Heights of the lines; those through the same one of few values lie beside each other, better ones above."""
-    different = setting.different()
+def _places(setting: Setting) -> np.ndarray:
+    """Heights of the lines: equal values are at the height of their mark."""
     if setting.numeric:
-        places = _shares(setting.scale())
-    else:
-        places = _shares(np.array([different.index(value) for value in setting.values], float))  # type: ignore[arg-type]
-    if setting.numeric and not setting.few:
-        return places
-    room = min(_MOST_SPREAD, _SPREAD * float(np.diff(np.unique(places)).min()))
-    for place in np.unique(places):
-        same = np.flatnonzero(places == place)
-        order = same[np.argsort(scores[same], kind="stable")]
-        places[order] = place + (np.linspace(-room, room, len(order)) if len(order) > 1 else 0.0)
-    return places
+        return _shares(setting.scale())
+    different = setting.different()
+    return _shares(np.array([different.index(value) for value in setting.values], float))  # type: ignore[arg-type]
 
 
 def _ticks(setting: Setting) -> Ticks:
@@ -120,11 +110,13 @@ def _apart(ticks: Ticks) -> Ticks:
     return kept
 
 
-def _draw_axis(axes: Axes, x: int, name: Sequence[str], ticks: Ticks, scale: str = "") -> None:
+def _draw_axis(axes: Axes, x: int, name: Sequence[str], ticks: Ticks, scale: str = "", meeting: bool = False) -> None:
+    """An axis with its name and marks; where lines meet at these, words stand above them, not in the lines' way."""
+    lift, align = ((1, 3), "bottom") if meeting else ((0, 0), "center")
     axes.plot([x, x], [-0.04, 1.04], color=GRID, linewidth=1.2, zorder=0.5, clip_on=False)
     for place, text in ticks:
         axes.plot([x, x + 0.04], [place, place], color=TEXT, linewidth=0.9, clip_on=False)
-        axes.text(x + 0.06, place, text, fontsize=8, color=TEXT, va="center")
+        axes.annotate(text, (x + 0.06, place), lift, textcoords="offset points", fontsize=8, color=TEXT, va=align)
     words = "\n".join(short(part, 18) for part in name)
     axes.text(x, 1.08, words + scale, fontsize=8.5, color=TEXT, ha="center", va="bottom")
 

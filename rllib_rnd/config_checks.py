@@ -69,7 +69,7 @@ def unknown_setting_error(kind: str, name: str, known: Iterable[str], given: Map
     if not found:
         error = unknown_name_error(kind, name, known, name)
         if error.nearest is None:
-            error.allowed = f"one of {len(error.allowed)} names (`rllib list settings`)"
+            error.allowed = f"one of {len(error.allowed)} names (the usual ones: `rllib list settings`)"
         return error
     return ConfigError(name, f"unknown {kind} {name!r} here", " or ".join(found))
 

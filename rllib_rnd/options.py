@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rllib_rnd.errors import ConfigError, at, in_words, unknown_name_error
-from rllib_rnd.own_code import import_path, is_import_path
+from rllib_rnd.own_code import import_name, import_path, is_import_path
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -318,7 +318,8 @@ class Registry(Generic[T]):
                 is no such plug-in.
         """
         if not isinstance(name, str):
-            raise ConfigError(where, f"{in_words(name)} is no name", self.names())
+            nearest = import_name(name) if isinstance(name, type) else None
+            raise ConfigError(where, f"{in_words(name)} is no name", [*self.names(), "module:Class"], nearest)
         if name in self._classes:
             return self._classes[name]
         if is_import_path(name):

@@ -51,7 +51,8 @@ def test_what_is_no_option_has_the_nearest_setting_and_the_list() -> None:
     error = unknown_setting_error("key", "lrr", SETTINGS, {"env": "NoSuchEnvironment-v0"})
     assert error.nearest == "lr"
     error = unknown_setting_error("key", "zzzz", SETTINGS, {})
-    assert error.nearest is None and error.allowed == f"one of {len(SETTINGS)} names (`rllib list settings`)"
+    assert error.nearest is None
+    assert error.allowed == f"one of {len(SETTINGS)} names (the usual ones: `rllib list settings`)"
 
 
 @pytest.mark.parametrize("key", REGISTRIES)
@@ -59,7 +60,14 @@ def test_what_is_no_option_has_the_nearest_setting_and_the_list() -> None:
 def test_what_is_no_name_is_refused_by_its_place(key: str, name: object) -> None:
     with pytest.raises(ConfigError, match=rf"^{key}\.type: .* is no name") as caught:
         REGISTRIES[key].parse({"type": name}, key)
-    assert caught.value.allowed == REGISTRIES[key].names()
+    assert caught.value.allowed == [*REGISTRIES[key].names(), "module:Class"]
+
+
+@pytest.mark.parametrize("key", REGISTRIES)
+def test_a_class_is_told_by_its_import_path(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        REGISTRIES[key].parse({"type": ConfigError}, key)
+    assert caught.value.nearest == "rllib_rnd.errors:ConfigError"
 
 
 def test_from_python() -> None:

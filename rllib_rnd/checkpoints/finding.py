@@ -170,6 +170,8 @@ def _of_best_trial(run: Path, say: Callable[[str], object]) -> Path | None:
 
 def _newest(folder: Path, path: str | Path, say: Callable[[str], object]) -> Path:
     """The newest valid checkpoint of a folder, which the user called ``path``."""
+    if folder.is_file():
+        raise ConfigError(f"checkpoint {path}", "is a file", "a run's folder, a trial's, or a checkpoint's")
     if not folder.is_dir():
         raise ConfigError(f"checkpoint {path}", "there is no such folder", nearest=_nearest_folder(Path(path)))
     if is_checkpoint_folder(folder):

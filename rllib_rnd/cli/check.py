@@ -30,6 +30,7 @@ from rllib_rnd.cli.surroundings import nothing_in_the_home
 from rllib_rnd.config import IntrinsicPPOConfig
 from rllib_rnd.envs import backend_note, make_vector_env
 from rllib_rnd.envs.makers import is_own
+from rllib_rnd.envs.space_json import space_in_words
 from rllib_rnd.errors import ConfigError
 from rllib_rnd.experiment.file import Experiment, load_experiments
 from rllib_rnd.experiment.overrides import Overrides
@@ -280,8 +281,8 @@ def _pace(wanted: AlgorithmConfig, run: AlgorithmConfig, result: Mapping[str, An
 def _describe(experiment: Experiment, algorithm: Algorithm, networks: nn.Module, tell: Callable[[str], None]) -> str:
     """Tells spaces, processes, parameters and memory; returns the memory in words."""
     module = algorithm.get_module()
-    tell(f"observations  {module.observation_space}")
-    tell(f"actions       {module.action_space}")
+    tell(f"observations  {space_in_words(module.observation_space)}")
+    tell(f"actions       {space_in_words(module.action_space)}")
     note = backend_note(algorithm.config.env, dict(algorithm.config.env_config))
     if note:
         tell(f"backend       {note}")

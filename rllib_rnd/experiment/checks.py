@@ -209,12 +209,15 @@ def check_environment(config: AlgorithmConfig) -> None:
 
     if not isinstance(config, IntrinsicPPOConfig):
         return
+    from rllib_rnd.envs.space_json import space_in_words
+
     spaces = _spaces_of(config)
     evaluation = config.get_evaluation_config_object()
     if not same((evaluation.env, evaluation.env_config), (config.env, config.env_config)):
         with at("evaluation_config"):
             if (other := _spaces_of(evaluation)) != spaces:
-                raise ConfigError("env", f"{evaluation.env!r} has {other}", f"what training has, {spaces}")
+                found, wanted = (" and ".join(map(space_in_words, pair)) for pair in (other, spaces))
+                raise ConfigError("env", f"{evaluation.env!r} has {found}", f"what training has, {wanted}")
 
 
 def _spaces_of(config: AlgorithmConfig) -> tuple[gym.Space, gym.Space]:

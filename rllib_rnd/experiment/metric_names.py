@@ -53,6 +53,8 @@ class MetricNames:
         """
         if not is_known(name, self.own) and name not in self.declared and not self.open:
             error = unknown_name_error("metric", name, [*known_stop_keys(self.own), *self.declared])
+            if error.nearest is None:
+                error.allowed = f"one of {len(error.allowed)} names (docs/metrics.md)"
             error.problem += f" (what your callbacks report is declared under metrics: [{name}])"
             raise error
         path = full_path(name)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box, Space
 from gymnasium.vector import VectorEnv
+from ray.util import log_once
 
 from rllib_rnd.envs.contract import read_column, read_info, read_obs, read_result, source
 from rllib_rnd.errors import ConfigError
@@ -72,7 +73,7 @@ class Intake:
         self._name, self._env = name, env
         space = env.observation_space
         self._shape, self._dtype = tuple(space.shape or ()), np.dtype(space.dtype)
-        self._in_a_row, self._warned = np.zeros(env.num_envs, dtype=np.int64), False
+        self._in_a_row = np.zeros(env.num_envs, dtype=np.int64)
         self._bounds = _bounds_of(env.single_observation_space)
 
     def reset(self, result: object) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
@@ -135,6 +136,8 @@ class Intake:
         outside = ((obs < low) | (obs > high)) & (np.abs(obs) <= _LARGEST)  # what is more is broken
         if outside.any():
             self._bounds = None
+        # A process makes environments more than once, for random play and for evaluation, too.
+        if outside.any() and log_once(f"{self._name} sends observations outside its space"):
             logger.warning(
                 "env: %r sent an observation outside its space (%s); see %s. It is taken as it is, and this is not "
                 "said again.",
@@ -144,8 +147,7 @@ class Intake:
             )
 
     def _count(self, broken: np.ndarray, method: str) -> None:
-        if broken.any() and not self._warned:
-            self._warned = True
+        if broken.any() and log_once(f"{self._name} sends broken observations"):
             logger.warning(
                 "env: %r sent an observation with NaN, infinity or a number beyond 1e18. The step before it and the "
                 "one after it are not learned from; the metric broken_observations counts such observations.",

@@ -78,7 +78,8 @@ def find_subject(place: str) -> Subject:
     if not path.is_dir():
         named = Path("results") / place
         if not named.is_dir():
-            raise ConfigError(place, "there is no such folder", "a run's folder, a trial's, or a checkpoint's")
+            problem = "is a file" if path.is_file() else "there is no such folder"
+            raise ConfigError(place, problem, "a run's folder, a trial's, or a checkpoint's")
         path = named.resolve()
     if is_checkpoint(path):
         around = path.parent if is_trial(path.parent) else None

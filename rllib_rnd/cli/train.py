@@ -43,6 +43,8 @@ from rllib_rnd.experiment.folder_name import check_folder_name
 from rllib_rnd.experiment.restarts import TellRestarts
 from rllib_rnd.ray_logs import keep_keys_out
 from rllib_rnd.tracking.display import RunDisplay
+from rllib_rnd.tracking.mlflow_logger import import_ahead
+from rllib_rnd.tracking.mlflow_store import store_uri
 from rllib_rnd.tracking.result_files import result_loggers
 from rllib_rnd.tracking.saving import SaveInTime
 from rllib_rnd.tracking.stopping import Conditions, Interrupt, RunStopper, SaveOnInterrupt
@@ -80,6 +82,8 @@ def train_files(paths: list[Path], options: TrainOptions) -> int:
     cpus = max(cpus_needed(job.experiment) for job in jobs)
     if not options.quiet:
         say("Starting Ray ..." if address is None else f"Joining the Ray cluster at {address} ...")
+    if store_uri(options.storage_path) is not None:
+        import_ahead()  # while this process waits for Ray's; later the trial's process would want the cores as well
     # Ray first: until there is something to save, Ctrl-C just stops.
     with ray_session(cpus, address, options.verbose), Interrupt() as interrupt:
         if address is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import logging
 import os
@@ -53,6 +54,19 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return 400 <= error.get_http_status_code() < 500 and error.get_http_status_code() not in (408, 429)
     return isinstance(error, (ValueError, TypeError, LookupError, AttributeError))
+
+
+def import_ahead() -> threading.Thread:
+    """Imports MLflow, which takes seconds, in a thread of its own; what goes wrong is told when a store is opened."""
+    os.environ.update(impatience())
+
+    def load() -> None:
+        with contextlib.suppress(Exception):
+            importlib.import_module("mlflow.tracking")
+
+    thread = threading.Thread(target=load, name="import-mlflow", daemon=True)
+    thread.start()
+    return thread
 
 
 class MLflowLogger(LoggerCallback):

@@ -3,6 +3,7 @@
 import builtins
 import multiprocessing
 import string
+import sys
 import time
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from rllib_rnd import RNDConfig
+from rllib_rnd.tracking.mlflow_logger import import_ahead
 from rllib_rnd.tracking.mlflow_store import (
     database_path,
     database_uri,
@@ -89,6 +91,17 @@ def test_mlflow_missing_costs_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         logger.log_trial_end(trial())
     assert said == ["MLflow is not installed; training goes on without it (pip install mlflow)."]
     assert not logger.active
+
+
+def test_it_is_imported_ahead_in_a_thread_and_failing_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import_ahead().join()
+    assert "mlflow.tracking" in sys.modules
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mlflow"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    import_ahead().join()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_store_out_of_reach_costs_one_line() -> None:

@@ -111,6 +111,10 @@ class Keeps(MyLoss):
     def __init__(self, backbone, spaces, options):
         super().__init__(backbone, spaces, options)
         self.kept = backbone
+class Detached(MyLoss):
+    def terms(self, *a):
+        total, count = super().terms(*a)["my_loss"]
+        return {"my_loss": (total.detach(), count)}
 class Untrained(MyReward):
     def __init__(self, spaces, options):
         super().__init__(spaces, options)
@@ -360,6 +364,16 @@ def checked(**training: Any) -> str:
 )
 def test_check_names_what_nothing_trains(training: dict[str, Any], part: str) -> None:
     assert f"warning: nothing trains {part}: no loss has a gradient for it" in checked(**training)
+
+
+def test_a_loss_without_a_gradient_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    algorithm = small_config("IntrinsicPPO", auxiliary_loss=failing("Detached")).build_algo()
+    algorithm.train()
+    algorithm.stop()
+    told = [record.getMessage() for record in caplog.records if "gradient" in record.getMessage()]
+    assert len(told) == 1, told
+    assert "failing_plugins:Detached.terms() (failing_plugins.py:" in told[0]
+    assert told[0].endswith("returned 'my_loss' without a gradient: nothing is learned from it (detach, no_grad).")
 
 
 def test_check_names_what_is_not_finite_and_where_a_fault_stands_in_the_file() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from ray.util import log_once
+from torch import Tensor, nn
 
 from rllib_rnd.auxiliary.base import AuxiliaryLoss
 from rllib_rnd.errors import ConfigError, at
@@ -15,10 +17,13 @@ from rllib_rnd.intrinsic.base import IntrinsicReward
 from rllib_rnd.modules.backbone import Backbone
 from rllib_rnd.modules.distributed import all_reduce_sum, world_size
 from rllib_rnd.options import numbered, plugin_path
-from rllib_rnd.own_code import failures_of, name_of
+from rllib_rnd.own_code import failures_of, method_of, name_of
+from rllib_rnd.plugin import LossTerms
 from rllib_rnd.plugin_contract import checked_reward, checked_terms
 from rllib_rnd.rollout import Rollout
 from rllib_rnd.training.nonfinite import NonFiniteRewardError, not_finite
+
+logger = logging.getLogger(__name__)
 
 #: What plug-ins report stands in a section of its own among a learner's metrics: their names are theirs.
 PLUGINS = "plugins/"
@@ -116,6 +121,7 @@ def reward_terms(
         call = functools.partial(reward.terms, rollout, features[i], index, generator)
         with at(plugin_path("intrinsic_reward", i, len(rewards))):
             named = checked_terms(reward, call, index.device)
+        _tell_without_gradient(reward, named, [reward])
         terms += [Term(numbered(name, i), *term) for name, term in named.items()]
     return terms
 
@@ -129,9 +135,24 @@ def auxiliary_terms(
         call, options = functools.partial(loss.terms, backbone, rollout, index, generator), loss.options
         with at(plugin_path("auxiliary_loss", i, len(losses))):
             named = checked_terms(loss, call, index.device)
+        _tell_without_gradient(loss, named, [loss, backbone])
         project = i if options.project_gradient else None
         terms += [Term(numbered(name, i), *term, options.coeff, project) for name, term in named.items()]
     return terms
+
+
+def _tell_without_gradient(plugin: nn.Module, named: LossTerms, trained: Sequence[nn.Module]) -> None:
+    """Says once of a loss that it changes nothing, though there are weights that it is for."""
+    idle = [name for name, (total, _) in named.items() if not total.requires_grad]
+    if not idle or not torch.is_grad_enabled():
+        return
+    trainable = any(parameter.requires_grad for part in trained for parameter in part.parameters())
+    if trainable and log_once(f"{name_of(type(plugin))} {idle} without gradient"):
+        logger.warning(
+            "%s returned %s without a gradient: nothing is learned from it (detach, no_grad).",
+            method_of(plugin, "terms", with_line=True),
+            ", ".join(map(repr, idle)),
+        )
 
 
 class WeightedSum(NamedTuple):

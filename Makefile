@@ -67,9 +67,10 @@ package: setup-dev
 test-newest: setup-dev
 	$(BIN)/python .ci/newest $(PYTHON) --extras $(EXTRAS) --budget $(BUDGET)
 
-# All in one process, a line each.
+# All in one process, a line each; Mario's where its package could be compiled (as of setup-dev).
 check-examples: setup-dev
-	$(BIN)/rllib check 'tuned_examples/**/*.yaml'
+	@left_out=$$($(BIN)/python -c 'import nes_py' 2> /dev/null || echo mario_rnd); \
+		$(BIN)/rllib check $$(find tuned_examples -name '*.yaml' | grep -v "/$${left_out:-none}\.yaml" | sort)
 
 # The site into build/site, after what it is made of: tables of the code, the notebook. Broken links are errors.
 docs: setup-dev

@@ -215,7 +215,7 @@ def test_check_builds_and_trains_small_in_hostile_surroundings(tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     for text in (
         "t?uf: file, names",
-        "Box(0, 1, (25,), uint8)",
+        "observations  uint8 [25], 0 to 1",
         "intrinsic_rewards.0.predictor",
         "one small iteration",
         "448 agent steps",

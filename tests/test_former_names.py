@@ -60,7 +60,7 @@ def write(folder: Path, config: str = "{}", stop: str = "{}") -> Path:
         ),
         ("{use_lstm: true}", "{}", (), "Did you mean 'backbone'?"),
         ("{soft_horizon: true}", "{}", (), "unknown key 'soft_horizon'; allowed is one of "),
-        ("{}", "{info/learner: 3}", (), "under metrics: [info/learner]). Allowed: "),
+        ("{}", "{info/learner: 3}", (), "under metrics: [info/learner]); allowed is one of "),
         ("{ent_coef: 0.1}", "{}", (), "Did you mean 'entropy_coeff'?"),
         ("{evaluation_config: {gae_lambda: 1}}", "{}", (), "Did you mean 'lambda'?"),
         ("{}", "{episode_reward_mean: 3}", (), "stop.episode_reward_mean: unknown metric"),

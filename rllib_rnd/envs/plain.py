@@ -17,6 +17,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space, iterate
 
+from rllib_rnd.envs.bounds import largest_sizes
 from rllib_rnd.envs.contract import check_attributes, read_obs
 from rllib_rnd.envs.saving import why_vector_not_saved
 from rllib_rnd.errors import ConfigError
@@ -29,9 +30,6 @@ PLAIN_DTYPES = tuple(map(np.dtype, (np.uint8, np.int8, np.int16, np.int32, np.in
 # What becomes zeros and ones, and all that there are numbers in.
 _CHOICES = (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
 _NUMBERS = (spaces.Box, *_CHOICES)
-
-# Bounds of whole numbers from here on are those of a type, or a way of saying that there are none.
-_NO_BOUND = float(2**31 - 1)
 
 # Observations of a Dict, a Tuple or choices that are compared with their space: of the first reset and the first step.
 _CHECKED = 2
@@ -87,10 +85,10 @@ def _largest(leaf: gym.Space) -> np.ndarray:
     Whole numbers by the largest that their space allows, as in a vector of nothing else: among floats, which networks
     read as they are, nobody could tell them any more. 1: nothing, also where the bounds are only those of a type.
     """
-    if not (isinstance(leaf, spaces.Box) and np.dtype(leaf.dtype).kind in "iu" and leaf.is_bounded()):
-        return np.ones(spaces.flatdim(leaf))
-    size = np.maximum(np.abs(leaf.low.astype(np.float64)), np.abs(leaf.high.astype(np.float64))).ravel()
-    return np.maximum(size, 1.0) if size.max(initial=0.0) < _NO_BOUND else np.ones(size.size)
+    size = None
+    if isinstance(leaf, spaces.Box) and np.dtype(leaf.dtype).kind in "iu":
+        size = largest_sizes(leaf.low, leaf.high)
+    return np.ones(spaces.flatdim(leaf)) if size is None else np.maximum(size.ravel(), 1.0)
 
 
 def _leaves(space: gym.Space) -> list[gym.Space]:

@@ -7,10 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rllib_rnd.envs.bounds import largest_sizes
 from rllib_rnd.errors import ConfigError
-
-# Bounds from here on are those of a type, or a way of saying that there are none.
-_NO_BOUND = float(2**31 - 1)
 
 
 def box_space(observation_space: gym.Space) -> gym.spaces.Box:
@@ -49,8 +47,8 @@ def largest_numbers(space: gym.spaces.Box, is_image: bool) -> np.ndarray | None:
     """
     if not is_image and not is_whole(space):
         return None
-    size = np.maximum(np.abs(space.low.astype(np.float64)), np.abs(space.high.astype(np.float64)))
-    if not (space.is_bounded() and size.max() < _NO_BOUND):
+    size = largest_sizes(space.low, space.high)
+    if size is None:
         return None
     return np.maximum(size.max() if is_image else size, 1.0)
 
